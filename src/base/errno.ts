@@ -1,0 +1,77 @@
+/** Linux errno values that umpath gives or understands (asm-generic/errno.h), and their words. */
+export const EPERM = 1;
+export const ENOENT = 2;
+export const EINTR = 4;
+export const EIO = 5;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EBUSY = 16;
+export const EEXIST = 17;
+export const ENODEV = 19;
+export const EINVAL = 22;
+export const ENOSPC = 28;
+export const EROFS = 30;
+export const EPIPE = 32;
+export const EDOM = 33;
+export const ERANGE = 34;
+export const ENOSYS = 38;
+export const ENODATA = 61;
+export const ETIME = 62;
+export const ENOLINK = 67;
+export const EILSEQ = 84;
+export const EBADE = 52;
+export const EPROTO = 71;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ENETUNREACH = 101;
+export const ECONNRESET = 104;
+export const ENOBUFS = 105;
+export const EOPNOTSUPP = 95;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
+export const EHOSTUNREACH = 113;
+export const EINPROGRESS = 115;
+export const EREMOTEIO = 121;
+export const ECANCELED = 125;
+
+const WORDS: Record<number, string> = {
+  [EPERM]: "operation not permitted",
+  [ENOENT]: "no such file or directory",
+  [EINTR]: "interrupted",
+  [EIO]: "input/output error",
+  [EAGAIN]: "resource temporarily unavailable",
+  [ENOMEM]: "out of memory",
+  [EACCES]: "permission denied",
+  [EBUSY]: "device or resource busy",
+  [EEXIST]: "already exists",
+  [ENODEV]: "no such device",
+  [EINVAL]: "invalid argument",
+  [ENOSPC]: "no space left on device",
+  [EROFS]: "read-only",
+  [EPIPE]: "broken pipe",
+  [ENOSYS]: "not implemented by this kernel",
+  [ENODATA]: "no data available (medium error)",
+  [ETIME]: "timer expired",
+  [ENOLINK]: "link has been severed",
+  [EILSEQ]: "protection information check failed",
+  [EBADE]: "invalid exchange (reservation conflict)",
+  [EPROTO]: "protocol error",
+  [EADDRINUSE]: "address already in use",
+  [EADDRNOTAVAIL]: "no such address on this host",
+  [ENETUNREACH]: "network is unreachable",
+  [ECONNRESET]: "connection reset by peer",
+  [ENOBUFS]: "no buffer space available",
+  [EOPNOTSUPP]: "operation not supported",
+  [ETIMEDOUT]: "connection timed out",
+  [ECONNREFUSED]: "connection refused",
+  [EHOSTUNREACH]: "no route to host",
+  [EINPROGRESS]: "in progress",
+  [EREMOTEIO]: "remote I/O error",
+  [ECANCELED]: "cancelled",
+};
+
+/** An errno in words, for people: `errnoWords(111)` is "connection refused". */
+export function errnoWords(errno: number): string {
+  return WORDS[Math.abs(errno)] ?? `error ${Math.abs(errno)}`;
+}
