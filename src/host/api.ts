@@ -1,0 +1,156 @@
+/**
+ * What the daemon is asked over its control socket, and what it answers. One JSON object a line:
+ * `{"id":1,"method":"list","params":{}}` is answered by any number of `{"id":1,"warning":"…"}` lines and then one
+ * `{"id":1,"result":…}` or `{"id":1,"error":{"code","message","hint"}}`.
+ */
+
+export type DeviceDriver = "ublk" | "loop" | "none";
+export type DeviceChoice = "auto" | DeviceDriver;
+export type PathState = "connecting" | "live" | "reconnecting" | "disabled";
+export type AnaStateName = "optimized" | "non-optimized" | "inaccessible" | "persistent-loss" | "change";
+export type VolumeState = "live" | "degraded" | "no-path" | "recovering";
+
+/** One end-to-end way to a controller, as the command line names it. */
+export interface PathSpec {
+  transport: "tcp";
+  /** Address of the portal: IPv4 or IPv6, without brackets. */
+  traddr: string;
+  /** TCP port, 4420 unless told. */
+  trsvcid: number;
+  /** Source address, or null for what the kernel picks. */
+  hostTraddr: string | null;
+  /** Source interface, or null. */
+  hostIface: string | null;
+}
+
+/** All times in milliseconds; null is "off": no limit. */
+export interface Timeouts {
+  /** TCP connect and the whole bring-up of one path. */
+  connectTimeoutMs: number;
+  /** Keep-alive interval told to the controller (KATO); null: none. */
+  keepAliveMs: number | null;
+  /** A command without an answer for so long takes its path down. */
+  ioTimeoutMs: number | null;
+  /** How long I/O waits when no path is live; then it fails with EIO. */
+  noPathTimeoutMs: number | null;
+  /** Give a lost path up after so long. */
+  ctrlLossTimeoutMs: number | null;
+  /** First delay between two attempts to reconnect; it doubles up to `reconnectDelayMaxMs`. */
+  reconnectDelayMs: number;
+  reconnectDelayMaxMs: number;
+  /** How long writes that were in flight on a lost path wait before they go elsewhere; null: do not wait. */
+  writeHoldMs: number | null;
+}
+
+export interface AttachParams {
+  nqn: string;
+  nsid: number;
+  /** Null: made from the NQN. */
+  name: string | null;
+  paths: PathSpec[];
+  device: DeviceChoice;
+  policy: string;
+  /** Null: as many as the daemon has workers. */
+  queues: number | null;
+  depth: number | null;
+  readOnly: boolean;
+  /** Only what the user named; the daemon fills in the rest. */
+  timeouts: Partial<Timeouts>;
+  hostNqn: string;
+  hostId: string;
+}
+
+export interface AttachResult {
+  volume: VolumeInfo;
+  /** What `attach` prints: the kernel device, or the volume's name if it has none. */
+  device: string;
+  /** False if the volume had been attached before. */
+  created: boolean;
+}
+
+export interface DetachParams {
+  /** Names, devices or UUIDs; empty with `all`. */
+  volumes: string[];
+  all: boolean;
+  /** Detach although the device is in use. */
+  force: boolean;
+}
+
+export interface DetachResult {
+  /** Names of the volumes that are gone. */
+  detached: string[];
+}
+
+export interface PathInfo {
+  id: number;
+  transport: "tcp";
+  traddr: string;
+  trsvcid: number;
+  hostTraddr: string | null;
+  hostIface: string | null;
+  state: PathState;
+  ana: AnaStateName;
+  inflight: number;
+  reads: number;
+  writes: number;
+  readBytes: number;
+  writeBytes: number;
+  errors: number;
+  failovers: number;
+  /** Why the path is not live, in words; null while it is. */
+  reason: string | null;
+  /** Controller ID while connected. */
+  cntlid: number | null;
+  /** I/O queue pairs that are open. */
+  queues: number;
+  /** Reconnects since attach. */
+  reconnects: number;
+}
+
+export interface VolumeInfo {
+  name: string;
+  nqn: string;
+  nsid: number;
+  /** UUID, or NGUID or EUI-64 in hexadecimal where the namespace has no UUID. */
+  uuid: string;
+  device: string | null;
+  driver: DeviceDriver;
+  sizeBytes: number;
+  blockSize: number;
+  readOnly: boolean;
+  state: VolumeState;
+  policy: string;
+  queues: number;
+  depth: number;
+  /** Requests that wait because no path is live. */
+  waiting: number;
+  /** Writes held after the loss of a path. */
+  held: number;
+  timeouts: Timeouts;
+  /** Model and serial number of the controller. */
+  model: string;
+  serial: string;
+  paths: PathInfo[];
+}
+
+export interface ListResult {
+  volumes: VolumeInfo[];
+}
+
+export interface DaemonInfo {
+  pid: number;
+  version: string;
+  workers: number;
+  /** True if the daemon leaves when its last volume does. */
+  transient: boolean;
+}
+
+/** Every method of the control socket with its parameters and result. */
+export interface Api {
+  attach: { params: AttachParams; result: AttachResult };
+  detach: { params: DetachParams; result: DetachResult };
+  list: { params: Record<string, never>; result: ListResult };
+  info: { params: Record<string, never>; result: DaemonInfo };
+}
+
+export type Method = keyof Api;
