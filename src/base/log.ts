@@ -1,0 +1,95 @@
+/**
+ * Log lines on stderr, one write each. Under journald (JOURNAL_STREAM is set) a line starts with its priority and has
+ * no time, because the journal adds it; elsewhere it starts with the time and the level. States are named, never numbered.
+ */
+import { oneLine } from "./text.ts";
+
+/** From the most to the least urgent. */
+export const LOG_LEVELS = Object.freeze(["error", "warn", "info", "debug"] as const);
+
+/** How urgent a line is. */
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+const LOG_LEVEL_DEFAULT: LogLevel = "info";
+
+/** syslog(3) priorities, which journald reads in front of a line. */
+const PRIORITY: Record<LogLevel, number> = { error: 3, warn: 4, info: 6, debug: 7 };
+
+const encoder = new TextEncoder();
+let threshold: LogLevel | null = null;
+let forJournal: boolean | null = null;
+let sink: (line: Uint8Array) => void = writeStderr;
+
+/** Writes lines of one part of the program. */
+export interface Logger {
+  error(message: string, thrown?: unknown): void;
+  warn(message: string, thrown?: unknown): void;
+  info(message: string): void;
+  debug(message: string): void;
+  /** True if lines of this level are written: ask before building an expensive one. */
+  enabled(level: LogLevel): boolean;
+}
+
+/** The logger of `scope`, a short noun such as `daemon` or `path`. */
+export function logger(scope: string): Logger {
+  return {
+    error: (message, thrown) => write("error", scope, withThrown(message, thrown)),
+    warn: (message, thrown) => write("warn", scope, withThrown(message, thrown)),
+    info: (message) => write("info", scope, message),
+    debug: (message) => write("debug", scope, message),
+    enabled: isEnabled,
+  };
+}
+
+/** Sets the level from here on; null goes back to UMPATH_LOG. */
+export function setLogLevel(level: LogLevel | null): void {
+  threshold = level;
+}
+
+/** The level that holds: what was set, else UMPATH_LOG, else `info`. Unknown words count as `info`. */
+export function logLevel(): LogLevel {
+  threshold ??= LOG_LEVELS.find((level) => level === environment("UMPATH_LOG")?.toLowerCase()) ?? LOG_LEVEL_DEFAULT;
+  return threshold;
+}
+
+/** Where lines go, for tests: null goes back to stderr and looks at the environment anew. */
+export function setLogSink(write: ((line: string) => void) | null): void {
+  const decoder = new TextDecoder();
+  sink = write === null ? writeStderr : (line) => write(decoder.decode(line));
+  threshold = forJournal = null;
+}
+
+function isEnabled(level: LogLevel): boolean {
+  return LOG_LEVELS.indexOf(level) <= LOG_LEVELS.indexOf(logLevel());
+}
+
+function write(level: LogLevel, scope: string, message: string): void {
+  if (!isEnabled(level)) return;
+  forJournal ??= environment("JOURNAL_STREAM") !== undefined;
+  const text = oneLine(`${scope}: ${message}`);
+  const line = forJournal ? `<${PRIORITY[level]}>${text}\n` : `${new Date().toISOString()} ${level} ${text}\n`;
+  sink(encoder.encode(line));
+}
+
+function withThrown(message: string, thrown: unknown): string {
+  if (thrown === undefined) return message;
+  const detail = thrown instanceof Error ? thrown.stack ?? thrown.message : String(thrown);
+  return `${message}: ${detail}`;
+}
+
+/** A lost log line is no reason to fail: whoever read stderr may be gone. */
+function writeStderr(line: Uint8Array): void {
+  try {
+    for (let done = 0; done < line.length;) done += Deno.stderr.writeSync(line.subarray(done));
+  } catch {
+    return;
+  }
+}
+
+function environment(name: string): string | undefined {
+  try {
+    return Deno.env.get(name);
+  } catch {
+    return undefined;
+  }
+}
