@@ -1,0 +1,45 @@
+#include "um_ublk_abi.h"
+#include "umpath.h"
+
+#include <errno.h>
+#include <linux/io_uring.h>
+#include <poll.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* In the order of `LAYOUT` in ffi/layout.ts. */
+int um_layout(uint32_t *out, uint32_t count)
+{
+	const uint32_t layout[] = {
+		1, /* version of this interface */
+		sizeof(struct um_ring),
+		offsetof(struct um_ring, ring_addr),
+		offsetof(struct um_ring, sq_entries),
+		offsetof(struct um_ring, cqes),
+		sizeof(struct io_uring_sqe),
+		offsetof(struct io_uring_sqe, off),
+		offsetof(struct io_uring_sqe, addr),
+		offsetof(struct io_uring_sqe, len),
+		offsetof(struct io_uring_sqe, user_data),
+		sizeof(struct io_uring_cqe),
+		sizeof(struct msghdr),
+		offsetof(struct msghdr, msg_iov),
+		offsetof(struct msghdr, msg_iovlen),
+		sizeof(struct iovec),
+		sizeof(struct pollfd),
+		sizeof(struct um_ublk_ctrl_cmd),
+		sizeof(struct um_ublk_dev_info),
+		sizeof(struct um_ublk_io_cmd),
+		sizeof(struct um_ublk_io_desc),
+		IORING_OP_URING_CMD,
+		EAGAIN,
+	};
+	const uint32_t have = sizeof(layout) / sizeof(layout[0]);
+
+	if (count != have)
+		return -EINVAL;
+	for (uint32_t i = 0; i < have; i++)
+		out[i] = layout[i];
+	return (int)have;
+}

@@ -1,0 +1,72 @@
+#define _GNU_SOURCE
+#include "umpath.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+int um_eventfd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int um_eventfd_signal(int32_t fd)
+{
+	uint64_t one = 1;
+
+	return write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+int um_eventfd_drain(int32_t fd)
+{
+	uint64_t count;
+
+	return read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+int um_open(const char *path, uint32_t writable)
+{
+	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Opens a block device for nobody else: -EBUSY says that it is mounted or held by another device. */
+int um_open_exclusive(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int um_close(int32_t fd)
+{
+	return close(fd) ? -errno : 0;
+}
+
+/* Marks the calling thread as one that the kernel needs to write dirty pages: its memory allocations must not wait
+ * for the very device that it serves. */
+int um_io_flusher(void)
+{
+	return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) ? -errno : 0;
+}
+
+int um_thread_name(const char *name)
+{
+	return prctl(PR_SET_NAME, name, 0, 0, 0) ? -errno : 0;
+}
+
+/* 1 if a process of that number exists, 0 if none does. */
+int um_process_alive(int32_t pid)
+{
+	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+}

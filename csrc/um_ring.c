@@ -1,0 +1,171 @@
+#define _GNU_SOURCE
+#include "umpath.h"
+
+#include <errno.h>
+#include <linux/io_uring.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef IORING_ENTER_REGISTERED_RING
+#define IORING_ENTER_REGISTERED_RING (1U << 4)
+#endif
+#ifndef IORING_REGISTER_RING_FDS
+#define IORING_REGISTER_RING_FDS 20
+#define IORING_UNREGISTER_RING_FDS 21
+#endif
+
+static int enter(const struct um_ring *ring, uint32_t submit, uint32_t wait, uint32_t flags, const void *arg, size_t argsz)
+{
+	long rc = syscall(__NR_io_uring_enter, ring->enter_fd, submit, wait, flags | ring->enter_flags, arg, argsz);
+
+	return rc < 0 ? -errno : (int)rc;
+}
+
+static void unmap(struct um_ring *ring)
+{
+	if (ring->sqes_addr)
+		munmap((void *)(uintptr_t)ring->sqes_addr, ring->sqes_bytes);
+	if (ring->ring_addr)
+		munmap((void *)(uintptr_t)ring->ring_addr, ring->ring_bytes);
+	close(ring->fd);
+}
+
+static void *map(int fd, uint64_t bytes, uint64_t offset)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, (off_t)offset);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Saves the kernel the look-up of the descriptor at every turn; rings work without it. */
+static void register_descriptor(struct um_ring *ring)
+{
+	struct io_uring_rsrc_update update = { .offset = -1U, .data = (uint64_t)ring->fd };
+
+	if (syscall(__NR_io_uring_register, ring->fd, IORING_REGISTER_RING_FDS, &update, 1) == 1) {
+		ring->enter_fd = (int32_t)update.offset;
+		ring->enter_flags = IORING_ENTER_REGISTERED_RING;
+	}
+}
+
+int um_ring_setup(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, struct um_ring *ring)
+{
+	struct io_uring_params p;
+	uint64_t sq_bytes, cq_bytes;
+	long fd;
+	int rc;
+
+	memset(ring, 0, sizeof(*ring));
+	memset(&p, 0, sizeof(p));
+	p.flags = flags | IORING_SETUP_CQSIZE;
+	p.cq_entries = cq_entries;
+	fd = syscall(__NR_io_uring_setup, sq_entries, &p);
+	if (fd < 0)
+		return -errno;
+	ring->fd = ring->enter_fd = (int32_t)fd;
+	ring->features = p.features;
+	rc = -ENOSYS;
+	if (!(p.features & IORING_FEAT_SINGLE_MMAP) || !(p.features & IORING_FEAT_EXT_ARG))
+		goto fail;
+
+	sq_bytes = p.sq_off.array + p.sq_entries * sizeof(uint32_t);
+	cq_bytes = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
+	ring->ring_bytes = sq_bytes > cq_bytes ? sq_bytes : cq_bytes;
+	ring->sqes_bytes = p.sq_entries * sizeof(struct io_uring_sqe);
+	rc = -ENOMEM;
+	ring->ring_addr = (uint64_t)(uintptr_t)map((int)fd, ring->ring_bytes, IORING_OFF_SQ_RING);
+	if (!ring->ring_addr)
+		goto fail;
+	ring->sqes_addr = (uint64_t)(uintptr_t)map((int)fd, ring->sqes_bytes, IORING_OFF_SQES);
+	if (!ring->sqes_addr)
+		goto fail;
+
+	ring->sq_entries = p.sq_entries;
+	ring->cq_entries = p.cq_entries;
+	ring->sq_head = p.sq_off.head;
+	ring->sq_tail = p.sq_off.tail;
+	ring->sq_flags = p.sq_off.flags;
+	ring->sq_array = p.sq_off.array;
+	ring->cq_head = p.cq_off.head;
+	ring->cq_tail = p.cq_off.tail;
+	ring->cq_overflow = p.cq_off.overflow;
+	ring->cqes = p.cq_off.cqes;
+	register_descriptor(ring);
+	return 0;
+fail:
+	unmap(ring);
+	return rc;
+}
+
+static int completions_ready(const struct um_ring *ring)
+{
+	const uint32_t *head = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_head);
+	const uint32_t *tail = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_tail);
+
+	/* Acquire: pairs with the kernel's release of the tail after it has written the entries. */
+	return *head != __atomic_load_n(tail, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* One turn of the loop: submit, then wait for `wait` completions; look for them for `spin_us` before sleeping, and
+ * sleep at most `timeout_ms` (negative: for ever). Returns how many entries were submitted; bit 30 is set if the
+ * spin found something, so that the caller can tell whether spinning pays. */
+int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t wait, uint32_t spin_us, int32_t timeout_ms)
+{
+	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000, .tv_nsec = (timeout_ms % 1000) * 1000000ll };
+	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
+	uint64_t deadline;
+	int submitted = 0, rc;
+
+	if (spin_us && wait) {
+		rc = enter(ring, submit, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+		if (rc < 0)
+			return rc;
+		submitted = rc;
+		if (completions_ready(ring))
+			return submitted;
+		deadline = now_ns() + spin_us * 1000ull;
+		do {
+			rc = enter(ring, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+			if (rc < 0)
+				return rc;
+			if (completions_ready(ring))
+				return submitted | (1 << 30);
+		} while (now_ns() < deadline);
+		submit = 0;
+	}
+	if (timeout_ms < 0 || !wait)
+		rc = enter(ring, submit, wait, IORING_ENTER_GETEVENTS, NULL, 0);
+	else
+		rc = enter(ring, submit, wait, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
+	if (rc == -ETIME || rc == -EINTR)
+		rc = submit ? rc : 0;
+	return rc < 0 ? rc : rc + submitted;
+}
+
+int um_ring_register(struct um_ring *ring, uint32_t opcode, void *argument, uint32_t count)
+{
+	long rc = syscall(__NR_io_uring_register, ring->fd, opcode, argument, count);
+
+	return rc < 0 ? -errno : (int)rc;
+}
+
+int um_ring_close(struct um_ring *ring)
+{
+	struct io_uring_rsrc_update update = { .offset = (uint32_t)ring->enter_fd };
+
+	if (ring->enter_flags)
+		syscall(__NR_io_uring_register, ring->fd, IORING_UNREGISTER_RING_FDS, &update, 1);
+	unmap(ring);
+	return 0;
+}

@@ -1,0 +1,147 @@
+#define _GNU_SOURCE
+#include "umpath.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Parses "ADDR" or, for IPv6, "ADDR%SCOPE". Returns the length of the socket address, or -EINVAL. */
+static int parse_address(const char *text, uint32_t port, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *v4 = (void *)out;
+	struct sockaddr_in6 *v6 = (void *)out;
+	char plain[INET6_ADDRSTRLEN + 1];
+	const char *scope = strchr(text, '%');
+	size_t length = scope ? (size_t)(scope - text) : strlen(text);
+
+	memset(out, 0, sizeof(*out));
+	if (length >= sizeof(plain) || port > 65535)
+		return -EINVAL;
+	memcpy(plain, text, length);
+	plain[length] = 0;
+	if (!scope && inet_pton(AF_INET, plain, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons((uint16_t)port);
+		return sizeof(*v4);
+	}
+	if (inet_pton(AF_INET6, plain, &v6->sin6_addr) != 1)
+		return -EINVAL;
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons((uint16_t)port);
+	if (scope) {
+		v6->sin6_scope_id = if_nametoindex(scope + 1);
+		if (!v6->sin6_scope_id)
+			v6->sin6_scope_id = (uint32_t)strtoul(scope + 1, NULL, 10);
+		if (!v6->sin6_scope_id)
+			return -EINVAL;
+	}
+	return sizeof(*v6);
+}
+
+static int bind_host_end(int fd, const char *host_addr, const char *host_iface)
+{
+	struct sockaddr_storage from;
+	int length, one = 1;
+
+	if (host_iface && *host_iface &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, host_iface, (socklen_t)strlen(host_iface)))
+		return -errno;
+	if (host_addr && *host_addr) {
+		length = parse_address(host_addr, 0, &from);
+		if (length < 0)
+			return length;
+		/* The port is chosen at connect, so that many connections can share one source address. */
+		(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+		if (bind(fd, (struct sockaddr *)&from, (socklen_t)length))
+			return -errno;
+	}
+	return 0;
+}
+
+/* Begins a TCP connection without blocking, from `host_addr` and through `host_iface` where these are not empty.
+ * Returns the socket; it is writable once connected or failed, and um_socket_error() tells which. */
+int um_tcp_connect(const char *addr, uint32_t port, const char *host_addr, const char *host_iface)
+{
+	struct sockaddr_storage to;
+	int length, fd, rc, one = 1;
+
+	length = parse_address(addr, port, &to);
+	if (length < 0)
+		return length;
+	fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+	if (fd < 0)
+		return -errno;
+	rc = bind_host_end(fd, host_addr, host_iface);
+	if (rc)
+		goto fail;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (connect(fd, (struct sockaddr *)&to, (socklen_t)length) && errno != EINPROGRESS) {
+		rc = -errno;
+		goto fail;
+	}
+	return fd;
+fail:
+	close(fd);
+	return rc;
+}
+
+/* 0, or the -errno with which the connection failed. */
+int um_socket_error(int32_t fd)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length))
+		return -errno;
+	return -error;
+}
+
+int um_socket_send(int32_t fd, const uint8_t *data, uint32_t bytes)
+{
+	ssize_t n = send(fd, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	return n < 0 ? -errno : (int)n;
+}
+
+int um_socket_receive(int32_t fd, uint8_t *data, uint32_t bytes)
+{
+	ssize_t n = recv(fd, data, bytes, MSG_DONTWAIT);
+
+	return n < 0 ? -errno : (int)n;
+}
+
+/* Ends both directions: every receive and send that waits on the socket comes back. */
+int um_socket_shutdown(int32_t fd)
+{
+	return shutdown(fd, SHUT_RDWR) ? -errno : 0;
+}
+
+/* With `abort` what was not sent is thrown away, so that no stale command leaves after the close. */
+int um_socket_close(int32_t fd, uint32_t abort)
+{
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	if (abort)
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	return close(fd) ? -errno : 0;
+}
+
+/* A peer that does not acknowledge what was sent for so long is taken for dead (TCP_USER_TIMEOUT). */
+int um_socket_user_timeout(int32_t fd, uint32_t milliseconds)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds)) ? -errno : 0;
+}
+
+int um_poll(void *pollfds, uint32_t count, int32_t timeout_ms)
+{
+	int rc = poll(pollfds, count, timeout_ms);
+
+	return rc < 0 ? -errno : rc;
+}

@@ -1,0 +1,72 @@
+/* umpath's door to the kernel: what TypeScript on Deno cannot call by itself, and no more than that.
+ * Every function returns 0 or a positive result, or -errno. Nothing here keeps state of its own. */
+#ifndef UMPATH_H
+#define UMPATH_H
+
+#include <stdint.h>
+
+#define UM_API __attribute__((visibility("default")))
+
+/* A ring as mapped by um_ring_setup(); TypeScript reads the offsets and maps the two areas. */
+struct um_ring {
+	int32_t fd;
+	int32_t enter_fd; /* index of the registered ring descriptor, or fd */
+	uint32_t enter_flags; /* IORING_ENTER_REGISTERED_RING if enter_fd is an index */
+	uint32_t features;
+	uint64_t ring_addr;
+	uint64_t ring_bytes;
+	uint64_t sqes_addr;
+	uint64_t sqes_bytes;
+	uint32_t sq_entries;
+	uint32_t cq_entries;
+	uint32_t sq_head;
+	uint32_t sq_tail;
+	uint32_t sq_flags;
+	uint32_t sq_array;
+	uint32_t cq_head;
+	uint32_t cq_tail;
+	uint32_t cq_overflow;
+	uint32_t cqes;
+};
+
+/* um_layout.c: sizes and offsets that TypeScript compares with its own before it does anything else. */
+UM_API int um_layout(uint32_t *out, uint32_t count);
+
+/* um_ring.c */
+UM_API int um_ring_setup(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, struct um_ring *ring);
+UM_API int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t wait, uint32_t spin_us, int32_t timeout_ms);
+UM_API int um_ring_register(struct um_ring *ring, uint32_t opcode, void *argument, uint32_t count);
+UM_API int um_ring_close(struct um_ring *ring);
+
+/* um_memory.c */
+UM_API void *um_map(uint64_t bytes, uint32_t lock);
+UM_API void *um_map_file(int32_t fd, uint64_t bytes, uint64_t offset, uint32_t writable);
+UM_API int um_unmap(void *address, uint64_t bytes);
+UM_API uint32_t um_crc32c(uint32_t crc, const uint8_t *data, uint64_t bytes);
+
+/* um_socket.c */
+UM_API int um_tcp_connect(const char *addr, uint32_t port, const char *host_addr, const char *host_iface);
+UM_API int um_socket_error(int32_t fd);
+UM_API int um_socket_send(int32_t fd, const uint8_t *data, uint32_t bytes);
+UM_API int um_socket_receive(int32_t fd, uint8_t *data, uint32_t bytes);
+UM_API int um_socket_shutdown(int32_t fd);
+UM_API int um_socket_close(int32_t fd, uint32_t abort);
+UM_API int um_socket_user_timeout(int32_t fd, uint32_t milliseconds);
+UM_API int um_poll(void *pollfds, uint32_t count, int32_t timeout_ms);
+
+/* um_process.c */
+UM_API int um_eventfd(void);
+UM_API int um_eventfd_signal(int32_t fd);
+UM_API int um_eventfd_drain(int32_t fd);
+UM_API int um_open(const char *path, uint32_t writable);
+UM_API int um_open_exclusive(const char *path);
+UM_API int um_close(int32_t fd);
+UM_API int um_io_flusher(void);
+UM_API int um_thread_name(const char *name);
+UM_API int um_process_alive(int32_t pid);
+
+/* um_ublk.c */
+UM_API int um_ublk_control(int32_t fd, uint32_t opcode, uint32_t dev_id, uint32_t queue_id, void *buffer,
+			   uint32_t bytes, uint64_t data);
+
+#endif
