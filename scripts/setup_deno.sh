@@ -54,8 +54,7 @@ deno_warm() {
   warm_stamp=$cache/stamps/npm-$warm_key
   [ -e "$warm_stamp" ] && [ -d "$cache/deno-dir/npm" ] && return
   say "fetching the npm packages of deno.json"
-  if [ -e "$repo/deno.lock" ]; then set -- --frozen; else set -- --no-lock; fi
-  (cd "$repo" && DENO_DIR=$cache/deno-dir DENO_NO_UPDATE_CHECK=1 "$cache/bin/deno" install --quiet "$@" >&2) ||
-    fail "cannot fetch the npm packages of deno.json; if deno.json changed, run \"scripts/deno install\" to renew deno.lock"
+  (cd "$repo" && DENO_DIR=$cache/deno-dir DENO_NO_UPDATE_CHECK=1 "$cache/bin/deno" install --quiet >&2) ||
+    fail "cannot fetch the npm packages of deno.json; check the machine's npm registry setting"
   touch "$warm_stamp"
 }
