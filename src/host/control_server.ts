@@ -1,0 +1,258 @@
+/**
+ * The daemon's end of the control socket. Whatever a peer sends or however it leaves, only its own connection suffers:
+ * a bad line is answered with an error, a handler that throws is answered with its error, and a peer that is gone is
+ * forgotten. Connections, requests at a time and line lengths are bounded.
+ */
+import { messageOf, UmpathError } from "../base/errors.ts";
+import { logger } from "../base/log.ts";
+import { count, listWords, quote } from "../base/text.ts";
+import type { Api, Method } from "./api.ts";
+import { encodeLine, LineTooLong, parseLine, readLines, writeAll } from "./control_lines.ts";
+import { runDirAt, RunDirLock } from "./run_dir.ts";
+
+/** Far above any request; a line beyond it is not a client of ours. */
+const LINE_BYTES_MAX = 1024 * 1024;
+/** More connections than any host has people and scripts at once. */
+const CONNECTIONS_MAX = 64;
+/** Requests of one connection that run at a time; further lines wait unread. */
+const REQUESTS_MAX = 32;
+/** How long `close()` waits for requests that are running. */
+const CLOSE_GRACE_MS = 5000;
+/** Pause after a failed accept, which happens when the process is out of descriptors. */
+const ACCEPT_RETRY_MS = 100;
+
+const log = logger("control");
+
+/** What a handler has besides its parameters. */
+export interface RequestContext {
+  /** Sends a warning that the peer shows before the result. */
+  warn(message: string): void;
+  /** Aborted when the peer will ask nothing more (it is most likely gone) or the server closes. */
+  signal: AbortSignal;
+}
+
+/** One function a method. What it throws is sent to the peer; other than {@linkcode UmpathError} counts as a bug. */
+export type Handlers = {
+  [M in Method]: (params: Api[M]["params"], context: RequestContext) => Promise<Api[M]["result"]>;
+};
+
+/** Where to listen, and who answers. */
+export interface ServeOptions {
+  socketPath: string;
+  handlers: Handlers;
+  /** The lock of the socket's folder, if the caller holds it; else the server takes it while it lives. */
+  lock?: RunDirLock;
+}
+
+/**
+ * Listens on the control socket from the moment it returns. Throws "in-use" if another daemon holds the lock; with the
+ * lock in hand, a socket that is there is a dead daemon's, and is replaced.
+ */
+export function serveControl(options: ServeOptions): ControlServer {
+  const folder = options.socketPath.slice(0, options.socketPath.lastIndexOf("/"));
+  const ownLock = options.lock ? null : RunDirLock.take(runDirAt(folder));
+  try {
+    removeIfThere(options.socketPath);
+    const listener = Deno.listen({ transport: "unix", path: options.socketPath });
+    Deno.chmodSync(options.socketPath, 0o600);
+    return new ControlServer(listener, options, ownLock);
+  } catch (error) {
+    ownLock?.[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The listening socket and its connections. */
+export class ControlServer implements AsyncDisposable {
+  readonly #listener: Deno.UnixListener;
+  readonly #options: ServeOptions;
+  readonly #ownLock: RunDirLock | null;
+  readonly #connections = new Set<Connection>();
+  #closing: Promise<void> | null = null;
+
+  constructor(listener: Deno.UnixListener, options: ServeOptions, ownLock: RunDirLock | null) {
+    this.#listener = listener;
+    this.#options = options;
+    this.#ownLock = ownLock;
+    void this.#acceptAll();
+  }
+
+  /**
+   * Stops listening, lets requests that run finish (at most 5 s), then drops the connections. Do not await it inside a
+   * handler: it waits for that handler.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#listener.close();
+    removeIfThere(this.#options.socketPath);
+    const { promise: graceEnd, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, CLOSE_GRACE_MS);
+    await Promise.race([Promise.all([...this.#connections].map((connection) => connection.idle())), graceEnd]);
+    clearTimeout(timer);
+    for (const connection of this.#connections) connection.close();
+    this.#ownLock?.[Symbol.dispose]();
+  }
+
+  async #acceptAll(): Promise<void> {
+    while (this.#closing === null) {
+      try {
+        this.#serve(await this.#listener.accept());
+      } catch (error) {
+        if (this.#closing !== null) return;
+        log.error("Cannot accept a connection", error);
+        await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
+      }
+    }
+  }
+
+  #serve(socket: Deno.UnixConn): void {
+    const connection = new Connection(socket, this.#options.handlers);
+    if (this.#connections.size >= CONNECTIONS_MAX) {
+      void connection.refuse(
+        new UmpathError("in-use", `Cannot serve more than ${count(CONNECTIONS_MAX, "client")} at once`),
+      );
+      return;
+    }
+    this.#connections.add(connection);
+    void connection.run().finally(() => this.#connections.delete(connection));
+  }
+}
+
+/** One peer: reads its lines, runs its requests, and sends answers one after the other. */
+class Connection {
+  readonly #socket: Deno.UnixConn;
+  readonly #handlers: Handlers;
+  readonly #gone = new AbortController();
+  readonly #running = new Set<Promise<void>>();
+  #sending: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(socket: Deno.UnixConn, handlers: Handlers) {
+    this.#socket = socket;
+    this.#handlers = handlers;
+  }
+
+  async run(): Promise<void> {
+    try {
+      for await (const line of readLines(this.#socket, LINE_BYTES_MAX)) {
+        while (this.#running.size >= REQUESTS_MAX) await Promise.race(this.#running);
+        await this.#handleLine(line);
+      }
+      this.#gone.abort();
+      await this.idle();
+    } catch (error) {
+      if (error instanceof LineTooLong) {
+        await this.refuse(new UmpathError("usage", `Cannot read the request: ${error.message}`));
+      } else if (!this.#closed) log.debug(`A client left: ${messageOf(error)}`);
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Ends when no request runs and every answer is sent. */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+    await this.#sending;
+  }
+
+  async refuse(error: UmpathError): Promise<void> {
+    await this.#send({ id: null, error: error.toWire() });
+    this.close();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#gone.abort();
+    this.#socket.close();
+  }
+
+  async #handleLine(line: Uint8Array): Promise<void> {
+    const request = readRequest(line, this.#handlers);
+    if ("error" in request) return await this.#send({ id: request.id, error: request.error.toWire() });
+    const running = this.#answer(request).finally(() => this.#running.delete(running));
+    this.#running.add(running);
+  }
+
+  async #answer(request: Request): Promise<void> {
+    const { id, method } = request;
+    const context: RequestContext = {
+      warn: (message) => void this.#send({ id, warning: message }),
+      signal: this.#gone.signal,
+    };
+    const handler = this.#handlers[method] as (params: unknown, context: RequestContext) => Promise<unknown>;
+    try {
+      await this.#send({ id, result: await handler(request.params, context) });
+    } catch (thrown) {
+      if (!(thrown instanceof UmpathError)) log.error(`A bug in umpath ended the request ${quote(method)}`, thrown);
+      await this.#send({ id, error: UmpathError.from(thrown).toWire() });
+    }
+  }
+
+  /** Sends after what was sent before; a peer that is gone is no error. */
+  #send(answer: unknown): Promise<void> {
+    const line = encodeLine(answer);
+    this.#sending = this.#sending.then(async () => {
+      if (this.#closed) return;
+      try {
+        await writeAll(this.#socket, line);
+      } catch (error) {
+        log.debug(`A client left before its answer: ${messageOf(error)}`);
+        this.close();
+      }
+    });
+    return this.#sending;
+  }
+}
+
+interface Request {
+  id: number;
+  method: Method;
+  params: unknown;
+}
+
+interface BadRequest {
+  id: number | null;
+  error: UmpathError;
+}
+
+function readRequest(line: Uint8Array, handlers: Handlers): Request | BadRequest {
+  let value: unknown;
+  try {
+    value = parseLine(line);
+  } catch {
+    return badRequest(null, "it is not JSON");
+  }
+  if (!isObject(value)) return badRequest(null, "it is not a JSON object");
+  const { id, method, params = {} } = value;
+  if (typeof id !== "number" || !Number.isSafeInteger(id)) return badRequest(null, "it has no whole number as id");
+  if (typeof method !== "string" || !Object.hasOwn(handlers, method)) {
+    return badRequest(id, `it names no method of ${listWords(Object.keys(handlers))}`);
+  }
+  if (!isObject(params)) return badRequest(id, "its params are not a JSON object");
+  return { id, method: method as Method, params };
+}
+
+function badRequest(id: number | null, why: string): BadRequest {
+  return { id, error: new UmpathError("usage", `Cannot read the request: ${why}`) };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

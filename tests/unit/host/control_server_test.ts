@@ -1,0 +1,277 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { UmpathError } from "../../../src/base/errors.ts";
+import { Prng } from "../../../src/base/prng.ts";
+import { setLogSink } from "../../../src/base/log.ts";
+import type { VolumeInfo } from "../../../src/host/api.ts";
+import { call, DaemonGoneError } from "../../../src/host/control_client.ts";
+import { type Handlers, serveControl } from "../../../src/host/control_server.ts";
+import { ensureRunDir, type RunDir, runDirAt, RunDirLock } from "../../../src/host/run_dir.ts";
+
+const INFO = { pid: 1, version: "0", workers: 1, transient: true };
+
+function handlers(changes: Partial<Handlers> = {}): Handlers {
+  const refuse = () => Promise.reject(new UmpathError("refused", "Not here", { hint: "Go there" }));
+  return {
+    attach: refuse,
+    detach: refuse,
+    list: () => Promise.resolve({ volumes: [] }),
+    info: () => Promise.resolve(INFO),
+    ...changes,
+  };
+}
+
+async function withRunDir(body: (dir: RunDir) => Promise<void>): Promise<void> {
+  const path = Deno.makeTempDirSync({ prefix: "umpath-control-" });
+  setLogSink(() => {});
+  try {
+    await body(ensureRunDir(runDirAt(path)));
+  } finally {
+    setLogSink(null);
+    Deno.removeSync(path, { recursive: true });
+  }
+}
+
+/** Sends raw bytes and gives every answer until the server closes or `answersMax` came. */
+async function raw(dir: RunDir, bytes: Uint8Array | string, answersMax: number): Promise<Record<string, unknown>[]> {
+  const socket = await Deno.connect({ transport: "unix", path: dir.socketPath });
+  const sending = (async () => {
+    const whole = typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
+    for (let done = 0; done < whole.length;) done += await socket.write(whole.subarray(done));
+  })().catch(() => {});
+  let text = "";
+  const decoder = new TextDecoder();
+  const chunk = new Uint8Array(65536);
+  try {
+    while (text.split("\n").length - 1 < answersMax) {
+      const length = await socket.read(chunk).catch(() => null);
+      if (length === null) break;
+      text += decoder.decode(chunk.subarray(0, length), { stream: true });
+    }
+  } finally {
+    socket.close();
+    await sending;
+  }
+  return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+}
+
+Deno.test("call() gives null when no daemon runs", async () => {
+  await withRunDir(async (dir) => {
+    assertEquals(await call("list", {}, { dir }), null);
+    Deno.writeTextFileSync(dir.socketPath, "");
+    assertEquals(await call("list", {}, { dir }), null);
+    assertEquals(await call("list", {}, { dir: runDirAt(`${dir.path}/missing`) }), null);
+  });
+});
+
+Deno.test("serveControl() answers with results, warnings and typed errors", async () => {
+  await withRunDir(async (dir) => {
+    await using _server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: handlers({
+        list: (_params, context) => {
+          context.warn("first");
+          context.warn("second");
+          return Promise.resolve({ volumes: [{ name: "käse" } as VolumeInfo] });
+        },
+      }),
+    });
+    const warnings: string[] = [];
+    const result = await call("list", {}, { dir, onWarning: (warning) => warnings.push(warning) });
+    assertEquals(result!.volumes[0]!.name, "käse");
+    assertEquals(warnings, ["first", "second"]);
+    const error = await assertRejects(
+      () => call("detach", { volumes: [], all: true, force: false }, { dir }),
+      UmpathError,
+    );
+    assertEquals([error.code, error.message, error.hint], ["refused", "Not here", "Go there"]);
+    assertEquals(Deno.statSync(dir.socketPath).mode! & 0o777, 0o600);
+  });
+});
+
+Deno.test("serveControl() turns what a handler throws into a bug with its message, and logs it", async () => {
+  await withRunDir(async (dir) => {
+    const lines: string[] = [];
+    setLogSink((line) => lines.push(line));
+    await using _server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: handlers({
+        list: () => Promise.reject(new TypeError("x is not a function")),
+        info: () => Promise.resolve({ pid: 1n } as unknown as typeof INFO),
+      }),
+    });
+    const error = await assertRejects(() => call("list", {}, { dir }), UmpathError);
+    assertEquals([error.code, error.message], ["bug", "x is not a function"]);
+    assertStringIncludes(lines.join(""), "control_server_test.ts");
+    assertEquals((await assertRejects(() => call("info", {}, { dir }), UmpathError)).code, "bug");
+  });
+});
+
+Deno.test("serveControl() answers malformed lines with an error and goes on", async () => {
+  await withRunDir(async (dir) => {
+    await using _server = serveControl({ socketPath: dir.socketPath, handlers: handlers() });
+    const bad: [string, string][] = [
+      ["", "not JSON"],
+      ["nonsense", "not JSON"],
+      ["[1,2]", "not a JSON object"],
+      ["null", "not a JSON object"],
+      ['{"method":"list"}', "no whole number as id"],
+      ['{"id":1.5,"method":"list"}', "no whole number as id"],
+      ['{"id":3}', "names no method"],
+      ['{"id":3,"method":"constructor"}', "names no method"],
+      ['{"id":3,"method":"list","params":[]}', "params are not a JSON object"],
+    ];
+    for (const [line, why] of bad) {
+      const [first, second] = await raw(dir, `${line}\n{"id":9,"method":"info"}\n`, 2);
+      const error = first!.error as { code: string; message: string };
+      assertEquals(error.code, "usage");
+      assertStringIncludes(error.message, why);
+      assertEquals(second, { id: 9, result: INFO });
+    }
+    const [first] = await raw(dir, new Uint8Array([0xff, 0xfe, 10]), 1);
+    assertStringIncludes((first!.error as { message: string }).message, "not JSON");
+  });
+});
+
+Deno.test("serveControl() refuses a line that is too long and drops only that connection", async () => {
+  await withRunDir(async (dir) => {
+    await using _server = serveControl({ socketPath: dir.socketPath, handlers: handlers() });
+    const [answer] = await raw(dir, "x".repeat(1024 * 1024 + 2), 1);
+    assertStringIncludes((answer!.error as { message: string }).message, "longer than 1048576 bytes");
+    assertEquals(await call("info", {}, { dir }), INFO);
+  });
+});
+
+Deno.test("serveControl() survives random bytes", async () => {
+  await withRunDir(async (dir) => {
+    await using _server = serveControl({ socketPath: dir.socketPath, handlers: handlers() });
+    const prng = new Prng(1);
+    for (let i = 0; i < 20; i++) {
+      const bytes = Uint8Array.from({ length: 4096 }, () => prng.below(256));
+      bytes[4095] = 10;
+      await raw(dir, bytes, 1);
+    }
+    assertEquals(await call("info", {}, { dir }), INFO);
+  });
+});
+
+Deno.test("serveControl() runs several requests of a connection at once, in any order of answers", async () => {
+  await withRunDir(async (dir) => {
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    await using _server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: handlers({
+        list: () => released.then(() => ({ volumes: [] })),
+        info: () => Promise.resolve(INFO).finally(release),
+      }),
+    });
+    const answers = await raw(dir, '{"id":1,"method":"list"}\n{"id":2,"method":"info"}\n', 2);
+    assertEquals(answers.map((answer) => answer.id).toSorted(), [1, 2]);
+  });
+});
+
+Deno.test("serveControl() is not hurt by a peer that leaves in the middle of a request, and tells the handler", async () => {
+  await withRunDir(async (dir) => {
+    const { promise: aborted, resolve } = Promise.withResolvers<void>();
+    await using _server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: handlers({
+        list: async (_params, context) => {
+          await new Promise<void>((left) => context.signal.addEventListener("abort", () => left()));
+          context.warn("nobody hears this");
+          resolve();
+          return { volumes: [] };
+        },
+      }),
+    });
+    const socket = await Deno.connect({ transport: "unix", path: dir.socketPath });
+    await socket.write(new TextEncoder().encode('{"id":1,"method":"list"}\n'));
+    socket.close();
+    await aborted;
+    assertEquals(await call("info", {}, { dir }), INFO);
+  });
+});
+
+Deno.test("serveControl() replaces the socket of a dead daemon but not that of a living one", async () => {
+  await withRunDir(async (dir) => {
+    Deno.writeTextFileSync(dir.socketPath, "left over");
+    await using server = serveControl({ socketPath: dir.socketPath, handlers: handlers() });
+    const error = assertThrows(() => serveControl({ socketPath: dir.socketPath, handlers: handlers() }), UmpathError);
+    assertEquals(error.code, "in-use");
+    assertStringIncludes(error.message, `process ${Deno.pid}`);
+    assertEquals(await call("info", {}, { dir }), INFO);
+    await server.close();
+    assertEquals(await call("info", {}, { dir }), null);
+    await serveControl({ socketPath: dir.socketPath, handlers: handlers() }).close();
+  });
+});
+
+Deno.test("ControlServer.close() lets a request that runs finish", async () => {
+  await withRunDir(async (dir) => {
+    const { promise: started, resolve } = Promise.withResolvers<void>();
+    const server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: handlers({
+        list: async () => {
+          resolve();
+          await new Promise((later) => setTimeout(later, 50));
+          return { volumes: [] };
+        },
+      }),
+    });
+    const answer = call("list", {}, { dir });
+    await started;
+    await server.close();
+    assertEquals(await answer, { volumes: [] });
+  });
+});
+
+Deno.test("call() says that the daemon went away, or took too long", async () => {
+  await withRunDir(async (dir) => {
+    const listener = Deno.listen({ transport: "unix", path: dir.socketPath });
+    const accepted = listener.accept();
+    const slow = await assertRejects(() => call("list", {}, { dir, timeoutMs: 50 }), UmpathError);
+    assertEquals(slow.code, "timed-out");
+    assertStringIncludes(slow.message, "within 50ms");
+    (await accepted).close();
+    const closing = listener.accept().then((socket) => socket.close());
+    await assertRejects(() => call("list", {}, { dir }), DaemonGoneError);
+    await closing;
+    listener.close();
+  });
+});
+
+Deno.test("RunDirLock.take() is held by one and free after dispose", async () => {
+  await withRunDir((dir) => {
+    const lock = RunDirLock.take(dir);
+    assertThrows(() => RunDirLock.take(dir), UmpathError, "already serves run folder");
+    lock[Symbol.dispose]();
+    RunDirLock.take(dir)[Symbol.dispose]();
+    return Promise.resolve();
+  });
+});
+
+Deno.test("ensureRunDir() makes a private folder and refuses one that others can reach", async () => {
+  await withRunDir((dir) => {
+    const made = ensureRunDir(runDirAt(`${dir.path}/made`));
+    assertEquals(Deno.statSync(made.path).mode! & 0o777, 0o700);
+    for (const mode of [0o750, 0o701, 0o777]) {
+      Deno.chmodSync(made.path, mode);
+      const error = assertThrows(() => ensureRunDir(made), UmpathError, "other users can reach it");
+      assertEquals(error.code, "host-lacks");
+    }
+    Deno.writeTextFileSync(`${dir.path}/file`, "");
+    assertThrows(() => ensureRunDir(runDirAt(`${dir.path}/file`)), UmpathError, "not a folder");
+    assertThrows(() => ensureRunDir(runDirAt(`${dir.path}/no/such`)), UmpathError, "Cannot make run folder");
+    assertThrows(() => runDirAt(`/tmp/${"x".repeat(120)}`), UmpathError, "longer than 107 bytes");
+    return Promise.resolve();
+  });
+});
+
+Deno.test("ensureRunDir() refuses a folder of another user", { ignore: Deno.uid() !== 0 }, async () => {
+  await withRunDir((dir) => {
+    Deno.chownSync(dir.path, 65534, 65534);
+    const error = assertThrows(() => ensureRunDir(dir), UmpathError, "belongs to user ID 65534");
+    assert(error.hint !== undefined);
+    return Promise.resolve();
+  });
+});
