@@ -1,0 +1,138 @@
+/**
+ * Starts the daemon when none runs, as a terminal multiplexer starts its server: in a session of its own, so that neither
+ * Ctrl-C nor a closed terminal ends it, and with a log file instead of a terminal. Two that start it at once end up with
+ * one daemon: the lock of the run folder decides, and the loser leaves with the exit code of "in-use".
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, fstatSync, ftruncateSync, openSync } from "node:fs";
+import { type ErrorCode, EXIT_CODES, UmpathError } from "../base/errors.ts";
+import { logger, logLevel } from "../base/log.ts";
+import { formatDuration } from "../base/units.ts";
+import { call, DaemonGoneError } from "./control_client.ts";
+import { ensureRunDir, type RunDir } from "./run_dir.ts";
+
+const START_MS_MAX = 10_000;
+/** For machines that emulate their processor: UMPATH_SLOW is set there. */
+const START_SLOW_MS_MAX = 60_000;
+const POLL_MS = 20;
+/** A loser of the lock whose winner then left tries again after this. */
+const RESPAWN_MS = 200;
+const LOG_BYTES_MAX = 1024 * 1024;
+const LOG_TAIL_LINES = 8;
+
+const log = logger("spawn");
+
+/** Returns once a daemon serves `dir`; throws with the last lines of its log if it cannot. */
+export async function ensureDaemon(dir: RunDir): Promise<void> {
+  ensureRunDir(dir);
+  const startMsMax = Deno.env.get("UMPATH_SLOW") ? START_SLOW_MS_MAX : START_MS_MAX;
+  const deadline = Date.now() + startMsMax;
+  while (Date.now() < deadline) {
+    if (await answers(dir, deadline)) return;
+    const started = new StartedDaemon(dir);
+    while (Date.now() < deadline && started.exitCode === null) {
+      if (await answers(dir, deadline)) return;
+      await delay(POLL_MS);
+    }
+    if (started.exitCode === null) throw started.tooSlow(startMsMax);
+    if (started.exitCode !== EXIT_CODES["in-use"]) throw started.failure();
+    log.debug("Another daemon holds the lock");
+    await delay(RESPAWN_MS);
+  }
+  throw new UmpathError(
+    "timed-out",
+    `No umpath daemon answers after ${formatDuration(startMsMax)}, yet one holds the lock`,
+    {
+      hint: `See ${dir.logPath}`,
+    },
+  );
+}
+
+/** The words that start this very program again with `args`, however it is being run. */
+export function programCommand(args: string[]): [string, ...string[]] {
+  if (isPacked()) return [undisguised(Deno.execPath()), ...args];
+  return [
+    undisguised(Deno.execPath()),
+    "run",
+    "-A",
+    "--quiet",
+    decodeURIComponent(new URL(Deno.mainModule).pathname),
+    ...args,
+  ];
+}
+
+/** True in the single binary: compiled, or grafted, where the main module is an open file that has no name. */
+export function isPacked(): boolean {
+  return Deno.build.standalone || Deno.mainModule.startsWith("file:///proc/self/fd/");
+}
+
+/** `spawn` rewrites the arguments of what it takes for `deno`, by its path; the same path in other letters is left alone. */
+function undisguised(path: string): string {
+  return path.replace(/\/([^/]*)$/, "/./$1");
+}
+
+/** One try to start the daemon. */
+class StartedDaemon {
+  exitCode: number | null = null;
+  readonly #dir: RunDir;
+  readonly #logStart: number;
+  readonly #process: ChildProcess;
+
+  constructor(dir: RunDir) {
+    this.#dir = dir;
+    const output = openSync(dir.logPath, "a", 0o600);
+    if (fstatSync(output).size > LOG_BYTES_MAX) ftruncateSync(output);
+    this.#logStart = fstatSync(output).size;
+    const [program, ...args] = programCommand(["daemon", "--transient"]);
+    const stdio = ["ignore" as const, output, output];
+    this.#process = spawn(program, args, { detached: true, cwd: "/", stdio, env: daemonEnvironment(dir) });
+    closeSync(output);
+    this.#process.on("error", () => this.exitCode = EXIT_CODES.bug);
+    this.#process.on("exit", (code) => this.exitCode = code ?? EXIT_CODES.bug);
+    this.#process.unref();
+    log.debug(`Started ${program} ${args.join(" ")} as process ${this.#process.pid}`);
+  }
+
+  failure(): UmpathError {
+    const code = (Object.keys(EXIT_CODES) as ErrorCode[]).find((code) => EXIT_CODES[code] === this.exitCode) ?? "bug";
+    return new UmpathError(code, `Cannot start the umpath daemon: ${this.#lastWords()}`, {
+      hint: `Its log is ${this.#dir.logPath}`,
+    });
+  }
+
+  tooSlow(startMsMax: number): UmpathError {
+    this.#process.kill("SIGTERM");
+    return new UmpathError(
+      "timed-out",
+      `Cannot start the umpath daemon: no answer after ${formatDuration(startMsMax)}: ` +
+        this.#lastWords(),
+      { hint: `Its log is ${this.#dir.logPath}` },
+    );
+  }
+
+  #lastWords(): string {
+    const bytes = Deno.readFileSync(this.#dir.logPath);
+    const lines = new TextDecoder().decode(bytes.subarray(this.#logStart)).trimEnd().split("\n");
+    const words = lines.slice(-LOG_TAIL_LINES).join("\n");
+    return words === "" ? "it ended without a word" : words;
+  }
+}
+
+/** What the daemon is to know of our environment: not whose journal or service we are. */
+function daemonEnvironment(dir: RunDir): Record<string, string> {
+  const { JOURNAL_STREAM: _journal, NOTIFY_SOCKET: _notify, ...rest } = Deno.env.toObject();
+  return { ...rest, UMPATH_RUN_DIR: dir.path, UMPATH_LOG: logLevel() };
+}
+
+async function answers(dir: RunDir, deadline: number): Promise<boolean> {
+  try {
+    return await call("info", {}, { dir, timeoutMs: Math.max(1, deadline - Date.now()) }) !== null;
+  } catch (error) {
+    if (error instanceof DaemonGoneError) return false;
+    throw error;
+  }
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
