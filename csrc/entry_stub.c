@@ -33,9 +33,9 @@ static inline i64 syscall3(i64 number, i64 a, i64 b, i64 c)
 	return result;
 }
 
-static inline i64 access_path(const char *path)
+static inline i64 access_path(const char *path, i64 mode)
 {
-	return syscall3(SYS_access, (i64)path, 0, 0);
+	return syscall3(SYS_access, (i64)path, mode, 0);
 }
 
 /* rdx holds ld.so's exit handler, which _start expects there. */
@@ -75,9 +75,9 @@ static inline i64 syscall3(i64 number, i64 a, i64 b, i64 c)
 	return x0;
 }
 
-static inline i64 access_path(const char *path)
+static inline i64 access_path(const char *path, i64 mode)
 {
-	return syscall3(SYS_faccessat, -100 /* AT_FDCWD */, (i64)path, 0);
+	return syscall3(SYS_faccessat, -100 /* AT_FDCWD */, (i64)path, mode);
 }
 
 /* x0 holds ld.so's exit handler, which _start expects there. */
@@ -144,6 +144,8 @@ enum {
 	FILES_MAX = 16,
 	FD_MIN = 64, /* leaves inherited descriptors alone: systemd's start at 3, closed stdio stays closed */
 	EINTR = 4,
+	SEARCHABLE = 1,
+	READABLE = 4,
 	MFD_CLOEXEC = 1,
 	MFD_ALLOW_SEALING = 2,
 	MFD_NOEXEC_SEAL = 8, /* Linux 6.3 */
@@ -304,8 +306,9 @@ EXPORTED void *stub_main(u64 *stack, const struct header *header, u64 *block)
 		;
 	if (config->file_count < 1 || config->file_count > FILES_MAX)
 		die("its file table is damaged", "Build or download the program again.");
-	if (access_path("/proc/self/fd") < 0)
-		die("/proc is not mounted", "Mount it: mount -t proc proc /proc");
+	if (access_path("/proc/self/fd", READABLE | SEARCHABLE) < 0)
+		die("/proc/self/fd is not accessible",
+		    "Mount /proc; and a program that its user may not read, or with file capabilities, must be run as root.");
 	for (u32 i = 0; i < config->file_count; i++)
 		fds[i] = publish(text, &files[i]);
 
