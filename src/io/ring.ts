@@ -1,0 +1,188 @@
+import { LAYOUT } from "../../ffi/layout.ts";
+import { native } from "../../ffi/library.ts";
+import { check } from "../../ffi/result.ts";
+import { assert } from "../base/assert.ts";
+import { Memory, TWO_32 } from "./memory.ts";
+
+/** Opcodes of io_uring (linux/io_uring.h). */
+const Op = { NOP: 0, SENDMSG: 9, RECVMSG: 10, READ: 22, SEND: 26, RECV: 27, URING_CMD: LAYOUT.opUringCmd } as const;
+
+/** Flags of io_uring_setup(). */
+const Setup = { SUBMIT_ALL: 1 << 7, SINGLE_ISSUER: 1 << 12, DEFER_TASKRUN: 1 << 13 } as const;
+
+/** Bit of the result of `um_ring_turn()`: the spin found a completion. */
+const SPIN_HIT = 1 << 30;
+
+/** Shifts from bytes to words of 32 bits, and from an entry's index to its first word. */
+const SQE_WORDS_SHIFT = 4;
+const CQE_WORDS_SHIFT = 2;
+
+/**
+ * An io_uring whose queues are read and written here as typed arrays; the kernel is entered once a turn.
+ *
+ * It belongs to the thread that made it (SINGLE_ISSUER, DEFER_TASKRUN): completions appear only inside {@linkcode turn}.
+ *
+ *     prep…() prep…() → turn(wait) → while (next()) { high, low, result } → …
+ */
+export class Ring implements Disposable {
+  /** Of the completion that `next()` took: the halves of its token, and its result (≥ 0 or -errno). */
+  tokenLow = 0;
+  tokenHigh = 0;
+  result = 0;
+  /** How often the kernel was entered, and how often a spin was rewarded. */
+  turns = 0;
+  spinHits = 0;
+
+  readonly #state: Uint8Array<ArrayBuffer>;
+  readonly #ring: Int32Array;
+  readonly #sqes: Int32Array;
+  readonly #entries: number;
+  readonly #sqMask: number;
+  readonly #cqMask: number;
+  readonly #sqTail: number;
+  readonly #cqHead: number;
+  readonly #cqTail: number;
+  readonly #cqes: number;
+  #tail = 0;
+  #head = 0;
+  #seen = 0;
+  #pending = 0;
+
+  /** @throws SystemError if the kernel has no io_uring or does not allow it. */
+  constructor(options: { submissions: number; completions: number }) {
+    this.#state = new Uint8Array(LAYOUT.ringBytes);
+    const flags = Setup.SUBMIT_ALL | Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN;
+    check(
+      native().um_ring_setup(options.submissions, options.completions, flags, this.#state),
+      "Cannot set up an io_uring",
+    );
+    const view = new DataView(this.#state.buffer);
+    const long = (offset: number) => Number(view.getBigUint64(offset, true));
+    const word = (index: number) => view.getUint32(LAYOUT.ringSqEntries + index * 4, true);
+    this.#ring = new Int32Array(Memory.at(long(LAYOUT.ringAddr), long(LAYOUT.ringAddr + 8)).buffer);
+    this.#sqes = new Int32Array(Memory.at(long(LAYOUT.ringAddr + 16), long(LAYOUT.ringAddr + 24)).buffer);
+    this.#entries = word(0);
+    this.#sqMask = word(0) - 1;
+    this.#cqMask = word(1) - 1;
+    this.#sqTail = word(3) >> 2;
+    this.#cqHead = word(6) >> 2;
+    this.#cqTail = word(7) >> 2;
+    this.#cqes = word(9) >> 2;
+    const array = word(5) >> 2;
+    for (let i = 0; i < this.#entries; i++) this.#ring[array + i] = i;
+  }
+
+  /** Submissions that the kernel has not been told of. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /**
+   * Submits what is prepared and waits for `wait` completions (0: does not), looking for them for `spinUs`
+   * microseconds before it sleeps, at most `timeoutMs` (negative: as long as it takes).
+   */
+  turn(wait: number, spinUs: number, timeoutMs: number): void {
+    Atomics.store(this.#ring, this.#sqTail, this.#tail);
+    const result = native().um_ring_turn(this.#state, this.#pending, wait, spinUs, timeoutMs);
+    this.turns++;
+    if (result < 0) return this.#turnFailed(-result);
+    if (result & SPIN_HIT) this.spinHits++;
+    this.#pending -= result & ~SPIN_HIT;
+    this.#seen = Atomics.load(this.#ring, this.#cqTail);
+  }
+
+  /** EINTR, EAGAIN and EBUSY leave what was not submitted in the queue for the next turn. */
+  #turnFailed(errno: number): void {
+    if (errno !== 4 && errno !== 11 && errno !== 16) check(-errno, "Cannot enter the io_uring");
+    this.#seen = Atomics.load(this.#ring, this.#cqTail);
+  }
+
+  /** Takes the next completion of this turn into `tokenHigh`, `tokenLow` and `result`; false if there is none. */
+  next(): boolean {
+    if (this.#head === this.#seen) {
+      Atomics.store(this.#ring, this.#cqHead, this.#head);
+      return false;
+    }
+    const at = this.#cqes + ((this.#head & this.#cqMask) << CQE_WORDS_SHIFT);
+    const ring = this.#ring;
+    this.tokenLow = ring[at];
+    this.tokenHigh = ring[at + 1];
+    this.result = ring[at + 2];
+    this.#head = (this.#head + 1) | 0;
+    return true;
+  }
+
+  prepNop(high: number, low: number): void {
+    const at = this.#sqe(Op.NOP, -1, high, low);
+    void at;
+  }
+
+  prepRead(fd: number, address: number, length: number, high: number, low: number): void {
+    const at = this.#sqe(Op.READ, fd, high, low);
+    this.#sqes[at + 2] = this.#sqes[at + 3] = -1;
+    this.#data(at, address, length, 0);
+  }
+
+  prepReceive(fd: number, address: number, length: number, flags: number, high: number, low: number): void {
+    this.#data(this.#sqe(Op.RECV, fd, high, low), address, length, flags);
+  }
+
+  prepSend(fd: number, address: number, length: number, flags: number, high: number, low: number): void {
+    this.#data(this.#sqe(Op.SEND, fd, high, low), address, length, flags);
+  }
+
+  /** `address` is that of a struct msghdr which stays as it is until the completion. */
+  prepReceiveMessage(fd: number, address: number, flags: number, high: number, low: number): void {
+    this.#data(this.#sqe(Op.RECVMSG, fd, high, low), address, 1, flags);
+  }
+
+  prepSendMessage(fd: number, address: number, flags: number, high: number, low: number): void {
+    this.#data(this.#sqe(Op.SENDMSG, fd, high, low), address, 1, flags);
+  }
+
+  /** A ublk I/O command: `struct ublksrv_io_cmd` {q_id, tag, result, addr} in the entry's last 16 bytes. */
+  prepUblk(
+    fd: number,
+    op: number,
+    queueId: number,
+    tag: number,
+    result: number,
+    address: number,
+    high: number,
+  ): void {
+    const at = this.#sqe(Op.URING_CMD, fd, high, tag);
+    const sqes = this.#sqes;
+    sqes[at + 2] = op;
+    sqes[at + 12] = queueId | (tag << 16);
+    sqes[at + 13] = result;
+    sqes[at + 14] = address % TWO_32 | 0;
+    sqes[at + 15] = address / TWO_32 | 0;
+  }
+
+  #sqe(op: number, fd: number, high: number, low: number): number {
+    if (this.#pending === this.#entries) this.turn(0, 0, -1);
+    assert(this.#pending < this.#entries, "The kernel takes submissions whenever it is entered");
+    const at = (this.#tail & this.#sqMask) << SQE_WORDS_SHIFT;
+    const sqes = this.#sqes;
+    for (let i = 2; i < 16; i++) sqes[at + i] = 0;
+    sqes[at] = op;
+    sqes[at + 1] = fd;
+    sqes[at + 8] = low;
+    sqes[at + 9] = high;
+    this.#tail = (this.#tail + 1) | 0;
+    this.#pending++;
+    return at;
+  }
+
+  #data(at: number, address: number, length: number, flags: number): void {
+    const sqes = this.#sqes;
+    sqes[at + 4] = address % TWO_32 | 0;
+    sqes[at + 5] = address / TWO_32 | 0;
+    sqes[at + 6] = length;
+    sqes[at + 7] = flags;
+  }
+
+  [Symbol.dispose](): void {
+    native().um_ring_close(this.#state);
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * The one owner of completion tokens. A token is the 64-bit `user_data` of a submission, which its completion brings
+ * back: the low half is an index, the high half says whose index it is.
+ *
+ *     63        32 31 .. 8   7 .. 0     high half: owner (24 bits), kind (8 bits)
+ *     [ owner | kind ][     index   ]
+ */
+
+/** Who waits for a completion. */
+export const TokenKind = {
+  /** Nobody: the completion is only counted. */
+  NONE: 0,
+  /** The eventfd by which another thread wakes this one. */
+  WAKE: 1,
+  /** A ublk command; owner is the volume, index the tag. */
+  UBLK: 2,
+  /** A receive on a connection; owner is the volume, index the path. */
+  RECEIVE: 3,
+  /** A send on a connection; owner is the volume, index the path. */
+  SEND: 4,
+} as const;
+
+/** The high half of a token. */
+export function tokenHigh(kind: number, owner: number): number {
+  return kind | (owner << 8);
+}
+
+/** One of {@linkcode TokenKind}. */
+export function tokenKind(high: number): number {
+  return high & 0xff;
+}
+
+/** The owner that the token was made for. */
+export function tokenOwner(high: number): number {
+  return high >>> 8;
+}
