@@ -63,7 +63,7 @@ async function readAsset(root: string, path: string): Promise<EmbeddedFile> {
   const stripped = Deno.makeTempFileSync({ prefix: "umpath-", suffix: ".so" });
   try {
     await runTool("strip", ["--strip-debug", "-o", stripped, `${root}/${path}`], {
-      hint: "The build needs binutils (Debian package binutils).",
+      debianPackage: "binutils",
     });
     return { name, bytes: Deno.readFileSync(stripped) };
   } finally {

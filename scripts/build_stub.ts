@@ -19,7 +19,6 @@ const FLAGS = [
   "-Werror",
 ];
 const X86_FLAGS = ["-fcf-protection=none"];
-const HINT = "The graft needs a C compiler and binutils (Debian packages gcc and binutils).";
 
 /** Returns the stub's code for the processor that this runs on. `source` is the folder of entry_stub.c and .ld. */
 export async function buildStub(source: string): Promise<Uint8Array<ArrayBuffer>> {
@@ -28,12 +27,12 @@ export async function buildStub(source: string): Promise<Uint8Array<ArrayBuffer>
     const [elf, flat] = [`${folder}/stub.elf`, `${folder}/stub.bin`];
     const flags = [...FLAGS, ...(Deno.build.arch === "x86_64" ? X86_FLAGS : [])];
     const inputs = [`-Wl,-T,${source}/entry_stub.ld`, `${source}/entry_stub.c`];
-    await runTool(Deno.env.get("CC") ?? "cc", [...flags, "-o", elf, ...inputs], { hint: HINT });
-    const relocations = await runTool("readelf", ["-rW", elf], { hint: HINT });
+    await runTool(Deno.env.get("CC") ?? "cc", [...flags, "-o", elf, ...inputs], { debianPackage: "gcc" });
+    const relocations = await runTool("readelf", ["-rW", elf], { debianPackage: "binutils" });
     if (/\bR_[A-Z0-9_]+/.test(relocations)) {
       throw new Error(`Cannot graft the entry stub: it must run where it lies but has relocations:\n${relocations}`);
     }
-    await runTool("objcopy", ["-O", "binary", "-j", ".text", elf, flat], { hint: HINT });
+    await runTool("objcopy", ["-O", "binary", "-j", ".text", elf, flat], { debianPackage: "binutils" });
     return Deno.readFileSync(flat);
   } finally {
     Deno.removeSync(folder, { recursive: true });

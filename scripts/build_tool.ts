@@ -8,8 +8,10 @@ export interface ToolOptions {
   env?: Record<string, string>;
   /** Ends the tool when it fires. */
   signal?: AbortSignal;
-  /** What to do when the tool is not there or fails. */
+  /** What to do when the tool fails. */
   hint?: string;
+  /** The Debian package that brings the tool. */
+  debianPackage?: string;
 }
 
 /** A tool that could not be started or ended with an error. */
@@ -19,13 +21,14 @@ export class ToolError extends Error {
 
 /** Runs `path` with `args` and returns its standard output; throws `ToolError` with its messages if it fails. */
 export async function runTool(path: string, args: string[], options: ToolOptions = {}): Promise<string> {
-  const hint = options.hint === undefined ? "" : `\n  ${options.hint}`;
   const output = await start(path, args, options).catch((cause) => {
-    throw new ToolError(`Cannot run "${path}": ${cause.message}${hint}`, { cause });
+    const install = options.debianPackage ? `\n  Install the Debian package ${options.debianPackage}.` : "";
+    throw new ToolError(`Cannot run "${path}": ${cause.message}${install}`, { cause });
   });
   const decoder = new TextDecoder();
   if (!output.success) {
     const said = (decoder.decode(output.stderr) + decoder.decode(output.stdout)).trim();
+    const hint = options.hint ? `\n  ${options.hint}` : "";
     const how = output.signal === null ? `exit code ${output.code}` : `signal ${output.signal}`;
     throw new ToolError(`"${path} ${args.join(" ")}" failed with ${how}:\n${said}${hint}`);
   }

@@ -18,7 +18,6 @@ export interface LibOptions {
 
 const FLAGS = [
   "-std=c11",
-  "-D_GNU_SOURCE",
   "-O2",
   "-g",
   "-fPIC",
@@ -54,7 +53,7 @@ async function compile(options: LibOptions, sources: string[], output: string): 
     [...flags, `-ffile-prefix-map=${options.root}=.`, "-o", output, ...sources],
     {
       cwd: options.root,
-      hint: "The C library needs a C compiler (Debian package gcc) and the sources in csrc/.",
+      debianPackage: "gcc",
     },
   );
 }
