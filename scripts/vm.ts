@@ -29,6 +29,8 @@ const EXIT_TIMEOUT = 124;
 const EXIT_MACHINE = 125;
 const TIMEOUT_DEFAULT_S = 600;
 const CONSOLE_LINES_SHOWN = 40;
+/** How long a machine whose time is up may take to print its kernel log. */
+const REPORT_WAIT_MS = 5000;
 const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /** One run's request. */
@@ -130,11 +132,11 @@ function jobScript(request: Request): string {
 }
 
 function terminalRows(): number {
-  return Deno.stdin.isTerminal() ? Deno.consoleSize().rows : 24;
+  return Deno.stdin.isTerminal() ? Deno.consoleSize().rows || 24 : 24;
 }
 
 function terminalColumns(): number {
-  return Deno.stdin.isTerminal() ? Deno.consoleSize().columns : 80;
+  return Deno.stdin.isTerminal() ? Deno.consoleSize().columns || 80 : 80;
 }
 
 function repoFolder(): string {
@@ -156,7 +158,7 @@ async function writeAll(target: { write(bytes: Uint8Array): Promise<number> }, b
 }
 
 /** Boots, runs the job, and gives its exit code. */
-async function runJob(machine: Machine, request: Request, signals: Signals): Promise<number> {
+async function runJob(machine: Machine, request: Request, signals: Signals, limit: TimeLimit): Promise<number> {
   const started = performance.now();
   const repo = repoFolder();
   const { kernel, out, shell } = request;
@@ -169,20 +171,24 @@ async function runJob(machine: Machine, request: Request, signals: Signals): Pro
   note(request, `kernel ${kernel.release}, ready after ${((performance.now() - started) / 1000).toFixed(1)} s`);
 
   const token = crypto.randomUUID();
-  const relays = [
+  const relays = Promise.all([
     relayUntilMarker(ports.stdout!.readable, token, (bytes) => writeAll(Deno.stdout, bytes)),
     relayUntilMarker(ports.stderr!.readable, token, (bytes) => writeAll(Deno.stderr, bytes)),
     saveLog(ports.log!.readable, token, request.dmesg),
-  ];
+  ]);
+  relays.catch(() => {});
   const terminal = ports.terminal ? attachTerminal(ports.terminal) : undefined;
   try {
     const job = `${shell ? "shell" : "run"} ${token} ${base64(jobScript(request))}\n`;
     await writeAll(control, new TextEncoder().encode(job));
-    signals.forwardTo((name) => writeAll(control, new TextEncoder().encode(`signal ${name}\n`)));
+    const say = (line: string) => writeAll(control, new TextEncoder().encode(`${line}\n`));
+    signals.forwardTo((name) => say(`signal ${name}`));
+    limit.askReport(() => say("report"));
     for (let line = await lines.next(); !line.done; line = await lines.next()) {
       const [word, code] = line.value.split(" ");
+      if (word === "reported") limit.reported();
       if (word !== "exit") continue;
-      await Promise.all(relays);
+      await relays;
       return Number(code);
     }
   } finally {
@@ -244,17 +250,49 @@ class Signals {
   }
 }
 
+/** Ends the run when its time is up, after giving the machine a moment to say what it was doing. */
+class TimeLimit {
+  readonly reached: Promise<never>;
+  #timers: ReturnType<typeof setTimeout>[] = [];
+  #ask: (() => Promise<void>) | undefined;
+  #stop!: () => void;
+
+  constructor(seconds: number) {
+    this.reached = new Promise((_, reject) => {
+      this.#stop = () => reject(new VmError(`Time limit of ${seconds} s reached`, EXIT_TIMEOUT));
+    });
+    this.reached.catch(() => {});
+    if (seconds > 0) this.#timers.push(setTimeout(() => this.#strike(), seconds * 1000));
+  }
+
+  /** From now on the machine can be asked for its kernel log and its blocked tasks. */
+  askReport(ask: () => Promise<void>): void {
+    this.#ask = ask;
+  }
+
+  /** The report is on the console. */
+  reported(): void {
+    this.#timers.push(setTimeout(this.#stop, 200));
+  }
+
+  /** Forgets the limit. */
+  close(): void {
+    this.#timers.forEach(clearTimeout);
+  }
+
+  #strike(): void {
+    if (!this.#ask) return this.#stop();
+    this.#timers.push(setTimeout(this.#stop, REPORT_WAIT_MS));
+    this.#ask().catch(() => {});
+  }
+}
+
 async function run(request: Request): Promise<number> {
   const machine = new Machine();
   const signals = new Signals();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    if (request.timeoutS === 0) return;
-    const late = () => reject(new VmError(`Time limit of ${request.timeoutS} s reached`, EXIT_TIMEOUT));
-    timer = setTimeout(late, request.timeoutS * 1000);
-  });
+  const limit = new TimeLimit(request.timeoutS);
   try {
-    return await Promise.race([runJob(machine, request, signals), limit, signals.stopped]);
+    return await Promise.race([runJob(machine, request, signals, limit), limit.reached, signals.stopped]);
   } catch (error) {
     const code = error instanceof VmError ? error.code : EXIT_MACHINE;
     const message = error instanceof Error ? error.message : String(error);
@@ -264,7 +302,7 @@ async function run(request: Request): Promise<number> {
     if (tail !== "" && code < 128) console.error(`vm: the console's last lines:\n${tail}`);
     return code;
   } finally {
-    clearTimeout(timer);
+    limit.close();
     await machine.close();
     signals.close();
   }

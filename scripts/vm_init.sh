@@ -85,19 +85,21 @@ start_relays() {
 
 # A process that the job left behind may hold the pipes open: what is written after the job's end is not waited for.
 stop_relays() {
-  tries=0
-  while [ $tries -lt 40 ] && { relaying $relay_out || relaying $relay_err; }; do
-    busybox usleep 50000
-    tries=$((tries + 1))
-  done
-  kill $relay_out $relay_err 2>/dev/null
+  { sleep 2; kill $relay_out $relay_err; } 2>/dev/null &
+  wait $relay_out $relay_err
 }
 
-relaying() { [ -e "/proc/$1/cmdline" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
-
-forward_signals() {
+# obey JOB: signals for the job, and the request for a report when the time limit has struck.
+obey() {
   while read -r word signal <&3; do
-    [ "$word" = signal ] && kill -"$signal" -- "-$1" 2>/dev/null
+    case $word in
+    signal) kill -s "$signal" -- "-$1" 2>/dev/null ;;
+    report)
+      echo w >/proc/sysrq-trigger
+      dmesg --color=never >/dev/console
+      echo reported >&3
+      ;;
+    esac
   done
 }
 
@@ -112,7 +114,7 @@ run_job() {
     start_relays
     env --default-signal=INT,QUIT setsid sh /run/vm/job </dev/null >/run/vm/out 2>/run/vm/err 3>&- 4>&- 5>&- 6>&- &
     job=$!
-    forward_signals $job 4>&- 5>&- 6>&- &
+    obey $job 4>&- 5>&- 6>&- &
     wait $job
     code=$?
     stop_relays
