@@ -599,6 +599,13 @@ export class Connection {
     this.commands.release(command);
   }
 
+  /** The socket is closed and no send reads any data now: what was answered meanwhile is answered. */
+  handleQuiet(): void {
+    for (let command = 0; command < this.commands.depth; command++) {
+      if (this.commands.phase[command] === CommandPhase.ANSWERED) this.#done(command);
+    }
+  }
+
   // ── failure ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Fails the connection for a PDU that the protocol does not allow. Always false. */

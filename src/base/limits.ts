@@ -1,0 +1,49 @@
+/** Every bound of umpath, with its reason. Relations between them are checked when this file is loaded. */
+import { assert } from "./assert.ts";
+
+/** Paths of one volume: two fabrics of four ports each, twice over. */
+export const PATHS_MAX = 16;
+
+/** Volumes of one daemon: the owner of a completion token has 24 bits, and a ublk device takes three descriptors. */
+export const VOLUMES_MAX = 256;
+
+/** Workers of one daemon: past four the target is the limit, not the host. */
+export const WORKERS_MAX = 64;
+export const WORKERS_DEFAULT_MAX = 4;
+
+/** Requests in flight in one queue of a device; the ublk driver takes up to 4096. */
+export const QUEUE_DEPTH_MAX = 1024;
+export const QUEUE_DEPTH_DEFAULT = 128;
+
+/** Bytes of one request. The kernel splits what is larger; 1 MiB keeps the buffers of a deep queue in bounds. */
+export const REQUEST_BYTES_MAX = 1 << 20;
+
+/** Bytes of all request buffers of one queue: offsets into the arena stay 31-bit integers. */
+export const ARENA_BYTES_MAX = 2 ** 31 - 1;
+
+/** Times that one request is sent again after answers that ask for it, before it fails. */
+export const RETRIES_MAX = 16;
+
+/** Delay before a request is sent again that a controller could not take just now, for each time it was refused. */
+export const RETRY_DELAY_MS = 100;
+export const RETRY_DELAY_MS_MAX = 2_000;
+
+/** How often a queue with anything in it looks at its deadlines. It bounds how late a deadline is noticed. */
+export const TICK_MS = 100;
+
+/** Spinning before a sleep: about the time that a wake-up costs. */
+export const SPIN_US = 20;
+
+/** Admin commands in flight on one controller: bring-up, keep-alive and events need four. */
+export const ADMIN_QUEUE_DEPTH = 31;
+
+/** Largest data of one admin command. */
+export const ADMIN_DATA_BYTES = 4096;
+
+/** An admin command other than the asynchronous event request is answered in so long. */
+export const ADMIN_TIMEOUT_MS = 10_000;
+
+assert(RETRY_DELAY_MS <= RETRY_DELAY_MS_MAX, "A retry's first delay is not its longest");
+assert(TICK_MS <= RETRY_DELAY_MS, "Deadlines are looked at often enough to keep the shortest delay");
+assert(QUEUE_DEPTH_DEFAULT <= QUEUE_DEPTH_MAX, "The default depth is allowed");
+assert(QUEUE_DEPTH_MAX * REQUEST_BYTES_MAX <= ARENA_BYTES_MAX, "All buffers of the deepest queue fit in its arena");

@@ -1,0 +1,60 @@
+import { PATHS_MAX } from "../base/limits.ts";
+
+/** What is counted of one path. */
+export const PathCounter = {
+  READS: 0,
+  WRITES: 1,
+  READ_BYTES: 2,
+  WRITE_BYTES: 3,
+  /** Answers with a status other than success. */
+  ERRORS: 4,
+  /** Requests that moved to another path, or waited for one, because this path failed them. */
+  FAILOVERS: 5,
+  IN_FLIGHT: 6,
+} as const;
+
+/** What is counted of the queue itself. */
+export const QueueCounter = {
+  /** Requests that wait because no path is usable, or all are full. */
+  WAITING: 0,
+  /** Writes held after the loss of a path. */
+  HELD: 1,
+} as const;
+
+const PATH_WORDS = 8;
+const QUEUE_WORDS = 8;
+
+/**
+ * Counters of one queue of a volume in shared memory: its worker adds, the main thread reads whenever it is asked.
+ * Numbers are exact up to 2^53.
+ */
+export class Counters {
+  readonly shared: SharedArrayBuffer;
+  readonly values: Float64Array;
+
+  constructor(shared?: SharedArrayBuffer) {
+    this.shared = shared ?? new SharedArrayBuffer((QUEUE_WORDS + PATHS_MAX * PATH_WORDS) * 8);
+    this.values = new Float64Array(this.shared);
+  }
+
+  /** Index into `values` of one of {@linkcode PathCounter}. */
+  static pathIndex(path: number, counter: number): number {
+    return QUEUE_WORDS + path * PATH_WORDS + counter;
+  }
+
+  path(path: number, counter: number): number {
+    return this.values[Counters.pathIndex(path, counter)];
+  }
+
+  addPath(path: number, counter: number, amount: number): void {
+    this.values[Counters.pathIndex(path, counter)] += amount;
+  }
+
+  queue(counter: number): number {
+    return this.values[counter];
+  }
+
+  setQueue(counter: number, value: number): void {
+    this.values[counter] = value;
+  }
+}

@@ -1,0 +1,76 @@
+import { PATHS_MAX } from "../base/limits.ts";
+
+/** ANA states as the ANA log page numbers them (NVMe 2.0, section 5.16.1.13); 0 is "not known yet". */
+export const AnaState = {
+  UNKNOWN: 0,
+  OPTIMIZED: 1,
+  NON_OPTIMIZED: 2,
+  INACCESSIBLE: 3,
+  PERSISTENT_LOSS: 4,
+  CHANGE: 15,
+} as const;
+
+/** Words of one path in the table. */
+const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, WORDS: 4 } as const;
+/** Words of the volume before those of its paths. */
+const Header = { IO_TIMEOUT: 0, NO_PATH_TIMEOUT: 1, WRITE_HOLD: 2, CUT: 3, WORDS: 8 } as const;
+
+/**
+ * What the control plane tells the data plane of a volume's paths, in memory that both share: one writer (the main
+ * thread), any number of readers, no message. Workers read it at every selection.
+ *
+ * Times are in milliseconds; -1 is "off".
+ */
+export class PathTable {
+  readonly shared: SharedArrayBuffer;
+  readonly #words: Int32Array;
+
+  constructor(shared?: SharedArrayBuffer) {
+    this.shared = shared ?? new SharedArrayBuffer((Header.WORDS + PATHS_MAX * Field.WORDS) * 4);
+    this.#words = new Int32Array(this.shared);
+  }
+
+  isUsable(path: number): boolean {
+    return Atomics.load(this.#words, Header.WORDS + path * Field.WORDS + Field.USABLE) === 1;
+  }
+
+  setUsable(path: number, usable: boolean): void {
+    Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.USABLE, usable ? 1 : 0);
+  }
+
+  /** One of {@linkcode AnaState}. */
+  ana(path: number): number {
+    return Atomics.load(this.#words, Header.WORDS + path * Field.WORDS + Field.ANA);
+  }
+
+  setAna(path: number, state: number): void {
+    Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.ANA, state);
+  }
+
+  get ioTimeoutMs(): number {
+    return Atomics.load(this.#words, Header.IO_TIMEOUT);
+  }
+
+  get noPathTimeoutMs(): number {
+    return Atomics.load(this.#words, Header.NO_PATH_TIMEOUT);
+  }
+
+  get writeHoldMs(): number {
+    return Atomics.load(this.#words, Header.WRITE_HOLD);
+  }
+
+  setTimeouts(times: { ioTimeoutMs: number; noPathTimeoutMs: number; writeHoldMs: number }): void {
+    Atomics.store(this.#words, Header.IO_TIMEOUT, times.ioTimeoutMs);
+    Atomics.store(this.#words, Header.NO_PATH_TIMEOUT, times.noPathTimeoutMs);
+    Atomics.store(this.#words, Header.WRITE_HOLD, times.writeHoldMs);
+  }
+
+  /** True once nothing may wait for a path any more: the volume is being taken away. */
+  get isCut(): boolean {
+    return Atomics.load(this.#words, Header.CUT) === 1;
+  }
+
+  cut(): void {
+    Atomics.store(this.#words, Header.CUT, 1);
+  }
+}

@@ -1,0 +1,488 @@
+/**
+ * One queue of a volume: the user-space block device over all paths to one namespace, as one worker sees it. Requests
+ * come in by `submit()`, become commands on the connection that the policy picks, and come back by `pollCompletion()`.
+ *
+ *     submit ─► ready ─► (policy) ─► in flight ─► done
+ *                 ▲                     │ path lost, path-related status
+ *                 ├──────── reads ◄─────┤
+ *                 └─ held ◄── writes ◄──┘     delayed ◄── "not now" from the controller
+ *
+ * Pure: the connections' bytes are moved by somebody else, time comes as an argument.
+ *
+ * Invariant: a request has `outstanding` commands in flight, and is answered once, when there are none and nothing of
+ * it is left to issue. Its buffer is touched by nobody after that, because a lost path gives its commands back only
+ * when its socket is quiet (`handlePathLost`).
+ */
+import { assert } from "../base/assert.ts";
+import { EIO, EOPNOTSUPP, EROFS } from "../base/errno.ts";
+import { Fifo } from "../base/fifo.ts";
+import { PATHS_MAX, RETRIES_MAX, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "../base/limits.ts";
+import type { BlockDevice } from "../block/device.ts";
+import { BlockFlag, BlockOp, type RequestTable } from "../block/request.ts";
+import { CommandPhase } from "../nvme/command_table.ts";
+import { type Connection, Submission } from "../nvme/connection.ts";
+import {
+  type BlockRange,
+  encodeDeallocate,
+  encodeFlush,
+  encodeRead,
+  encodeWrite,
+  encodeWriteZeroes,
+  writeDeallocateRange,
+} from "../nvme/io_command.ts";
+import { statusDisposition, statusErrno } from "../nvme/status.ts";
+import { Dsm, NLB_BLOCKS_MAX } from "../spec/nvme.ts";
+import { Counters, PathCounter, QueueCounter } from "./counters.ts";
+import { AnaState, type PathTable } from "./path_table.ts";
+import { ALL_FULL, type Candidates, NO_PATH, POLICIES, type Policy } from "./policy.ts";
+
+/** What one path's controller takes in one command. */
+export interface PathLimits {
+  readonly maxTransferBytes: number;
+  readonly maxDiscardBlocks: number;
+  readonly maxWriteZeroesBlocks: number;
+}
+
+export interface VolumeOptions {
+  readonly requests: RequestTable;
+  /** The arena that the requests' buffers and the connections live in. */
+  readonly memory: Uint8Array<ArrayBuffer>;
+  readonly nsid: number;
+  readonly blockSize: number;
+  readonly readOnly: boolean;
+  readonly policy: string;
+  readonly paths: PathTable;
+  readonly counters: Counters;
+}
+
+/** Where a request waits. */
+const Place = { NOWHERE: 0, READY: 1, HELD: 2, DELAYED: 3 } as const;
+
+/** Whether a request must be sent again once none of its commands is in flight: on another path, or after a delay. */
+const Again = { NO: 0, ELSEWHERE: 1, LATER: 2 } as const;
+
+export class Volume implements BlockDevice, Candidates {
+  readonly #requests: RequestTable;
+  readonly #words: Uint32Array;
+  readonly #nsid: number;
+  readonly #blockSize: number;
+  readonly #readOnly: boolean;
+  readonly #table: PathTable;
+  readonly #counters: Counters;
+  readonly #connections: (Connection | null)[] = new Array(PATHS_MAX).fill(null);
+  readonly #limits: (PathLimits | null)[] = new Array(PATHS_MAX).fill(null);
+  readonly #submission = new Submission();
+  readonly #range: BlockRange = { lbaLow: 0, lbaHigh: 0, blocks: 0 };
+  readonly #zeroesOptions = { deallocate: false, fua: false };
+
+  readonly #ready: Fifo;
+  readonly #completions: Fifo;
+  readonly #place: Uint8Array;
+  readonly #issued: Uint32Array;
+  readonly #parts: Uint16Array;
+  readonly #outstanding: Uint16Array;
+  readonly #error: Int32Array;
+  readonly #again: Uint8Array;
+  readonly #retries: Uint8Array;
+  readonly #lastStatus: Uint16Array;
+  readonly #wakeAtMs: Float64Array;
+  readonly #holdUntilMs: Float64Array;
+  readonly #holdPath: Int8Array;
+
+  #policy: Policy;
+  #paths = 0;
+  #held = 0;
+  #delayed = 0;
+  #inside = 0;
+  #noPathSinceMs = NaN;
+  #anaChanged = -1;
+
+  constructor(options: VolumeOptions) {
+    const depth = options.requests.depth;
+    this.#requests = options.requests;
+    this.#words = new Uint32Array(options.memory.buffer, options.memory.byteOffset, options.memory.byteLength >> 2);
+    this.#nsid = options.nsid;
+    this.#blockSize = options.blockSize;
+    this.#readOnly = options.readOnly;
+    this.#table = options.paths;
+    this.#counters = options.counters;
+    this.#policy = Volume.#makePolicy(options.policy);
+    this.#ready = new Fifo(depth);
+    this.#completions = new Fifo(depth);
+    this.#place = new Uint8Array(depth);
+    this.#issued = new Uint32Array(depth);
+    this.#parts = new Uint16Array(depth);
+    this.#outstanding = new Uint16Array(depth);
+    this.#error = new Int32Array(depth);
+    this.#again = new Uint8Array(depth);
+    this.#retries = new Uint8Array(depth);
+    this.#lastStatus = new Uint16Array(depth);
+    this.#wakeAtMs = new Float64Array(depth);
+    this.#holdUntilMs = new Float64Array(depth);
+    this.#holdPath = new Int8Array(depth);
+  }
+
+  static #makePolicy(name: string): Policy {
+    const make = POLICIES[name];
+    assert(make !== undefined, "The policy's name was checked where it was given");
+    return make();
+  }
+
+  // ── the block device ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  submit(slot: number, nowMs: number): void {
+    this.#inside++;
+    this.#issued[slot] = 0;
+    this.#parts[slot] = 0;
+    this.#error[slot] = 0;
+    this.#again[slot] = Again.NO;
+    this.#retries[slot] = 0;
+    this.#lastStatus[slot] = 0;
+    this.#holdUntilMs[slot] = 0;
+    const op = this.#requests.op[slot];
+    if (this.#readOnly && op !== BlockOp.READ && op !== BlockOp.FLUSH) return this.#complete(slot, EROFS);
+    if (this.#ready.length > 0 || !this.#issue(slot, nowMs)) this.#makeReady(slot);
+  }
+
+  pollCompletion(): number {
+    return this.#completions.shift();
+  }
+
+  /** True while any request is inside: only then time matters. */
+  get isBusy(): boolean {
+    return this.#inside > 0;
+  }
+
+  // ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Uses a connection that is ready for `path`. */
+  addConnection(path: number, connection: Connection, limits: PathLimits): void {
+    assert(this.#connections[path] === null, "A path has one connection in a queue");
+    this.#connections[path] = connection;
+    this.#limits[path] = limits;
+    this.#paths = Math.max(this.#paths, path + 1);
+    this.#noPathSinceMs = NaN;
+  }
+
+  /** Picks no more commands for the path; those in flight stay until {@linkcode handlePathLost}. */
+  stopPath(path: number): void {
+    this.#limits[path] = null;
+  }
+
+  /**
+   * The path's connection is over and its socket quiet. What was in flight on it moves: reads at once, what changes
+   * data after the hold.
+   */
+  handlePathLost(path: number, nowMs: number): void {
+    const connection = this.#connections[path];
+    if (connection === null) return;
+    connection.handleQuiet();
+    this.#drainCompletions(path, connection, nowMs);
+    this.#connections[path] = null;
+    this.#limits[path] = null;
+    const commands = connection.commands;
+    for (let command = 0; command < commands.depth; command++) {
+      if (commands.phase[command] === CommandPhase.FREE) continue;
+      this.#commandLost(path, commands.owner[command], nowMs);
+    }
+    this.#counters.values[Counters.pathIndex(path, PathCounter.IN_FLIGHT)] = 0;
+  }
+
+  #commandLost(path: number, slot: number, nowMs: number): void {
+    const holdMs = this.#table.writeHoldMs;
+    this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
+    this.#outstanding[slot]--;
+    this.#again[slot] = Again.ELSEWHERE;
+    if (holdMs > 0 && changesData(this.#requests.op[slot])) {
+      this.#holdUntilMs[slot] = nowMs + holdMs;
+      this.#holdPath[slot] = path;
+    }
+    if (this.#outstanding[slot] === 0 && this.#place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
+  }
+
+  /** The lost controller of `path` is known to execute nothing any more: its held writes may go elsewhere now. */
+  releaseHeld(path: number, nowMs: number): void {
+    for (let slot = 0; slot < this.#place.length; slot++) {
+      if (this.#holdPath[slot] !== path) continue;
+      this.#holdUntilMs[slot] = 0;
+      if (this.#place[slot] === Place.HELD) this.#unpark(slot);
+    }
+    this.dispatch(nowMs);
+  }
+
+  /** A path whose ANA state an answer has put in doubt; -1 if there is none. Taken by this call. */
+  takeAnaChanged(): number {
+    const path = this.#anaChanged;
+    this.#anaChanged = -1;
+    return path;
+  }
+
+  // ── candidates of the policy ──────────────────────────────────────────────────────────────────────────────────────
+
+  get paths(): number {
+    return this.#paths;
+  }
+
+  rank(path: number): number {
+    if (this.#limits[path] === null || !this.#table.isUsable(path)) return 0;
+    if (this.#connections[path]!.state !== "ready") return 0;
+    const ana = this.#table.ana(path);
+    return ana === AnaState.OPTIMIZED ? 1 : ana === AnaState.NON_OPTIMIZED ? 2 : 0;
+  }
+
+  room(path: number): number {
+    const commands = this.#connections[path]!.commands;
+    return commands.depth - commands.inUse;
+  }
+
+  // ── requests out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Issues what is ready, as far as paths take it. */
+  dispatch(nowMs: number): void {
+    for (let slot = this.#ready.peek(); slot >= 0; slot = this.#ready.peek()) {
+      const isOver = this.#error[slot] !== 0 || this.#again[slot] !== Again.NO;
+      if (!isOver && !this.#issue(slot, nowMs)) break;
+      this.#ready.shift();
+      this.#place[slot] = Place.NOWHERE;
+      if (isOver && this.#outstanding[slot] === 0) this.#settle(slot, nowMs);
+    }
+    this.#counters.setQueue(QueueCounter.WAITING, this.#ready.length + this.#delayed);
+  }
+
+  #makeReady(slot: number): void {
+    this.#place[slot] = Place.READY;
+    this.#ready.push(slot);
+  }
+
+  /** Issues what is left of a request; false if it must wait for a path. */
+  #issue(slot: number, nowMs: number): boolean {
+    const total = Math.max(this.#requests.blocks[slot], 1);
+    while (this.#issued[slot] < total) {
+      const path = this.#policy.select(this);
+      if (path === ALL_FULL) return false;
+      if (path === NO_PATH) return this.#handleNoPath(slot, nowMs);
+      this.#noPathSinceMs = NaN;
+      const blocks = this.#issueCommand(slot, path, nowMs);
+      if (blocks === 0) {
+        this.#error[slot] = EOPNOTSUPP;
+        if (this.#outstanding[slot] === 0) this.#complete(slot, EOPNOTSUPP);
+        return true;
+      }
+      this.#issued[slot] += blocks;
+      this.#parts[slot]++;
+      this.#outstanding[slot]++;
+    }
+    return true;
+  }
+
+  /** Issues one command for the next part of a request; how many blocks it is about, 0 if the path cannot do it. */
+  #issueCommand(slot: number, path: number, nowMs: number): number {
+    const requests = this.#requests;
+    const limits = this.#limits[path]!;
+    const range = this.#range;
+    const issued = this.#issued[slot];
+    const low = requests.lbaLow[slot] + issued;
+    range.lbaLow = low >>> 0;
+    range.lbaHigh = requests.lbaHigh[slot] + (low > 0xffffffff ? 1 : 0);
+    range.blocks = Math.min(requests.blocks[slot] - issued, this.#blocksMax(requests.op[slot], limits));
+    if (requests.op[slot] !== BlockOp.FLUSH && range.blocks <= 0) return 0;
+    this.#encode(slot, range);
+    this.#submission.owner = slot;
+    const command = this.#connections[path]!.submit(this.#submission, nowMs);
+    assert(command >= 0, "The policy picked a path that has room");
+    this.#counters.addPath(path, PathCounter.IN_FLIGHT, 1);
+    return Math.max(range.blocks, 1);
+  }
+
+  #blocksMax(op: number, limits: PathLimits): number {
+    switch (op) {
+      case BlockOp.READ:
+      case BlockOp.WRITE:
+        return Math.min(limits.maxTransferBytes / this.#blockSize, NLB_BLOCKS_MAX);
+      case BlockOp.DISCARD:
+        return limits.maxDiscardBlocks;
+      case BlockOp.WRITE_ZEROES:
+        return Math.min(limits.maxWriteZeroesBlocks, NLB_BLOCKS_MAX);
+      default:
+        return 0;
+    }
+  }
+
+  #encode(slot: number, range: BlockRange): void {
+    const requests = this.#requests;
+    const submission = this.#submission;
+    const fua = (requests.flags[slot] & BlockFlag.FUA) !== 0;
+    const dataOffset = requests.dataOffset[slot];
+    switch (requests.op[slot]) {
+      case BlockOp.READ:
+        encodeRead(submission, this.#nsid, range);
+        break;
+      case BlockOp.WRITE:
+        encodeWrite(submission, this.#nsid, range, fua);
+        break;
+      case BlockOp.FLUSH:
+        encodeFlush(submission, this.#nsid);
+        return;
+      case BlockOp.WRITE_ZEROES:
+        this.#zeroesOptions.fua = fua;
+        this.#zeroesOptions.deallocate = (requests.flags[slot] & BlockFlag.NO_UNMAP) === 0;
+        encodeWriteZeroes(submission, this.#nsid, range, this.#zeroesOptions);
+        return;
+      case BlockOp.DISCARD:
+        encodeDeallocate(submission, this.#nsid);
+        submission.dataOffset = dataOffset + this.#discardRangeOffset(slot);
+        submission.dataBytes = Dsm.RANGE_BYTES;
+        writeDeallocateRange(this.#words, submission.dataOffset, range);
+        return;
+    }
+    submission.dataOffset = dataOffset + this.#issued[slot] * this.#blockSize;
+    submission.dataBytes = range.blocks * this.#blockSize;
+  }
+
+  /** A DISCARD has no data of its own: the ranges of its commands lie in its buffer, one after the other, in turn. */
+  #discardRangeOffset(slot: number): number {
+    return (this.#parts[slot] * Dsm.RANGE_BYTES) % this.#requests.bufferBytes;
+  }
+
+  /** True if the request was answered because it has waited too long for a path. */
+  #handleNoPath(slot: number, nowMs: number): boolean {
+    if (Number.isNaN(this.#noPathSinceMs)) this.#noPathSinceMs = nowMs;
+    const timeoutMs = this.#table.noPathTimeoutMs;
+    const isOver = this.#table.isCut || (timeoutMs >= 0 && nowMs - this.#noPathSinceMs >= timeoutMs);
+    if (!isOver) return false;
+    this.#error[slot] = EIO;
+    if (this.#outstanding[slot] === 0) this.#complete(slot, EIO);
+    return true;
+  }
+
+  // ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes the answers of every connection and issues what became possible. */
+  handleAnswers(nowMs: number): void {
+    for (let path = 0; path < this.#paths; path++) {
+      const connection = this.#connections[path];
+      if (connection !== null) this.#drainCompletions(path, connection, nowMs);
+    }
+    if (this.#ready.length > 0) this.dispatch(nowMs);
+  }
+
+  #drainCompletions(path: number, connection: Connection, nowMs: number): void {
+    const commands = connection.commands;
+    for (let command = connection.pollCompletion(); command >= 0; command = connection.pollCompletion()) {
+      const slot = commands.owner[command];
+      const status = commands.status[command];
+      const bytes = commands.dataBytes[command];
+      connection.release(command);
+      this.#counters.addPath(path, PathCounter.IN_FLIGHT, -1);
+      this.#outstanding[slot]--;
+      if (status === 0) this.#count(path, slot, bytes);
+      else this.#handleStatus(path, slot, status);
+      if (this.#outstanding[slot] === 0 && this.#place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
+    }
+  }
+
+  #count(path: number, slot: number, bytes: number): void {
+    const op = this.#requests.op[slot];
+    if (op === BlockOp.READ) {
+      this.#counters.addPath(path, PathCounter.READS, 1);
+      this.#counters.addPath(path, PathCounter.READ_BYTES, bytes);
+    } else if (op === BlockOp.WRITE) {
+      this.#counters.addPath(path, PathCounter.WRITES, 1);
+      this.#counters.addPath(path, PathCounter.WRITE_BYTES, bytes);
+    }
+  }
+
+  #handleStatus(path: number, slot: number, status: number): void {
+    this.#counters.addPath(path, PathCounter.ERRORS, 1);
+    this.#lastStatus[slot] = status;
+    switch (statusDisposition(status)) {
+      case "failover":
+        this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
+        this.#anaChanged = path;
+        this.#again[slot] = Again.ELSEWHERE;
+        break;
+      case "retry":
+        this.#again[slot] = Again.LATER;
+        break;
+      default:
+        this.#error[slot] = statusErrno(status);
+    }
+  }
+
+  /** No command of the request is in flight: it is answered, or goes round again. */
+  #settle(slot: number, nowMs: number): void {
+    if (this.#error[slot] !== 0) return this.#complete(slot, this.#error[slot]);
+    if (this.#again[slot] === Again.NO) return this.#complete(slot, 0);
+    const isRefusal = this.#lastStatus[slot] !== 0;
+    if (isRefusal && ++this.#retries[slot] > RETRIES_MAX) return this.#complete(slot, statusErrno(this.#lastStatus[slot]));
+    const isDelayed = isRefusal && (this.#again[slot] === Again.LATER || this.#retries[slot] > 1);
+    this.#again[slot] = Again.NO;
+    this.#issued[slot] = 0;
+    this.#parts[slot] = 0;
+    this.#lastStatus[slot] = 0;
+    if (this.#holdUntilMs[slot] > nowMs) this.#park(slot, Place.HELD, this.#holdUntilMs[slot]);
+    else if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + retryDelayMs(this.#retries[slot]));
+    else this.#makeReady(slot);
+  }
+
+  #park(slot: number, place: number, untilMs: number): void {
+    this.#place[slot] = place;
+    this.#wakeAtMs[slot] = untilMs;
+    if (place === Place.HELD) this.#counters.setQueue(QueueCounter.HELD, ++this.#held);
+    else this.#delayed++;
+  }
+
+  #unpark(slot: number): void {
+    if (this.#place[slot] === Place.HELD) this.#counters.setQueue(QueueCounter.HELD, --this.#held);
+    else this.#delayed--;
+    this.#makeReady(slot);
+  }
+
+  #complete(slot: number, errno: number): void {
+    assert(this.#outstanding[slot] === 0, "A request is answered when none of its commands is in flight");
+    this.#inside--;
+    this.#requests.status[slot] = errno;
+    this.#completions.push(slot);
+  }
+
+  // ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Notices deadlines that have passed: commands without an answer, holds, delays, and no path for too long. */
+  handleTime(nowMs: number): void {
+    if (this.#inside === 0) return;
+    this.#checkCommands(nowMs);
+    if (this.#held + this.#delayed > 0) this.#wakeParked(nowMs);
+    if (this.#ready.length > 0) this.dispatch(nowMs);
+  }
+
+  #checkCommands(nowMs: number): void {
+    const timeoutMs = this.#table.ioTimeoutMs;
+    if (timeoutMs < 0) return;
+    for (let path = 0; path < this.#paths; path++) {
+      const connection = this.#connections[path];
+      if (connection === null || connection.state !== "ready") continue;
+      const commands = connection.commands;
+      for (let command = 0; command < commands.depth; command++) {
+        const isWaiting = commands.phase[command] !== CommandPhase.FREE;
+        if (!isWaiting || nowMs - commands.submittedAtMs[command] < timeoutMs) continue;
+        connection.handleTransportError(`a command was not answered within ${timeoutMs / 1000} s`);
+        break;
+      }
+    }
+  }
+
+  #wakeParked(nowMs: number): void {
+    for (let slot = 0; slot < this.#place.length; slot++) {
+      const isParked = this.#place[slot] === Place.HELD || this.#place[slot] === Place.DELAYED;
+      if (isParked && nowMs >= this.#wakeAtMs[slot]) this.#unpark(slot);
+    }
+  }
+}
+
+function changesData(op: number): boolean {
+  return op === BlockOp.WRITE || op === BlockOp.WRITE_ZEROES || op === BlockOp.DISCARD;
+}
+
+function retryDelayMs(retries: number): number {
+  return Math.min(RETRY_DELAY_MS * 2 ** (retries - 1), RETRY_DELAY_MS_MAX);
+}
