@@ -127,7 +127,7 @@ export const RwCdw12 = {
   /** Force unit access. */
   FUA: 1 << 30,
   /** Limited retry. */
-  LR: 1 << 31,
+  LR: 0x80000000,
 } as const;
 
 /** The most logical blocks that one Read, Write or Write Zeroes names: NLB is 16 bits, 0's based. */
@@ -167,7 +167,7 @@ export const FeatureId = {
   HOST_BEHAVIOR_SUPPORT: 0x16,
 } as const;
 
-/** Host Behavior Support data (section 5.27.1.18). */
+/** Host Behavior Support data (section 5.27.1). */
 export const HostBehaviorAt = {
   /** Advanced command retry enable, u8: 1 lets the controller set CRD. */
   ACRE: 0,
@@ -216,5 +216,5 @@ export const AsyncEventConfig = {
   NAMESPACE_ATTRIBUTE_NOTICES: 1 << 8,
   FIRMWARE_ACTIVATION_NOTICES: 1 << 9,
   ANA_CHANGE_NOTICES: 1 << 11,
-  DISCOVERY_LOG_CHANGE_NOTICES: 1 << 31,
+  DISCOVERY_LOG_CHANGE_NOTICES: 0x80000000,
 } as const;

@@ -3,7 +3,7 @@
  * byte of the PDU; every number on the wire is little-endian.
  */
 
-/** PDU types, byte 0 of every PDU (section 3.6.1, Common Header). 08h is not assigned. */
+/** PDU types, byte 0 of every PDU (section 3.6.2). 08h is not assigned. */
 export const PduType = {
   ICReq: 0x00,
   ICResp: 0x01,
@@ -34,10 +34,10 @@ export function pduName(type: number): string {
   return PDU_NAMES[type] ?? `PDU of the unknown type 0x${type.toString(16).padStart(2, "0")}`;
 }
 
-/** Bytes that every PDU starts with (section 3.6.1). */
+/** Bytes that every PDU starts with (section 3.6.2). */
 export const PDU_COMMON_HEADER_BYTES = 8;
 
-/** The common header (section 3.6.1). */
+/** The common header (section 3.6.2). */
 export const PduAt = {
   /** PDU-Type, u8: {@linkcode PduType}. */
   TYPE: 0,
@@ -51,7 +51,7 @@ export const PduAt = {
   PLEN: 4,
 } as const;
 
-/** FLAGS of the common header (section 3.6.1 and the PDUs of section 3.6.2). */
+/** FLAGS of the common header (section 3.6.2). */
 export const PduFlag = {
   /** HDGSTF: a header digest follows the header. */
   HDGSTF: 0x01,
