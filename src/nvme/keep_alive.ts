@@ -1,0 +1,83 @@
+/**
+ * When to send Keep Alive, and when to give up on its answer. The controller gives up on us after KATO without one
+ * (Base 2.0, section 3.9); we send at half of it, and give up on the controller on our own account: a dead peer may
+ * leave the TCP connection open for minutes.
+ *
+ *     idle ──time──▶ due ──sent──▶ awaiting ──answer──▶ idle
+ *                                     └──time──▶ dead
+ *
+ * Feed what has arrived before time is told: after a pause of this process an answer may be there already.
+ */
+
+import { assert } from "../base/assert.ts";
+
+export type KeepAliveState = "idle" | "due" | "awaiting" | "dead";
+
+const TRANSITIONS: Readonly<Record<KeepAliveState, readonly KeepAliveState[]>> = Object.freeze({
+  idle: ["due"],
+  due: ["awaiting"],
+  awaiting: ["idle", "dead"],
+  dead: [],
+});
+
+export interface KeepAliveOptions {
+  /** KATO as the controller was told it, milliseconds. */
+  keepAliveMs: number;
+  /** How long an answer may take, milliseconds; half of KATO unless told. */
+  answerTimeoutMs?: number;
+  /** When the controller's own timer was last restarted: the answer of Connect. */
+  nowMs: number;
+}
+
+/** The keep alive of one controller. */
+export class KeepAlive {
+  readonly #intervalMs: number;
+  readonly #answerTimeoutMs: number;
+  #state: KeepAliveState = "idle";
+  #deadlineMs: number;
+
+  constructor(options: KeepAliveOptions) {
+    assert(options.keepAliveMs > 0, "Without a keep alive timeout there is no keep alive");
+    this.#intervalMs = options.keepAliveMs / 2;
+    this.#answerTimeoutMs = options.answerTimeoutMs ?? this.#intervalMs;
+    this.#deadlineMs = options.nowMs + this.#intervalMs;
+  }
+
+  get state(): KeepAliveState {
+    return this.#state;
+  }
+
+  /** When `poll` has something to say next, milliseconds; infinite once dead. */
+  get nextDeadlineMs(): number {
+    return this.#state === "dead" ? Infinity : this.#deadlineMs;
+  }
+
+  /** Tells the time. */
+  handleTime(nowMs: number): void {
+    if (nowMs < this.#deadlineMs) return;
+    if (this.#state === "idle") this.#transition("due");
+    else if (this.#state === "awaiting") this.#transition("dead");
+  }
+
+  /** Tells that the controller has answered a Keep Alive, well or not: it lives. A late answer changes nothing. */
+  handleAnswer(nowMs: number): void {
+    if (this.#state !== "awaiting") return;
+    this.#transition("idle");
+    this.#deadlineMs = Math.max(nowMs, this.#deadlineMs - this.#answerTimeoutMs + this.#intervalMs);
+  }
+
+  /** What to do: send a Keep Alive (told once for each), take the controller for dead, or nothing. */
+  poll(nowMs: number): "send" | "dead" | "idle" {
+    this.handleTime(nowMs);
+    if (this.#state === "dead") return "dead";
+    if (this.#state !== "due") return "idle";
+    this.#transition("awaiting");
+    this.#deadlineMs = nowMs + this.#answerTimeoutMs;
+    return "send";
+  }
+
+  #transition(to: KeepAliveState): void {
+    assert(TRANSITIONS[this.#state].includes(to), `Keep alive goes from ${this.#state} to ${to}`);
+    this.#state = to;
+  }
+}
