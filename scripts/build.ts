@@ -50,7 +50,7 @@ async function graftProgram(program: Program, output: string): Promise<void> {
 }
 
 /** What dist/umpath is made of. */
-async function findProgram(root: string): Promise<Program> {
+export async function findProgram(root: string): Promise<Program> {
   if (!exists(`${root}/main.ts`)) throw new Error(`Cannot build: there is no "${root}/main.ts"`);
   const library = await buildLib({ root });
   const workers = ["src/host/worker.ts"].filter((path) => exists(`${root}/${path}`));

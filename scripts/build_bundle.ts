@@ -10,14 +10,17 @@ import { LITE_FOLDER, type ModuleMap, resolveModules } from "./build_modules.ts"
 import { chunkName, type Chunks, type Program, URL_NAME } from "./build_program.ts";
 import { devCache, exists, runTool } from "./build_tool.ts";
 
-const FLAGS = [
-  "--bundle",
-  "--platform=node",
+const CONVERT_FLAGS = [
   "--target=esnext",
   "--charset=ascii",
-  "--tsconfig-raw={}",
   "--log-level=warning",
   "--log-override:empty-import-meta=error",
+];
+const BUNDLE_FLAGS = [
+  ...CONVERT_FLAGS,
+  "--bundle",
+  "--platform=node",
+  "--tsconfig-raw={}",
   `--define:import.meta.url=${URL_NAME}`,
 ];
 const HINT = "main.ts and the workers must not await at the top level, and no module may read import.meta other than " +
@@ -40,11 +43,10 @@ async function bundleMain(program: Program, modules: ModuleMap): Promise<Chunks>
   const folder = Deno.makeTempDirSync({ prefix: "umpath-bundle-" });
   try {
     const split = ["--splitting", "--format=esm", `--outdir=${folder}/esm`, "--define:import.meta.main=true"];
-    await esbuild(program.root, modules, [...FLAGS, ...split, program.main]);
+    await esbuild(program.root, modules, [...BUNDLE_FLAGS, ...split, program.main]);
     const files = [...Deno.readDirSync(`${folder}/esm`)].map((entry) => `${folder}/esm/${entry.name}`);
-    const convert = ["--format=cjs", "--target=esnext", "--supported:dynamic-import=false"];
-    const convertFlags = [...convert, "--charset=ascii", "--log-level=warning"];
-    await esbuild(program.root, { aliases: [] }, [...convertFlags, `--outdir=${folder}/cjs`, ...files]);
+    const convert = [...CONVERT_FLAGS, "--format=cjs", "--supported:dynamic-import=false"];
+    await esbuild(program.root, { aliases: [] }, [...convert, `--outdir=${folder}/cjs`, ...files]);
     return renameChunks(readFolder(`${folder}/cjs`), chunkName(program.main));
   } finally {
     Deno.removeSync(folder, { recursive: true });
@@ -52,14 +54,14 @@ async function bundleMain(program: Program, modules: ModuleMap): Promise<Chunks>
 }
 
 async function bundleWorker(root: string, worker: string, modules: ModuleMap): Promise<string> {
-  return await esbuild(root, modules, [...FLAGS, "--format=cjs", "--define:import.meta.main=false", worker]);
+  return await esbuild(root, modules, [...BUNDLE_FLAGS, "--format=cjs", "--define:import.meta.main=false", worker]);
 }
 
 async function esbuild(root: string, modules: ModuleMap, args: string[]): Promise<string> {
   return await runTool(findEsbuild(), [...modules.aliases, ...args], {
     cwd: root,
     env: modules.folder === undefined ? {} : { NODE_PATH: modules.folder },
-    hint: HINT,
+    hint: (said) => /await|import\.meta/.test(said) ? HINT : undefined,
   });
 }
 

@@ -28,7 +28,8 @@ export async function compile(program: Program, output: string): Promise<void> {
   ], {
     cwd: program.root,
     signal: AbortSignal.timeout(COMPILE_MS_MAX),
-    hint: "Without network access to Deno's releases, set DENORT_BIN to a denort executable or use --method=graft.",
+    hint: () =>
+      "Without network access to Deno's releases, set DENORT_BIN to a denort executable or use --method=graft.",
   });
 }
 

@@ -53,7 +53,7 @@ async function installModules(root: string, imports: Record<string, string>): Pr
     if (lock !== undefined) Deno.writeTextFileSync(`${part}/deno.lock`, lock);
     await runTool(Deno.execPath(), ["install", "--quiet"], {
       cwd: part,
-      hint: "Fetching the npm packages of deno.json needs the npm registry, or a DENO_DIR that has them.",
+      hint: () => "Fetching the npm packages of deno.json needs the npm registry, or a DENO_DIR that has them.",
     });
     lightenCommander(`${part}/node_modules/commander/lib`);
   }).catch((error) => {

@@ -1,5 +1,7 @@
 /** Running the few outside tools that the build needs, with errors that say what to do. */
 
+import { baseName } from "./build_program.ts";
+
 /** What a tool run may be told beside its arguments. */
 export interface ToolOptions {
   /** Working directory. */
@@ -8,8 +10,8 @@ export interface ToolOptions {
   env?: Record<string, string>;
   /** Ends the tool when it fires. */
   signal?: AbortSignal;
-  /** What to do when the tool fails. */
-  hint?: string;
+  /** Given what the tool said when it failed, what to do. */
+  hint?: (said: string) => string | undefined;
   /** The Debian package that brings the tool. */
   debianPackage?: string;
 }
@@ -28,9 +30,9 @@ export async function runTool(path: string, args: string[], options: ToolOptions
   const decoder = new TextDecoder();
   if (!output.success) {
     const said = (decoder.decode(output.stderr) + decoder.decode(output.stdout)).trim();
-    const hint = options.hint ? `\n  ${options.hint}` : "";
+    const hint = options.hint?.(said);
     const how = output.signal === null ? `exit code ${output.code}` : `signal ${output.signal}`;
-    throw new ToolError(`"${path} ${args.join(" ")}" failed with ${how}:\n${said}${hint}`);
+    throw new ToolError(`${baseName(path)} failed with ${how}:\n${said}${hint ? `\n  ${hint}` : ""}`);
   }
   return decoder.decode(output.stdout);
 }
@@ -42,7 +44,7 @@ async function start(path: string, args: string[], options: ToolOptions): Promis
     stdout: "piped",
     stderr: "piped",
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.env === undefined ? {} : { env: options.env }),
+    env: { NO_COLOR: "1", ...options.env },
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   }).output();
 }
