@@ -19,19 +19,27 @@ export function quote(word: string): string {
 /** The text on one line: line breaks and other control characters are escaped, so that no peer can forge a log line. */
 export function oneLine(text: string): string {
   // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f\u2028\u2029]/g, (char) => {
+  return text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, (char) => {
     if (char === "\n") return "\\n";
     if (char === "\t") return "\\t";
     return `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
 }
 
-/** Rows with their columns aligned and two spaces between; the last column is not padded. */
-export function alignRows(rows: readonly (readonly string[])[], rightAligned: readonly number[] = []): string[] {
+/** The text with its line breaks but no other control characters, so that no peer can drive a terminal. */
+export function printable(text: string): string {
+  return text.split("\n").map(oneLine).join("\n");
+}
+
+/** Rows with their columns aligned, those in `right` to the right, two spaces between, and none at the end. */
+export function alignRows(
+  rows: readonly (readonly string[])[],
+  { right = [] }: { right?: readonly number[] } = {},
+): string[] {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, i) => widths[i] = Math.max(widths[i] ?? 0, cell.length));
   return rows.map((row) =>
-    row.map((cell, i) => rightAligned.includes(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))
+    row.map((cell, i) => right.includes(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))
       .join("  ").trimEnd()
   );
 }

@@ -23,6 +23,7 @@ export interface DurationOptions {
 /** Milliseconds of `250ms`, `5s`, `2m` or `1h`; null of `off` where that is accepted. Errors name the bad word. */
 export function parseDuration(word: string, options: DurationOptions & { off: true }): number | null;
 export function parseDuration(word: string, options?: DurationOptions & { off?: false }): number;
+export function parseDuration(word: string, options: DurationOptions): number | null;
 export function parseDuration(word: string, options: DurationOptions = {}): number | null {
   const name = options.name ?? "duration";
   if (word === "off") {

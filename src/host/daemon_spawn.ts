@@ -95,27 +95,38 @@ class StartedDaemon {
 
   failure(): UmpathError {
     const code = (Object.keys(EXIT_CODES) as ErrorCode[]).find((code) => EXIT_CODES[code] === this.exitCode) ?? "bug";
-    return new UmpathError(code, `Cannot start the umpath daemon: ${this.#lastWords()}`, {
-      hint: `Its log is ${this.#dir.logPath}`,
+    const { message, hint } = lastWords(this.#readLog());
+    return new UmpathError(code, `Cannot start the umpath daemon: ${message}`, {
+      hint: hint ?? `Its log is ${this.#dir.logPath}`,
     });
   }
 
   tooSlow(startMsMax: number): UmpathError {
     this.#process.kill("SIGTERM");
-    return new UmpathError(
-      "timed-out",
-      `Cannot start the umpath daemon: no answer after ${formatDuration(startMsMax)}: ` +
-        this.#lastWords(),
-      { hint: `Its log is ${this.#dir.logPath}` },
-    );
+    const { message } = lastWords(this.#readLog());
+    const why = `no answer after ${formatDuration(startMsMax)}, its log ends with: ${message}`;
+    return new UmpathError("timed-out", `Cannot start the umpath daemon: ${why}`, {
+      hint: `Its log is ${this.#dir.logPath}`,
+    });
   }
 
-  #lastWords(): string {
-    const bytes = Deno.readFileSync(this.#dir.logPath);
-    const lines = new TextDecoder().decode(bytes.subarray(this.#logStart)).trimEnd().split("\n");
-    const words = lines.slice(-LOG_TAIL_LINES).join("\n");
-    return words === "" ? "it ended without a word" : words;
+  /** What this daemon has written, not those before it. */
+  #readLog(): string {
+    return new TextDecoder().decode(Deno.readFileSync(this.#dir.logPath).subarray(this.#logStart));
   }
+}
+
+/** The error that a daemon ended with, as its command prints it, or else the last lines of its log. */
+export function lastWords(logText: string): { message: string; hint: string | undefined } {
+  const lines = logText.trimEnd().split("\n");
+  const errorAt = lines.findLastIndex((line) => line.startsWith("umpath: ") && !line.startsWith("umpath: warning: "));
+  if (errorAt === -1) {
+    const message = lines.slice(-LOG_TAIL_LINES).join("\n");
+    return { message: message === "" ? "it ended without a word" : message, hint: undefined };
+  }
+  const message = lines[errorAt]!.replace(/^umpath: (a bug in umpath: )?/, "");
+  const hintLine = lines.slice(errorAt + 1).find((line) => line.startsWith("hint: "));
+  return { message, hint: hintLine?.slice("hint: ".length) };
 }
 
 /** What the daemon is to know of our environment: not whose journal or service we are. */

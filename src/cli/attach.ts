@@ -1,0 +1,133 @@
+import { UmpathError } from "../base/errors.ts";
+import { quote } from "../base/text.ts";
+import type { AttachParams, AttachResult, DeviceChoice, PathSpec } from "../host/api.ts";
+import { ensureDaemon } from "../host/daemon_spawn.ts";
+import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
+import { ensureRunDir } from "../host/run_dir.ts";
+import type { Context, Declare } from "./commands.ts";
+import { askOrStart } from "./daemon_calls.ts";
+import { commandHelp } from "./help.ts";
+import { parseSubsystemNqn } from "./nqn.ts";
+import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
+import type { Output } from "./output.ts";
+import { formatPathSpec, parsePathSpec } from "./path_spec.ts";
+import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
+
+/** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
+const NSID_MAX = 0xfffffffe;
+const QUEUES_MAX = 64;
+const DEPTH_MAX = 1024;
+const DEVICES: readonly DeviceChoice[] = ["auto", "ublk", "loop", "none"];
+const POLICIES = ["round-robin"] as const;
+
+/** The daemon bounds each step itself; this only ends the wait for one that hangs. */
+const ATTACH_MS_MAX = 120_000;
+const ATTACH_SLOW_FACTOR = 5;
+
+const HELP = commandHelp({
+  notes: [
+    "Prints the device, and only it, once the device takes I/O. One live path is enough: those that are not live are named",
+    "on stderr and keep being tried. Attaching a volume again adds the paths that are missing and prints the same device.",
+    "",
+    "A path is ADDR, ADDR:PORT (4420 unless given), [IPv6]:PORT or",
+    "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME. A duration is 250ms, 5s, 2m or 1h.",
+  ],
+  examples: [
+    "umpath attach nqn.2026-11.com.example:vol1 -p 192.0.2.1 -p 198.51.100.1",
+    "umpath attach nqn.2026-11.com.example:vol1 -p 'tcp://[2001:db8::1]:4420?host-iface=eth1' --nsid 2",
+    "mount $(umpath attach nqn.2026-11.com.example:vol1 -p 192.0.2.1) /mnt",
+  ],
+});
+
+/** `umpath attach` */
+export const declare: Declare = (command, context) => {
+  const attachCommand = command
+    .description("Make a volume a block device of this host, over all the paths given.")
+    .argument("<nqn>", "NQN of the subsystem that has the volume", parseSubsystemNqn)
+    .option("-p, --path <path>", "a path to it; one -p for each path", addPath)
+    .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", { min: 1, max: NSID_MAX }), 1)
+    .option("--name <name>", "name of the volume (made from the NQN)", parseVolumeName)
+    .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICIES).default(POLICIES[0]))
+    .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
+    .option(
+      "--queues <number>",
+      "queues of the device (one a worker)",
+      wholeNumber("--queues", { min: 1, max: QUEUES_MAX }),
+    )
+    .option("--depth <number>", "requests in flight on a queue", wholeNumber("--depth", { min: 1, max: DEPTH_MAX }))
+    .option("--read-only", "refuse writes")
+    .option("--hostnqn <nqn>", "NQN of this host (/etc/nvme/hostnqn)")
+    .option("--hostid <uuid>", "identifier of this host (/etc/nvme/hostid)");
+  for (const option of timeoutOptions()) attachCommand.addOption(option);
+  attachCommand.addHelpText("after", HELP).action(async (nqn, options) => {
+    const { path = [], device, hostnqn, hostid, queues = null, depth = null, name = null, readOnly = false } = options;
+    if (path.length === 0) {
+      throw new UmpathError("usage", `Cannot attach ${quote(nqn)}: no path is given`, {
+        hint: "Name each path with -p ADDR or -p ADDR:PORT",
+      });
+    }
+    if (device === "loop") {
+      throw new UmpathError("host-lacks", "Cannot make a loop device: not in this version of umpath", {
+        hint: "Use --device ublk, which needs the kernel's ublk_drv",
+      });
+    }
+    const { nsid, policy } = options;
+    const timeouts = chosenTimeouts(options);
+    const params = {
+      nqn,
+      nsid,
+      name,
+      paths: path,
+      device,
+      policy,
+      queues,
+      depth,
+      readOnly: readOnly === true,
+      timeouts,
+    };
+    await attach(params, { hostNqn: hostnqn, hostId: hostid }, context);
+  });
+};
+
+function addPath(word: string, before: PathSpec[] = []): PathSpec[] {
+  const path = parsePathSpec(word);
+  const words = formatPathSpec(path);
+  if (before.some((other) => formatPathSpec(other) === words)) {
+    throw new UmpathError("usage", `Cannot use path ${quote(word)}: it is given twice`);
+  }
+  return [...before, path];
+}
+
+/** What the user said of the host. */
+interface NamedHost {
+  hostNqn: string | undefined;
+  hostId: string | undefined;
+}
+
+async function attach(
+  params: Omit<AttachParams, keyof HostIdentity>,
+  host: NamedHost,
+  { output }: Context,
+): Promise<void> {
+  const dir = ensureRunDir();
+  let warnings = 0;
+  const onWarning = (message: string) => {
+    warnings++;
+    output.warn(message);
+  };
+  const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning: (message) => output.warn(message) });
+  const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
+  const start = () => ensureDaemon(dir);
+  const result = await askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start });
+  if (warnings === 0) warnOfPaths(result, output);
+  if (output.json) output.object({ ...result });
+  else output.line(result.device);
+}
+
+/** Names the paths that are not live, if the daemon has not. */
+function warnOfPaths({ volume }: AttachResult, output: Output): void {
+  for (const path of volume.paths.filter((path) => path.state !== "live")) {
+    const reason = path.reason === null ? "" : `: ${path.reason}`;
+    output.warn(`Path ${formatPathSpec(path)} is ${path.state}${reason}; umpath keeps trying it`);
+  }
+}

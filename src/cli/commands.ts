@@ -1,0 +1,59 @@
+/**
+ * The commands there are. Each lives in a file of its own that is only loaded when it is asked for, so that `version` does
+ * not carry the weight of `attach`, and nothing but `daemon` carries that of the data plane.
+ */
+import type { Command } from "@commander-js/extra-typings";
+import type { Output } from "./output.ts";
+
+/** What a command gets besides its words. */
+export interface Context {
+  output: Output;
+  /** What the command ends with if it does not throw; 0 unless it says otherwise. */
+  exitCode: number;
+}
+
+/** What a command's file exports: it gives the command its arguments, options, help and action. */
+export type Declare = (command: Command, context: Context) => void;
+
+/** One command before its file is loaded. */
+export interface CommandEntry {
+  name: string;
+  summary: string;
+  /** Not in the help. */
+  hidden?: boolean;
+  /** What its arguments are, for completion. */
+  arguments?: "volumes" | "shells";
+  load(): Promise<{ declare: Declare }>;
+}
+
+/** Every command, in the order of the help. */
+export const COMMANDS: readonly CommandEntry[] = Object.freeze([
+  { name: "attach", summary: "make a volume a block device of this host", load: () => import("./attach.ts") },
+  {
+    name: "detach",
+    summary: "take volumes off this host",
+    arguments: "volumes" as const,
+    load: () => import("./detach.ts"),
+  },
+  { name: "list", summary: "list the volumes, one a line", load: () => import("./list.ts") },
+  {
+    name: "show",
+    summary: "show volumes with their paths and counters",
+    arguments: "volumes" as const,
+    load: () => import("./show.ts"),
+  },
+  { name: "daemon", summary: "serve volumes in the foreground", load: () => import("./daemon.ts") },
+  {
+    name: "completion",
+    summary: "print the completion script of a shell",
+    arguments: "shells" as const,
+    load: () => import("./completion.ts"),
+  },
+  { name: "version", summary: "print the version", load: () => import("./version.ts") },
+  { name: "complete", summary: "list completions of a line", hidden: true, load: () => import("./complete.ts") },
+]);
+
+/** The command of that name. */
+export function findCommand(name: string): CommandEntry | undefined {
+  return COMMANDS.find((entry) => entry.name === name);
+}

@@ -1,0 +1,70 @@
+import type { Command } from "@commander-js/extra-typings";
+import { oneLine } from "../base/text.ts";
+import { type CommandEntry, COMMANDS, type Context, type Declare, findCommand } from "./commands.ts";
+import { SHELLS } from "./completion_scripts.ts";
+import { attachedVolumes } from "./daemon_calls.ts";
+
+/** A word that the line may go on with. */
+export interface Candidate {
+  word: string;
+  description: string;
+}
+
+/** `umpath complete`, which the completion scripts ask. */
+export const declare: Declare = (command, context) => {
+  command
+    .description("List what a line can go on with, for the scripts of umpath completion.")
+    .argument("<line>", "the line up to the cursor, umpath included")
+    .action(async (line) => {
+      for (const { word, description } of await candidates(line, { program: command.parent as Command, context })) {
+        context.output.line(`${word}\t${oneLine(description)}`);
+      }
+    });
+};
+
+/** What the last word of `line` can become. */
+export async function candidates(line: string, at: { program: Command; context: Context }): Promise<Candidate[]> {
+  const words = line.trimStart().split(/\s+/).slice(1);
+  const last = words.pop() ?? "";
+  const entry = findCommand(words.find((word) => !word.startsWith("-")) ?? "");
+  const possible = entry === undefined ? commandCandidates() : await argumentCandidates(entry, { words, last }, at);
+  return possible.filter(({ word }) => word.startsWith(last));
+}
+
+function commandCandidates(): Candidate[] {
+  return COMMANDS.filter((entry) => !entry.hidden).map(({ name, summary }) => ({ word: name, description: summary }));
+}
+
+async function argumentCandidates(
+  entry: CommandEntry,
+  { words, last }: { words: readonly string[]; last: string },
+  { program, context }: { program: Command; context: Context },
+): Promise<Candidate[]> {
+  const command = program.commands.find((candidate) => candidate.name() === entry.name)! as Command;
+  (await entry.load()).declare(command, context);
+  const assigned = /^(--[^=]+)=/.exec(last)?.[1];
+  const option = command.options.find(({ long, short }) => {
+    const word = assigned ?? words.at(-1);
+    return word !== undefined && (long === word || short === word);
+  });
+  if (option?.required) {
+    const prefix = assigned === undefined ? "" : `${assigned}=`;
+    return (option.argChoices ?? []).map((choice) => ({ word: prefix + choice, description: option.description }));
+  }
+  if (last.startsWith("-")) return optionCandidates(program, command);
+  return await positionalCandidates(entry);
+}
+
+function optionCandidates(program: Command, command: Command): Candidate[] {
+  const options = [...command.options, ...program.options.filter((option) => option.long !== "--version")];
+  return options.filter((option) => !option.hidden && option.long !== undefined)
+    .map((option) => ({ word: option.long!, description: option.description }))
+    .concat({ word: "--help", description: "say how to use the command" });
+}
+
+async function positionalCandidates(entry: CommandEntry): Promise<Candidate[]> {
+  if (entry.arguments === "shells") return SHELLS.map((word) => ({ word, description: "" }));
+  if (entry.arguments !== "volumes") return [];
+  const volumes = await attachedVolumes().catch(() => []);
+  return volumes.map(({ name, device, state }) => ({ word: name, description: `${device ?? "no device"}, ${state}` }));
+}

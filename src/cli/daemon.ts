@@ -1,0 +1,34 @@
+import type { Declare } from "./commands.ts";
+import { commandHelp } from "./help.ts";
+import { wholeNumber } from "./option_words.ts";
+import { Option } from "@commander-js/extra-typings";
+
+/** More data-plane threads than any host gains from. */
+const WORKERS_MAX = 64;
+
+const HELP = commandHelp({
+  notes: [
+    "There is one daemon for each run folder; umpath attach starts one when none runs, and that one leaves with its last",
+    "volume. This one stays until SIGTERM or SIGINT, and logs to stderr.",
+  ],
+  examples: ["umpath daemon", "UMPATH_LOG=debug umpath daemon --workers 2"],
+});
+
+/** `umpath daemon` */
+export const declare: Declare = (command, context) => {
+  command
+    .description("Serve volumes in the foreground, as a service manager runs it.")
+    .addOption(new Option("--transient", "leave when the last volume does").hideHelp())
+    .option("--workers <number>", "threads of the data plane", wholeNumber("--workers", { min: 1, max: WORKERS_MAX }))
+    .option("--log-file <file>", "log to this file instead of stderr")
+    .addHelpText("after", HELP)
+    .action(async ({ transient, workers, logFile }) => {
+      const { runDaemon } = await import("../host/daemon.ts");
+      const exitCode = await runDaemon({
+        transient: transient === true,
+        workers: workers ?? null,
+        logFile: logFile ?? null,
+      });
+      context.exitCode = exitCode;
+    });
+};

@@ -1,0 +1,78 @@
+/** How commands ask the daemon. */
+import { UmpathError } from "../base/errors.ts";
+import { quote } from "../base/text.ts";
+import type { Api, DaemonInfo, Method, VolumeInfo } from "../host/api.ts";
+import { call, type CallOptions, DaemonGoneError } from "../host/control_client.ts";
+import { matchesVolume } from "../host/volume_match.ts";
+
+/** A daemon that is leaving may drop a request once; one that drops three has a fault. */
+const TRIES_MAX = 3;
+const DAEMON_END_MS_MAX = 5000;
+const POLL_MS = 20;
+
+/** Asks a daemon that runs, or gives null. A daemon that leaves at that very moment counts as none. */
+export async function ask<M extends Method>(
+  method: M,
+  params: Api[M]["params"],
+  options: CallOptions = {},
+): Promise<Api[M]["result"] | null> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await call(method, params, options);
+    } catch (error) {
+      if (!(error instanceof DaemonGoneError) || tries === TRIES_MAX) throw error;
+    }
+  }
+}
+
+/** Asks the daemon, and starts one if none runs. */
+export async function askOrStart<M extends Method>(
+  method: M,
+  params: Api[M]["params"],
+  options: CallOptions & { start(): Promise<void> },
+): Promise<Api[M]["result"]> {
+  for (let tries = 1; tries <= TRIES_MAX; tries++) {
+    await options.start();
+    const result = await ask(method, params, options);
+    if (result !== null) return result;
+  }
+  throw new UmpathError("bug", "The umpath daemon leaves as soon as it has started", {
+    hint: "See its log for why",
+  });
+}
+
+/** The volumes that are attached; none if no daemon runs. */
+export async function attachedVolumes(): Promise<VolumeInfo[]> {
+  return (await ask("list", {}))?.volumes ?? [];
+}
+
+/** The volume that `word` names. */
+export function findVolume(volumes: readonly VolumeInfo[], word: string): VolumeInfo {
+  const volume = volumes.find((volume) => matchesVolume(volume, word));
+  return volume ?? notAttached(word);
+}
+
+/** Ends the command because `word` names nothing that is attached. */
+export function notAttached(word: string): never {
+  throw new UmpathError("not-found", `No volume ${quote(word)} is attached`, {
+    hint: "umpath list names those that are",
+  });
+}
+
+/** Returns when the daemon, which leaves with its last volume, has left; does not insist. */
+export async function awaitDaemonEnd(daemon: DaemonInfo): Promise<void> {
+  if (!daemon.transient || (await attachedVolumes()).length > 0) return;
+  const deadline = Date.now() + DAEMON_END_MS_MAX;
+  while (processLives(daemon.pid) && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function processLives(pid: number): boolean {
+  try {
+    const state = /\) (\S)/.exec(Deno.readTextFileSync(`/proc/${pid}/stat`))?.[1];
+    return state !== "Z" && state !== "X";
+  } catch {
+    return false;
+  }
+}

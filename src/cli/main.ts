@@ -1,0 +1,63 @@
+/** From argv to exit code: runs the command and says its error in words, or in JSON with `--json`. */
+import { messageOf, UmpathError } from "../base/errors.ts";
+import { setLogLevel } from "../base/log.ts";
+import { printable } from "../base/text.ts";
+import { Output, OutputClosed } from "./output.ts";
+import { runProgram } from "./program.ts";
+
+/** Runs the words of the command line and gives the exit code. Never throws. */
+export async function main(args: readonly string[]): Promise<number> {
+  const output = new Output({ json: asksForJson(args) });
+  if (!args.includes("daemon")) endOnStrayErrors(output);
+  const context = { output, exitCode: 0, setVerbose: () => setLogLevel("debug") };
+  try {
+    await runProgram(args, context);
+    return context.exitCode;
+  } catch (thrown) {
+    return present(thrown, output);
+  }
+}
+
+/** Says on stderr what ended the command and gives its exit code. A reader of stdout that left is no failure. */
+export function present(thrown: unknown, output: Output): number {
+  if (thrown instanceof OutputClosed) return 0;
+  const error = thrown instanceof UmpathError ? thrown : asBug(thrown);
+  if (output.json) output.errorLine(JSON.stringify({ error: error.toWire() }));
+  else {
+    output.errorLine(`umpath: ${error.code === "bug" ? "a bug in umpath: " : ""}${printable(error.message)}`);
+    if (error.hint !== undefined) output.errorLine(`hint: ${printable(error.hint)}`);
+  }
+  if (Deno.env.get("UMPATH_DEBUG") === "1") output.errorLine(stackOf(thrown));
+  return error.exitCode;
+}
+
+function asBug(thrown: unknown): UmpathError {
+  return new UmpathError("bug", messageOf(thrown), {
+    hint: "Set UMPATH_DEBUG=1 to see where it is, and report it",
+    cause: thrown,
+  });
+}
+
+function stackOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  const cause = thrown.cause === undefined ? "" : `\nCaused by: ${stackOf(thrown.cause)}`;
+  return `${thrown.stack ?? thrown.message}${cause}`;
+}
+
+/** True if `--json` stands before any `--`: known before the words are parsed, so that their errors are JSON too. */
+function asksForJson(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return (end === -1 ? args : args.slice(0, end)).includes("--json");
+}
+
+/** The daemon has its own way with errors that nobody caught; every other command ends. */
+function endOnStrayErrors(output: Output): void {
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    Deno.exit(present(event.reason, output));
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    Deno.exit(present(event.error, output));
+  });
+}

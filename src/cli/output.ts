@@ -1,0 +1,80 @@
+/** Where a command's words go: results on stdout, everything else on stderr. */
+
+/** Whoever read our stdout has left, as `head` does: there is nobody to tell, so the command just ends. */
+export class OutputClosed extends Error {
+  override name = "OutputClosed";
+}
+
+/** Version of every object that `--json` prints. */
+export const SCHEMA_VERSION = 1;
+
+type WriteSync = (bytes: Uint8Array) => number;
+
+/** How to print, and where: tests give their own ends. */
+export interface OutputOptions {
+  json: boolean;
+  stdout?: WriteSync;
+  stderr?: WriteSync;
+}
+
+/** Prints a command's result, warnings and errors. */
+export class Output {
+  /** True if results and errors are JSON. */
+  readonly json: boolean;
+  readonly #stdout: WriteSync;
+  readonly #stderr: WriteSync;
+
+  constructor(options: OutputOptions) {
+    this.json = options.json;
+    this.#stdout = options.stdout ?? ((bytes) => Deno.stdout.writeSync(bytes));
+    this.#stderr = options.stderr ?? ((bytes) => Deno.stderr.writeSync(bytes));
+  }
+
+  /** A result for people or scripts, on stdout. */
+  line(text: string): void {
+    this.text(`${text}\n`);
+  }
+
+  /** Text that has its own line ends, on stdout. */
+  text(text: string): void {
+    writeAll(this.#stdout, text);
+  }
+
+  /** A result as JSON, on stdout. */
+  object(object: Record<string, unknown>): void {
+    this.line(JSON.stringify({ schemaVersion: SCHEMA_VERSION, ...object }, null, 2));
+  }
+
+  /** Something that the user should know although the command did what it was told, on stderr. */
+  warn(message: string): void {
+    this.errorLine(this.json ? JSON.stringify({ warning: message }) : `umpath: warning: ${message}`);
+  }
+
+  /** A remark for people, on stderr; scripts that ask for JSON do not get it. */
+  note(message: string): void {
+    if (!this.json) this.errorLine(message);
+  }
+
+  /** A line on stderr, which is lost if nobody reads it. */
+  errorLine(text: string): void {
+    try {
+      writeAll(this.#stderr, `${text}\n`);
+    } catch (error) {
+      if (!(error instanceof OutputClosed)) throw error;
+    }
+  }
+}
+
+/** Writes everything, also to a pipe that another program has set to not block. */
+function writeAll(write: WriteSync, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) {
+    try {
+      done += write(bytes.subarray(done));
+    } catch (error) {
+      if (error instanceof Deno.errors.WouldBlock) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+      else if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosed();
+      else throw error;
+    }
+  }
+}

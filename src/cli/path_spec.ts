@@ -1,0 +1,156 @@
+/** Paths in words: `ADDR`, `ADDR:PORT`, `[v6]:PORT`, or `tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME`. */
+import { UmpathError } from "../base/errors.ts";
+import { quote } from "../base/text.ts";
+import type { PathSpec } from "../host/api.ts";
+
+/** The port of NVMe/TCP that IANA has assigned. */
+const PORT_DEFAULT = 4420;
+/** IFNAMSIZ is 16, the terminating zero included. */
+const INTERFACE_NAME_BYTES_MAX = 15;
+
+const HINT = "Write a path as ADDR, ADDR:PORT, [IPv6]:PORT or tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME";
+const HINT_NAME = "Host names are not resolved here: write the IPv4 or IPv6 address";
+
+/** What is wrong with a path; the parser adds the word. */
+class Fault extends Error {
+  constructor(message: string, readonly hint = HINT) {
+    super(message);
+  }
+}
+
+/** The path that `word` names, addresses in their canonical form. Errors name the word and its bad part. */
+export function parsePathSpec(word: string): PathSpec {
+  try {
+    return readPathSpec(word);
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    throw new UmpathError("usage", `Cannot use path ${quote(word)}: ${error.message}`, { hint: error.hint });
+  }
+}
+
+/** The shortest words for a path: `127.0.0.1:4420`, `[::1]:4420`, or the URL form if the host's side is given. */
+export function formatPathSpec(path: Omit<PathSpec, "transport">): string {
+  const host = path.traddr.includes(":") ? `[${path.traddr}]` : path.traddr;
+  const query = [
+    ...(path.hostTraddr === null ? [] : [`host-traddr=${path.hostTraddr}`]),
+    ...(path.hostIface === null ? [] : [`host-iface=${path.hostIface}`]),
+  ];
+  const portal = `${host}:${path.trsvcid}`;
+  return query.length === 0 ? portal : `tcp://${portal}?${query.join("&")}`;
+}
+
+function readPathSpec(word: string): PathSpec {
+  const { portal, query } = splitUrl(word);
+  const { address, port } = splitPortal(portal);
+  const traddr = readAddress(address, "the address");
+  const { hostTraddr, hostIface } = readQuery(query);
+  if (hostTraddr !== null && isV6(hostTraddr) !== isV6(traddr)) {
+    throw new Fault(`${quote(traddr)} and host-traddr ${quote(hostTraddr)} are not of one address family`);
+  }
+  if (/^fe[89ab]/.test(traddr) && hostIface === null) {
+    throw new Fault("a link-local address needs an interface", "Add ?host-iface=IFNAME to the tcp:// form");
+  }
+  return { transport: "tcp", traddr, trsvcid: port, hostTraddr, hostIface };
+}
+
+function splitUrl(word: string): { portal: string; query: string } {
+  if (word === "") throw new Fault("it is empty");
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(word);
+  if (!scheme) {
+    if (word.includes("?")) throw new Fault("options need the tcp:// form");
+    return { portal: word, query: "" };
+  }
+  if (scheme[1] !== "tcp") throw new Fault(`transport ${quote(scheme[1]!)} is not one of tcp`);
+  const rest = word.slice(scheme[0].length);
+  const mark = rest.indexOf("?");
+  if (mark === -1) return { portal: rest.replace(/\/$/, ""), query: "" };
+  return { portal: rest.slice(0, mark).replace(/\/$/, ""), query: rest.slice(mark + 1) };
+}
+
+function splitPortal(portal: string): { address: string; port: number } {
+  const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(portal);
+  if (bracketed) {
+    const [, address, port] = bracketed;
+    if (!address!.includes(":")) throw new Fault(`${quote(address!)} in brackets is not an IPv6 address`);
+    return { address: address!, port: readPort(port) };
+  }
+  const colons = portal.split(":").length - 1;
+  if (colons !== 1) return { address: portal, port: PORT_DEFAULT };
+  const [address, port] = portal.split(":");
+  return { address: address!, port: readPort(port) };
+}
+
+function readPort(word: string | undefined): number {
+  if (word === undefined) return PORT_DEFAULT;
+  if (!/^\d{1,5}$/.test(word) || Number(word) < 1 || Number(word) > 65535) {
+    throw new Fault(`port ${quote(word)} is not a number from 1 to 65535`);
+  }
+  return Number(word);
+}
+
+function readAddress(word: string, what: string): string {
+  if (word === "") throw new Fault(`${what} is missing`);
+  if (word.includes("%")) throw new Fault(`${quote(word)} has a zone`, "Name the interface with host-iface instead");
+  if (word.includes(":")) return readV6(word, what);
+  if (/^[0-9.]+$/.test(word)) return readV4(word, what);
+  if (/^[A-Za-z0-9]([A-Za-z0-9._-]*)$/.test(word)) {
+    throw new Fault(`${what} ${quote(word)} is a name, not an address`, HINT_NAME);
+  }
+  throw new Fault(`${what} ${quote(word)} is not an IPv4 or IPv6 address`);
+}
+
+function readV4(word: string, what: string): string {
+  const parts = word.split(".");
+  const valid = parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
+  if (!valid) throw new Fault(`${what} ${quote(word)} is not an IPv4 address`);
+  const first = Number(parts[0]);
+  if (first === 0 || first >= 224) throw new Fault(`${what} ${quote(word)} is not the address of one host`);
+  return word;
+}
+
+function readV6(word: string, what: string): string {
+  const fault = new Fault(`${what} ${quote(word)} is not an IPv6 address`);
+  if (!/^[0-9A-Fa-f:.]+$/.test(word)) throw fault;
+  const url = URL.parse(`http://[${word}]/`);
+  if (url === null) throw fault;
+  const canonical = url.hostname.slice(1, -1);
+  if (canonical === "::" || canonical.startsWith("ff")) {
+    throw new Fault(`${what} ${quote(word)} is not the address of one host`);
+  }
+  return canonical;
+}
+
+function readQuery(query: string): { hostTraddr: string | null; hostIface: string | null } {
+  const result = { hostTraddr: null as string | null, hostIface: null as string | null };
+  for (const part of query.split("&").filter((part) => part !== "")) {
+    const equals = part.indexOf("=");
+    const key = equals === -1 ? part : part.slice(0, equals);
+    const value = equals === -1 ? "" : part.slice(equals + 1);
+    const slot = key === "host-traddr" ? "hostTraddr" : key === "host-iface" ? "hostIface" : null;
+    if (slot === null) throw new Fault(`option ${quote(key)} is not one of host-traddr and host-iface`);
+    if (result[slot] !== null) throw new Fault(`option ${key} stands twice`);
+    result[slot] = slot === "hostTraddr" ? readHostTraddr(value) : readInterfaceName(value);
+  }
+  return result;
+}
+
+function readHostTraddr(value: string): string {
+  const bracketed = /^\[(.*)\]$/.exec(value);
+  return readAddress(bracketed ? bracketed[1]! : value, "host-traddr");
+}
+
+/** What the kernel takes as a name (dev_valid_name). */
+function readInterfaceName(value: string): string {
+  if (value === "") throw new Fault("host-iface is empty");
+  if (new TextEncoder().encode(value).length > INTERFACE_NAME_BYTES_MAX) {
+    throw new Fault(`host-iface ${quote(value)} is longer than ${INTERFACE_NAME_BYTES_MAX} bytes`);
+  }
+  if (value === "." || value === ".." || /[/:\s]/.test(value)) {
+    throw new Fault(`host-iface ${quote(value)} is not the name of an interface`);
+  }
+  return value;
+}
+
+function isV6(address: string): boolean {
+  return address.includes(":");
+}

@@ -1,0 +1,61 @@
+/** The options that set times, and what they become. */
+import { Option } from "@commander-js/extra-typings";
+import type { DurationOptions } from "../base/units.ts";
+import { parseDuration } from "../base/units.ts";
+import type { Timeouts } from "../host/api.ts";
+
+interface TimeoutOption extends DurationOptions {
+  name: `--${string}`;
+  key: keyof Timeouts;
+  description: string;
+}
+
+/** Every option that sets a time. */
+export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze([
+  { name: "--connect-timeout", key: "connectTimeoutMs", description: "limit of bringing one path up" },
+  { name: "--keep-alive", key: "keepAliveMs", off: true, description: "interval of keep-alives, or off" },
+  {
+    name: "--io-timeout",
+    key: "ioTimeoutMs",
+    off: true,
+    description: "a path without an answer so long is lost, or off",
+  },
+  {
+    name: "--no-path-timeout",
+    key: "noPathTimeoutMs",
+    off: true,
+    msMin: 0,
+    description: "I/O waits so long for a path, then fails, or off: for ever",
+  },
+  {
+    name: "--ctrl-loss-timeout",
+    key: "ctrlLossTimeoutMs",
+    off: true,
+    description: "a lost path is given up after so long, or off: never",
+  },
+  { name: "--reconnect-delay", key: "reconnectDelayMs", description: "first delay between two attempts to reconnect" },
+  {
+    name: "--write-hold",
+    key: "writeHoldMs",
+    off: true,
+    msMin: 0,
+    description: "writes of a lost path wait so long before they go elsewhere, or off",
+  },
+]);
+
+/** The options for the argument parser. */
+export function timeoutOptions(): Option[] {
+  return TIMEOUT_OPTIONS.map((option) =>
+    new Option(`${option.name} <duration>`, option.description).argParser((word: string) => parseDuration(word, option))
+  );
+}
+
+/** What the user named, of the values that the argument parser gave. */
+export function chosenTimeouts(values: Record<string, unknown>): Partial<Timeouts> {
+  const chosen: Partial<Record<keyof Timeouts, number | null>> = {};
+  for (const { name, key } of TIMEOUT_OPTIONS) {
+    const value = values[name.slice(2).replace(/-(.)/g, (_, letter) => letter.toUpperCase())];
+    if (value !== undefined) chosen[key] = value as number | null;
+  }
+  return chosen as Partial<Timeouts>;
+}

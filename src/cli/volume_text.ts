@@ -1,0 +1,93 @@
+/** Volumes and paths as text for people. */
+import { alignRows, count, oneLine } from "../base/text.ts";
+import { formatDuration, formatSize } from "../base/units.ts";
+import type { PathInfo, Timeouts, VolumeInfo } from "../host/api.ts";
+import { formatPathSpec } from "./path_spec.ts";
+
+/** One aligned line a volume: name, device, size, state, live of all paths, policy, NQN. */
+export function volumeLines(volumes: readonly VolumeInfo[]): string[] {
+  return alignRows(
+    volumes.map((volume) => [
+      volume.name,
+      volume.device ?? "-",
+      formatSize(volume.sizeBytes),
+      volume.state,
+      `${livePaths(volume)}/${count(volume.paths.length, "path")}`,
+      volume.policy,
+      oneLine(volume.nqn),
+    ]),
+    { right: [2] },
+  );
+}
+
+/** Everything about one volume: itself, its times, and its paths with their counters. */
+export function volumeDetails(volume: VolumeInfo): string[] {
+  return [
+    `${volume.name}: ${stateWords(volume)}`,
+    ...indent(alignRows(volumeFacts(volume))),
+    "  paths",
+    ...indent(volume.paths.flatMap((path) => pathLines(path)), 4),
+  ];
+}
+
+function volumeFacts(volume: VolumeInfo): string[][] {
+  const blocks = `in blocks of ${formatSize(volume.blockSize)}${volume.readOnly ? ", read-only" : ""}`;
+  return [
+    ["nqn", oneLine(volume.nqn)],
+    ["namespace", `${volume.nsid}, ${volume.uuid}`],
+    ["size", `${formatSize(volume.sizeBytes)} ${blocks}`],
+    ["device", deviceWords(volume)],
+    ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
+    ["policy", volume.policy],
+    ["times", timeWords(volume.timeouts)],
+    ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
+  ];
+}
+
+/** A path on one line, its counters on the next. */
+function pathLines(path: PathInfo): string[] {
+  const reason = path.reason === null ? "" : `: ${oneLine(path.reason)}`;
+  const controller = path.cntlid === null ? "" : `, controller ${path.cntlid}, ${count(path.queues, "queue")}`;
+  const ana = path.state === "live" ? `, ${path.ana}` : "";
+  const counters = [
+    `${count(path.reads, "read")} (${formatSize(path.readBytes)})`,
+    `${count(path.writes, "write")} (${formatSize(path.writeBytes)})`,
+    `${path.inflight} in flight`,
+    count(path.errors, "error"),
+    count(path.failovers, "failover"),
+    count(path.reconnects, "reconnect"),
+  ];
+  return [
+    `${path.id}  ${formatPathSpec(path)}  ${path.state}${ana}${controller}${reason}`,
+    `     ${counters.join(", ")}`,
+  ];
+}
+
+function stateWords(volume: VolumeInfo): string {
+  return `${volume.state}, ${livePaths(volume)} of ${count(volume.paths.length, "path")} live`;
+}
+
+function deviceWords(volume: VolumeInfo): string {
+  const queues = `${count(volume.queues, "queue")} of depth ${volume.depth}`;
+  return volume.device === null ? `none, ${queues}` : `${volume.device} (${volume.driver}), ${queues}`;
+}
+
+function timeWords(times: Timeouts): string {
+  return [
+    `connect ${formatDuration(times.connectTimeoutMs)}`,
+    `keep-alive ${formatDuration(times.keepAliveMs)}`,
+    `io ${formatDuration(times.ioTimeoutMs)}`,
+    `no-path ${formatDuration(times.noPathTimeoutMs)}`,
+    `ctrl-loss ${formatDuration(times.ctrlLossTimeoutMs)}`,
+    `reconnect ${formatDuration(times.reconnectDelayMs)} to ${formatDuration(times.reconnectDelayMaxMs)}`,
+    `write-hold ${formatDuration(times.writeHoldMs)}`,
+  ].join(", ");
+}
+
+function livePaths(volume: VolumeInfo): number {
+  return volume.paths.filter((path) => path.state === "live").length;
+}
+
+function indent(lines: readonly string[], width = 2): string[] {
+  return lines.map((line) => " ".repeat(width) + line);
+}
