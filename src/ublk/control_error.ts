@@ -1,0 +1,102 @@
+import {
+  EACCES,
+  EBUSY,
+  EEXIST,
+  EINVAL,
+  ENODEV,
+  ENOENT,
+  ENOMEM,
+  ENOSPC,
+  EOPNOTSUPP,
+  EPERM,
+  errnoWords,
+  ETIMEDOUT,
+} from "../base/errno.ts";
+import { type ErrorCode, UmpathError } from "../base/errors.ts";
+import type { ControlStep } from "./control_step.ts";
+
+/** What an errno means for people: the kind of failure, why, and what to do. */
+type Meaning = readonly [code: ErrorCode, words: string, hint?: string];
+type Meanings = Readonly<Record<number, Meaning>>;
+
+const RUN_AS_ROOT = "Run umpath as root: ublk needs CAP_SYS_ADMIN";
+const LOAD_DRIVER = "Load the driver with: modprobe ublk_drv (Linux 6.0 or later)";
+const MAY_BE_STUCK = "The ublk driver of this kernel may be stuck since an earlier fault: see dmesg, and reboot";
+
+/** What an errno means whatever step it ended. */
+const ANY: Meanings = {
+  [EPERM]: ["host-lacks", "this process has no right to", RUN_AS_ROOT],
+  [EACCES]: ["host-lacks", "this process has no right to", RUN_AS_ROOT],
+  [ENODEV]: ["not-found", "the ublk driver has no such device"],
+  [ENOMEM]: ["host-lacks", "the kernel is out of memory", "Use fewer or shallower queues"],
+  [EOPNOTSUPP]: ["host-lacks", "the ublk driver of this kernel does not know the command"],
+  [ETIMEDOUT]: ["timed-out", "no answer in time", MAY_BE_STUCK],
+};
+
+const NO_DRIVER: Meaning = ["host-lacks", "this host has no ublk driver", LOAD_DRIVER];
+const NO_NODE: Meaning = ["timed-out", "the device node does not appear", "See that devtmpfs or udev serves /dev"];
+const STILL_OPEN = "Close what uses it: findmnt, lsblk and fuser say what that is";
+
+/** What an errno means at one step; steps of kind "command" by the command's name. */
+const AT: Readonly<Record<string, Meanings>> = {
+  "open-control": { [ENOENT]: NO_DRIVER, [ENODEV]: NO_DRIVER },
+  ADD_DEV: {
+    [EINVAL]: ["host-lacks", "the ublk driver takes no device of this shape", "Use fewer or shallower queues"],
+    [EACCES]: [
+      "host-lacks",
+      "the ublk driver has as many devices as it may have",
+      "Remove devices, or raise /sys/module/ublk_drv/parameters/ublks_max",
+    ],
+    [EEXIST]: ["in-use", "another device has that number"],
+    [EBUSY]: ["in-use", "another device has that number"],
+    [ENOSPC]: ["in-use", "no device number is free"],
+  },
+  SET_PARAMS: { [EINVAL]: ["bug", "the ublk driver refuses the parameters of the device"] },
+  "wait-node": { [ENOENT]: NO_NODE, [ETIMEDOUT]: NO_NODE },
+  "open-char-device": {
+    [ENOENT]: NO_NODE,
+    [EBUSY]: ["in-use", "another process has its character device open"],
+  },
+  START_DEV: {
+    [EINVAL]: [
+      "host-lacks",
+      "the ublk driver does not take this process for the device's server",
+      "Linux 6.17 takes no server from inside a pid namespace: run umpath outside of the container, or use another kernel",
+    ],
+    [EEXIST]: ["in-use", "it is started already"],
+    [ETIMEDOUT]: ["timed-out", "the queues or the partition scan took too long"],
+  },
+  TRY_STOP_DEV: { [EBUSY]: ["in-use", "it is open", STILL_OPEN] },
+  STOP_DEV: { [ETIMEDOUT]: ["timed-out", "I/O is still in flight", "Bring a path back, or let no-path-timeout pass"] },
+  "drain-queues": { [ETIMEDOUT]: ["timed-out", "its queues still have commands in the kernel"] },
+  DEL_DEV: { [ETIMEDOUT]: ["timed-out", "it is still open", STILL_OPEN] },
+};
+
+/** What a step does, as in "Cannot start /dev/ublkb0". */
+const ACTIONS: Readonly<Record<string, string>> = {
+  "open-control": "use ublk for",
+  GET_FEATURES: "ask what the ublk driver can do for",
+  ADD_DEV: "add",
+  SET_PARAMS: "configure",
+  "wait-node": "find",
+  "open-char-device": "open",
+  "start-queues": "serve",
+  START_DEV: "start",
+  TRY_STOP_DEV: "stop",
+  STOP_DEV: "stop",
+  "drain-queues": "drain",
+  "close-char-device": "close",
+  DEL_DEV: "delete",
+  DEL_DEV_ASYNC: "delete",
+  GET_DEV_INFO: "ask about",
+  "pid-alive": "find the server of",
+};
+
+/** A step that ended with `-errno`, as an error for people; `device` is how people call the device. */
+export function stepError(step: ControlStep, errno: number, device: string): UmpathError {
+  const name = step.kind === "command" ? step.name : step.kind;
+  const number = Math.abs(errno);
+  const [code, words, hint] = AT[name]?.[number] ?? ANY[number] ?? ["host-lacks", errnoWords(number)];
+  const detail = words === errnoWords(number) ? name : `${name}: ${errnoWords(number)}`;
+  return new UmpathError(code, `Cannot ${ACTIONS[name] ?? "work on"} ${device}: ${words} (${detail})`, { hint });
+}
