@@ -1,0 +1,40 @@
+/** Counts from what `deno test` prints. */
+import { stripVTControlCharacters } from "node:util";
+
+/** What a ring of tests came to. */
+export interface TestCounts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const SUMMARY = /^(?:ok|FAILED) \| (\d+) passed(?: \([^)]*\))? \| (\d+) failed(?: \([^)]*\))?(?: \| (\d+) ignored)?/gm;
+const IGNORED = /^(.*\S) \.\.\. ignored\b/gm;
+
+/** The counts of the last summary line, or undefined when the run ended without one. */
+export function parseSummary(output: string): TestCounts | undefined {
+  const last = [...stripVTControlCharacters(output).matchAll(SUMMARY)].at(-1);
+  if (!last) return undefined;
+  return { passed: Number(last[1]), failed: Number(last[2]), skipped: Number(last[3] ?? 0) };
+}
+
+/** Names of the tests that were skipped; a name says what was missing. */
+export function parseSkipped(output: string): string[] {
+  return [...stripVTControlCharacters(output).matchAll(IGNORED)].map((match) => match[1]!.trim());
+}
+
+/** Adds counts up. */
+export function sumCounts(all: TestCounts[]): TestCounts {
+  const sum = { passed: 0, failed: 0, skipped: 0 };
+  for (const { passed, failed, skipped } of all) {
+    sum.passed += passed;
+    sum.failed += failed;
+    sum.skipped += skipped;
+  }
+  return sum;
+}
+
+/** "3 passed, 0 failed, 1 skipped". */
+export function formatCounts({ passed, failed, skipped }: TestCounts): string {
+  return `${passed} passed, ${failed} failed, ${skipped} skipped`;
+}

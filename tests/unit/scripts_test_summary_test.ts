@@ -1,0 +1,19 @@
+import { assertEquals } from "@std/assert";
+import { parseSkipped, parseSummary } from "../../scripts/test_summary.ts";
+
+Deno.test("parseSummary() takes the last summary line, with colours, steps and ignored tests", () => {
+  const output =
+    "ok | 1 passed | 0 failed (1s)\n\x1b[0m\x1b[31mFAILED\x1b[0m | 12 passed (3 steps) | 2 failed (1 step)" +
+    " | 4 ignored (2 steps) \x1b[0m\x1b[38;5;245m(13s)\x1b[0m\n";
+  assertEquals(parseSummary(output), { passed: 12, failed: 2, skipped: 4 });
+  assertEquals(parseSummary("ok | 7 passed | 0 failed | 3 filtered out (2ms)"), { passed: 7, failed: 0, skipped: 0 });
+});
+
+Deno.test("parseSummary() finds nothing in the output of a run that crashed", () => {
+  assertEquals(parseSummary("one ... ok (3ms)\nerror: Uncaught\n"), undefined);
+});
+
+Deno.test("parseSkipped() gives the names of ignored tests", () => {
+  const output = "one ... ok (3ms)\nattach (needs ublk_drv) ... \x1b[33mignored\x1b[0m (0ms)\n";
+  assertEquals(parseSkipped(output), ["attach (needs ublk_drv)"]);
+});
