@@ -1,7 +1,6 @@
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
 import type { AttachParams, AttachResult, DeviceChoice, PathSpec } from "../host/api.ts";
-import { ensureDaemon } from "../host/daemon_spawn.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import type { Context, Declare } from "./commands.ts";
@@ -117,7 +116,7 @@ async function attach(
   };
   const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning: (message) => output.warn(message) });
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
-  const start = () => ensureDaemon(dir);
+  const start = async () => await (await import("../host/daemon_spawn.ts")).ensureDaemon(dir);
   const result = await askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start });
   if (warnings === 0) warnOfPaths(result, output);
   if (output.json) output.object({ ...result });

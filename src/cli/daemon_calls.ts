@@ -32,9 +32,9 @@ export async function askOrStart<M extends Method>(
   options: CallOptions & { start(): Promise<void> },
 ): Promise<Api[M]["result"]> {
   for (let tries = 1; tries <= TRIES_MAX; tries++) {
-    await options.start();
     const result = await ask(method, params, options);
     if (result !== null) return result;
+    await options.start();
   }
   throw new UmpathError("bug", "The umpath daemon leaves as soon as it has started", {
     hint: "See its log for why",

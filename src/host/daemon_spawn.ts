@@ -28,37 +28,23 @@ export async function ensureDaemon(dir: RunDir): Promise<void> {
   const startMsMax = Deno.env.get("UMPATH_SLOW") ? START_SLOW_MS_MAX : START_MS_MAX;
   const deadline = Date.now() + startMsMax;
   while (Date.now() < deadline) {
-    if (await answers(dir, deadline)) return;
+    if (await answeringPid(dir, deadline) !== null) return;
     const started = new StartedDaemon(dir);
-    while (Date.now() < deadline && started.exitCode === null) {
-      if (await answers(dir, deadline)) return;
-      await delay(POLL_MS);
-    }
+    if (await started.isServed(deadline)) return;
     if (started.exitCode === null) throw started.tooSlow(startMsMax);
     if (started.exitCode !== EXIT_CODES["in-use"]) throw started.failure();
     log.debug("Another daemon holds the lock");
     await delay(RESPAWN_MS);
   }
-  throw new UmpathError(
-    "timed-out",
-    `No umpath daemon answers after ${formatDuration(startMsMax)}, yet one holds the lock`,
-    {
-      hint: `See ${dir.logPath}`,
-    },
-  );
+  const message = `No umpath daemon answers after ${formatDuration(startMsMax)}, yet one holds the lock`;
+  throw new UmpathError("timed-out", message, { hint: `See ${dir.logPath}` });
 }
 
 /** The words that start this very program again with `args`, however it is being run. */
 export function programCommand(args: string[]): [string, ...string[]] {
   if (isPacked()) return [undisguised(Deno.execPath()), ...args];
-  return [
-    undisguised(Deno.execPath()),
-    "run",
-    "-A",
-    "--quiet",
-    decodeURIComponent(new URL(Deno.mainModule).pathname),
-    ...args,
-  ];
+  const mainPath = decodeURIComponent(new URL(Deno.mainModule).pathname);
+  return [undisguised(Deno.execPath()), "run", "-A", "--quiet", mainPath, ...args];
 }
 
 /** True in the single binary: compiled, or grafted, where the main module is an open file that has no name. */
@@ -91,6 +77,20 @@ class StartedDaemon {
     this.#process.on("exit", (code) => this.exitCode = code ?? EXIT_CODES.bug);
     this.#process.unref();
     log.debug(`Started ${program} ${args.join(" ")} as process ${this.#process.pid}`);
+  }
+
+  /** True once a daemon answers; false when this one has ended or time is up. */
+  async isServed(deadline: number): Promise<boolean> {
+    while (Date.now() < deadline && this.exitCode === null) {
+      const pid = await answeringPid(this.#dir, deadline);
+      if (pid !== null) {
+        // One that lost and has not noticed yet could take over when the winner leaves, and serve nobody.
+        if (pid !== this.#process.pid) this.#process.kill("SIGTERM");
+        return true;
+      }
+      await delay(POLL_MS);
+    }
+    return false;
   }
 
   failure(): UmpathError {
@@ -135,11 +135,13 @@ function daemonEnvironment(dir: RunDir): Record<string, string> {
   return { ...rest, UMPATH_RUN_DIR: dir.path, UMPATH_LOG: logLevel() };
 }
 
-async function answers(dir: RunDir, deadline: number): Promise<boolean> {
+/** The process of the daemon that answers, or null. */
+async function answeringPid(dir: RunDir, deadline: number): Promise<number | null> {
   try {
-    return await call("info", {}, { dir, timeoutMs: Math.max(1, deadline - Date.now()) }) !== null;
+    const info = await call("info", {}, { dir, timeoutMs: Math.max(1, deadline - Date.now()) });
+    return info?.pid ?? null;
   } catch (error) {
-    if (error instanceof DaemonGoneError) return false;
+    if (error instanceof DaemonGoneError) return null;
     throw error;
   }
 }
