@@ -1,0 +1,30 @@
+import { assertEquals } from "@std/assert";
+import { alignRows, count, listWords, nearest, oneLine, printable, quote } from "../../../src/base/text.ts";
+
+Deno.test("count() and listWords() make sentences", () => {
+  assertEquals([count(0, "path"), count(1, "path"), count(2, "path")], ["0 paths", "1 path", "2 paths"]);
+  assertEquals(count(2, "retry", "retries"), "2 retries");
+  assertEquals([listWords([]), listWords(["a"]), listWords(["a", "b"])], ["", "a", "a and b"]);
+  assertEquals(listWords(["a", "b", "c"], "or"), "a, b or c");
+});
+
+Deno.test("alignRows() pads columns but not the end of a line", () => {
+  assertEquals(alignRows([["a", "10", "x"], ["bbb", "2", ""]], { right: [1] }), ["a    10  x", "bbb   2"]);
+  assertEquals(alignRows([]), []);
+});
+
+Deno.test("nearest() finds a near miss and nothing far", () => {
+  const commands = ["attach", "detach", "list", "show"];
+  assertEquals(nearest("atach", commands), "attach");
+  assertEquals(nearest("attahc", commands), "attach");
+  assertEquals(nearest("lst", commands), "list");
+  assertEquals(nearest("LIST", commands), "list");
+  assertEquals(nearest("frobnicate", commands), null);
+  assertEquals(nearest("", commands), null);
+});
+
+Deno.test("oneLine() and printable() show control characters instead of sending them", () => {
+  assertEquals(oneLine("a\nb\tc\x07\x9b\u2028"), "a\\nb\\tc\\u0007\\u009b\\u2028");
+  assertEquals(printable("a\n\x1b[2Jb"), "a\n\\u001b[2Jb");
+  assertEquals(quote('a"b\n'), '"a\\"b\\n"');
+});

@@ -1,0 +1,162 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { UmpathError } from "../../../src/base/errors.ts";
+import { COMMANDS } from "../../../src/cli/commands.ts";
+import { main, present } from "../../../src/cli/main.ts";
+import { Output, OutputClosed } from "../../../src/cli/output.ts";
+import { runProgram } from "../../../src/cli/program.ts";
+
+/** An output whose two ends are kept. */
+function captured(json = false) {
+  const text = { stdout: "", stderr: "" };
+  const decoder = new TextDecoder();
+  const keep = (end: "stdout" | "stderr") => (bytes: Uint8Array) => {
+    text[end] += decoder.decode(bytes);
+    return bytes.length;
+  };
+  return { text, output: new Output({ json, stdout: keep("stdout"), stderr: keep("stderr") }) };
+}
+
+/** What the words print on stdout and stderr, and how they end. */
+async function run(...args: string[]): Promise<{ stdout: string; stderr: string; exitCode: number }> {
+  const { text, output } = captured(args.includes("--json"));
+  const runPath = Deno.env.get("UMPATH_RUN_DIR");
+  Deno.env.set("UMPATH_RUN_DIR", "/nonexistent/umpath");
+  try {
+    await runProgram(args, { output, exitCode: 0, setVerbose: () => {} });
+    return { ...text, exitCode: 0 };
+  } catch (thrown) {
+    return { ...text, exitCode: present(thrown, output), stderr: text.stderr };
+  } finally {
+    if (runPath === undefined) Deno.env.delete("UMPATH_RUN_DIR");
+    else Deno.env.set("UMPATH_RUN_DIR", runPath);
+  }
+}
+
+Deno.test("runProgram() refuses wrong words with exit code 2 and says which", async () => {
+  const nqn = "nqn.2026-11.io.test:vol";
+  const cases: [args: string[], words: string][] = [
+    [[], "no command is given"],
+    [["--json"], "no command is given"],
+    [["frobnicate"], '"frobnicate"'],
+    [["lsit"], 'Did you mean "list"?'],
+    [["list", "--all"], '"--all"'],
+    [["list", "--jsn"], "Did you mean --json?"],
+    [["list", "x"], 'with "x"'],
+    [["show", "x", "y"], 'with "x, y"'],
+    [["attach"], "<nqn> is missing"],
+    [["attach", "vol", "-p", "127.0.0.1"], '"vol"'],
+    [["attach", nqn], "no path is given"],
+    [["attach", nqn, "-p"], "its value is missing"],
+    [["attach", nqn, "-p", "127.0.0.1", "-p", "127.0.0.1:4420"], "given twice"],
+    [["attach", nqn, "-p", "localhost"], '"localhost"'],
+    [["attach", nqn, "-p", "127.0.0.1", "--nsid", "0"], '"0" for --nsid'],
+    [["attach", nqn, "-p", "127.0.0.1", "--queues", "65"], '"65" for --queues'],
+    [["attach", nqn, "-p", "127.0.0.1", "--depth", "1025"], '"1025" for --depth'],
+    [["attach", nqn, "-p", "127.0.0.1", "--policy", "fastest"], '"fastest" for --policy'],
+    [["attach", nqn, "-p", "127.0.0.1", "--device", "floppy"], '"floppy" for --device'],
+    [["attach", nqn, "-p", "127.0.0.1", "--name", "a b"], '"a b" for --name'],
+    [["attach", nqn, "-p", "127.0.0.1", "--io-timeout", "5"], '"5" for --io-timeout: it has no unit'],
+    [["attach", nqn, "-p", "127.0.0.1", "--connect-timeout", "off"], "Cannot turn --connect-timeout off"],
+    [["attach", nqn, "--discover", "10.0.0.1"], '"--discover"'],
+    [["detach"], "no volume is named"],
+    [["detach", "a", "--all"], "--all is given too"],
+    [["daemon", "--workers", "0"], '"0" for --workers'],
+    [["completion"], "<shell> is missing"],
+    [["completion", "tcsh"], '"tcsh"'],
+    [["help", "nope"], '"nope"'],
+  ];
+  for (const [args, words] of cases) {
+    const { stdout, stderr, exitCode } = await run(...args);
+    assertEquals(exitCode, 2, args.join(" "));
+    assertEquals(stdout, "", args.join(" "));
+    assertStringIncludes(args.includes("--json") ? JSON.parse(stderr).error.message : stderr, words);
+    assert(!stderr.includes("    at "), "no stack");
+  }
+});
+
+Deno.test("runProgram() refuses a loop device as something that this host lacks", async () => {
+  const { stderr, exitCode } = await run("attach", "nqn.2026-11.io.test:vol", "-p", "127.0.0.1", "--device", "loop");
+  assertEquals(exitCode, 6);
+  assertStringIncludes(stderr, "not in this version");
+});
+
+Deno.test("runProgram() has help for every command, with examples and exit codes, on stdout", async () => {
+  for (const { name } of COMMANDS.filter((entry) => !entry.hidden)) {
+    const { stdout, stderr, exitCode } = await run(name, "--help");
+    assertEquals([exitCode, stderr], [0, ""]);
+    for (const part of [`Usage: umpath ${name}`, "Examples:", "Exit codes:", "--json", "-h, --help"]) {
+      assertStringIncludes(stdout, part);
+    }
+    assertEquals((await run("help", name)).stdout, stdout);
+  }
+  const { stdout } = await run("--help");
+  for (const { name, hidden } of COMMANDS) assertEquals(stdout.includes(`\n  ${name} `), hidden !== true, name);
+});
+
+Deno.test("runProgram() finds nothing attached where no daemon runs", async () => {
+  assertEquals(await run("list"), { stdout: "", stderr: "Nothing is attached\n", exitCode: 0 });
+  const json = await run("list", "--json");
+  assertEquals(JSON.parse(json.stdout), { schemaVersion: 1, volumes: [] });
+  assertEquals([json.stderr, json.exitCode], ["", 0]);
+  assertEquals((await run("show")).exitCode, 0);
+  assertEquals((await run("show", "vol")).exitCode, 3);
+  assertEquals((await run("detach", "vol")).exitCode, 3);
+  assertEquals((await run("detach", "--all")).exitCode, 0);
+  const error = JSON.parse((await run("--json", "show", "vol")).stderr).error;
+  assertEquals(error.code, "not-found");
+});
+
+Deno.test("runProgram() prints the version", async () => {
+  const { version } = JSON.parse(Deno.readTextFileSync(new URL("../../../deno.json", import.meta.url)));
+  assertEquals((await run("version")).stdout, `umpath ${version}\n`);
+  assertEquals((await run("--version")).stdout, `umpath ${version}\n`);
+  assertEquals(JSON.parse((await run("version", "--json")).stdout).version, version);
+});
+
+Deno.test("present() gives each error its exit code and words", () => {
+  const { text, output } = captured();
+  assertEquals(present(new UmpathError("in-use", "Cannot detach\x1b[2J", { hint: "Unmount it" }), output), 7);
+  assertEquals(text.stderr, "umpath: Cannot detach\\u001b[2J\nhint: Unmount it\n");
+  text.stderr = "";
+  assertEquals(present(new TypeError("x is not a function"), output), 1);
+  assertStringIncludes(text.stderr, "umpath: a bug in umpath: x is not a function\nhint: Set UMPATH_DEBUG=1");
+  assertEquals(present(new OutputClosed(), output), 0);
+});
+
+Deno.test("present() shows the stack and the causes with UMPATH_DEBUG=1", () => {
+  const { text, output } = captured();
+  Deno.env.set("UMPATH_DEBUG", "1");
+  try {
+    present(new UmpathError("unreachable", "Cannot connect", { cause: new Error("deep") }), output);
+  } finally {
+    Deno.env.delete("UMPATH_DEBUG");
+  }
+  assertStringIncludes(text.stderr, "main_test.ts");
+  assertStringIncludes(text.stderr, "Caused by: Error: deep");
+});
+
+Deno.test("Output says that the reader has left, waits for a full pipe, and loses stderr quietly", () => {
+  const broken = () => {
+    throw new Deno.errors.BrokenPipe("gone");
+  };
+  const output = new Output({ json: false, stdout: broken, stderr: broken });
+  output.errorLine("lost");
+  let left = false;
+  try {
+    output.line("x");
+  } catch (error) {
+    left = error instanceof OutputClosed;
+  }
+  assert(left);
+  let calls = 0;
+  const full = (bytes: Uint8Array) => {
+    if (calls++ % 2 === 0) throw new Deno.errors.WouldBlock("full");
+    return Math.min(bytes.length, 2);
+  };
+  new Output({ json: false, stdout: full }).line("abc");
+  assertEquals(calls, 4);
+});
+
+Deno.test("main() never throws", async () => {
+  assertEquals(await main(["version", "--nope", "--json"]), 2);
+});

@@ -1,0 +1,114 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { UmpathError } from "../../../src/base/errors.ts";
+import { findVolume } from "../../../src/cli/daemon_calls.ts";
+import { volumeDetails, volumeLines } from "../../../src/cli/volume_text.ts";
+import type { PathInfo, VolumeInfo } from "../../../src/host/api.ts";
+
+const PATH: PathInfo = {
+  id: 1,
+  transport: "tcp",
+  traddr: "127.0.0.1",
+  trsvcid: 4420,
+  hostTraddr: null,
+  hostIface: null,
+  state: "live",
+  ana: "optimized",
+  inflight: 3,
+  reads: 1,
+  writes: 2,
+  readBytes: 4096,
+  writeBytes: 8192,
+  errors: 0,
+  failovers: 0,
+  reason: null,
+  cntlid: 7,
+  queues: 2,
+  reconnects: 0,
+};
+
+const VOLUME: VolumeInfo = {
+  name: "vol-n1",
+  nqn: "nqn.2026-11.io.test:vol",
+  nsid: 1,
+  uuid: "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9",
+  device: "/dev/ublkb0",
+  driver: "ublk",
+  sizeBytes: 2 ** 30,
+  blockSize: 512,
+  readOnly: false,
+  state: "degraded",
+  policy: "round-robin",
+  queues: 2,
+  depth: 128,
+  waiting: 0,
+  held: 1,
+  timeouts: {
+    connectTimeoutMs: 5000,
+    keepAliveMs: 5000,
+    ioTimeoutMs: 30_000,
+    noPathTimeoutMs: 60_000,
+    ctrlLossTimeoutMs: null,
+    reconnectDelayMs: 250,
+    reconnectDelayMaxMs: 10_000,
+    writeHoldMs: null,
+  },
+  model: "Linux",
+  serial: "abc\x1b[2J",
+  paths: [PATH, {
+    ...PATH,
+    id: 2,
+    traddr: "::1",
+    state: "reconnecting",
+    reason: "connection refused",
+    cntlid: null,
+    queues: 0,
+    inflight: 0,
+    reconnects: 1,
+    failovers: 4,
+  }],
+};
+
+Deno.test("volumeLines() aligns one line a volume", () => {
+  const other = { ...VOLUME, name: "x", device: null, sizeBytes: 1.5 * 2 ** 40, state: "live" as const, paths: [PATH] };
+  assertEquals(volumeLines([VOLUME, other]), [
+    "vol-n1  /dev/ublkb0    1 GiB  degraded  1/2 paths  round-robin  nqn.2026-11.io.test:vol",
+    "x       -            1.5 TiB  live      1/1 path   round-robin  nqn.2026-11.io.test:vol",
+  ]);
+});
+
+Deno.test("volumeDetails() shows the volume and its paths, and escapes what the storage system says", () => {
+  assertEquals(volumeDetails(VOLUME), [
+    "vol-n1: degraded, 1 of 2 paths live",
+    "  nqn        nqn.2026-11.io.test:vol",
+    "  namespace  1, 0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9",
+    "  size       1 GiB in blocks of 512 B",
+    "  device     /dev/ublkb0 (ublk), 2 queues of depth 128",
+    "  storage    Linux, serial number abc\\u001b[2J",
+    "  policy     round-robin",
+    "  times      connect 5s, keep-alive 5s, io 30s, no-path 1m, ctrl-loss off, reconnect 250ms to 10s, write-hold off",
+    "  waiting    0 requests for a path, 1 write held",
+    "  paths",
+    "    1  127.0.0.1:4420  live, optimized, controller 7, 2 queues",
+    "         1 read (4 KiB), 2 writes (8 KiB), 3 in flight, 0 errors, 0 failovers, 0 reconnects",
+    "    2  [::1]:4420  reconnecting: connection refused",
+    "         1 read (4 KiB), 2 writes (8 KiB), 0 in flight, 0 errors, 4 failovers, 1 reconnect",
+  ]);
+  assert(volumeDetails({ ...VOLUME, readOnly: true, device: null }).join().includes("512 B, read-only"));
+});
+
+Deno.test("findVolume() takes a name, a device or an identifier", () => {
+  const volumes = [{ ...VOLUME, name: "other", device: null, uuid: "00112233445566778899aabbccddeeff" }, VOLUME];
+  const words = [
+    "vol-n1",
+    "/dev/ublkb0",
+    "ublkb0",
+    VOLUME.uuid,
+    VOLUME.uuid.toUpperCase(),
+    VOLUME.uuid.replaceAll("-", ""),
+  ];
+  for (const word of words) assertEquals(findVolume(volumes, word).name, "vol-n1", word);
+  assertEquals(findVolume(volumes, "00112233-4455-6677-8899-AABBCCDDEEFF").name, "other");
+  for (const word of ["", "vol", "/dev/ublkb1", "/dev/vol-n1", "-"]) {
+    assertEquals(assertThrows(() => findVolume(volumes, word), UmpathError).code, "not-found", word);
+  }
+});

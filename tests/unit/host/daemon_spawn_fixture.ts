@@ -1,0 +1,48 @@
+/**
+ * A program that starts itself as daemon, as `umpath attach` does. `ensure` prints the daemon's process; `daemon` serves
+ * until SIGTERM, or ends as FIXTURE_END says. daemon_spawn_test.ts runs it.
+ */
+import { UmpathError } from "../../../src/base/errors.ts";
+import { call } from "../../../src/host/control_client.ts";
+import { serveControl } from "../../../src/host/control_server.ts";
+import { ensureDaemon } from "../../../src/host/daemon_spawn.ts";
+import { ensureRunDir } from "../../../src/host/run_dir.ts";
+
+const dir = ensureRunDir();
+
+async function ensure(): Promise<number> {
+  try {
+    await ensureDaemon(dir);
+    console.log(JSON.stringify(await call("info", {}, { dir })));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof UmpathError)) throw error;
+    console.log(JSON.stringify(error.toWire()));
+    return error.exitCode;
+  }
+}
+
+async function daemon(): Promise<number> {
+  const end = Deno.env.get("FIXTURE_END");
+  if (end === "host-lacks") {
+    console.error(
+      "2026-11-22T00:00:00.000Z info daemon: starts\numpath: Cannot open the ring: not here\nhint: Get one",
+    );
+    return 6;
+  }
+  if (end === "silent") return 1;
+  const no = () => Promise.reject(new UmpathError("bug", "Not in this fixture"));
+  const info = () => Promise.resolve({ pid: Deno.pid, version: "0", workers: 0, transient: true });
+  try {
+    const server = serveControl({ socketPath: dir.socketPath, handlers: { attach: no, detach: no, list: no, info } });
+    await new Promise<void>((resolve) => Deno.addSignalListener("SIGTERM", resolve));
+    await server.close();
+    return 0;
+  } catch (error) {
+    console.error(`umpath: ${(error as Error).message}`);
+    return (error as UmpathError).exitCode;
+  }
+}
+
+const run = Deno.args[0] === "daemon" ? daemon : ensure;
+run().then((code) => Deno.exit(code));
