@@ -169,7 +169,7 @@ export interface ConnectRefusal {
   /** "refused": the target does not want us; "unreachable": it cannot serve us now. */
   kind: "refused" | "unreachable";
   words: string;
-  /** False if the controller says that another attempt would fail too. */
+  /** False if another attempt would fail too: the controller says so, or it needs what we cannot give. */
   retryable: boolean;
 }
 
@@ -211,7 +211,7 @@ export function connectRefusal(status: number, result0: number): ConnectRefusal 
   return {
     kind: busy ? "unreachable" : "refused",
     words: describe(known, status),
-    retryable: mayRetry(status),
+    retryable: mayRetry(status) && code !== Code.AUTHENTICATION_REQUIRED,
   };
 }
 
