@@ -38,6 +38,12 @@ export async function run([command, ...rest]: string[]): Promise<void> {
       const { code, stdout } = await new Deno.Command(Deno.execPath(), { args: ["args", ...rest] }).output();
       return console.log(code, new TextDecoder().decode(stdout).trim());
     }
+    case "node": {
+      const { spawnSync } = await import("node:child_process");
+      // It would translate the arguments, as node's for deno, if it knew the path again.
+      const path = Deno.execPath().replace(/\\/([^/]*)$/, "/./$1");
+      return console.log(spawnSync(path, ["args", ...rest], { encoding: "utf8" }).stdout.trim());
+    }
     case "daemon": {
       new Deno.Command(Deno.execPath(), { args: ["stdin"], stdin: "null", stdout: "null", detached: true }).spawn().unref();
       return console.log("started");

@@ -128,6 +128,7 @@ Deno.test("packed program: it is itself, and can start itself", async () => {
   assertEquals(self.comm, "fixture");
   assertEquals(self.cmdline, [fixture, "self"]);
   assertEquals(await output(["spawn", "daemon", "--x"]), '0 ["daemon","--x"]');
+  assertEquals(await output(["node", "daemon", "--x"]), '["daemon","--x"]');
   assertEquals(await output(["daemon"]), "started");
 });
 
@@ -180,6 +181,7 @@ Deno.test("packed program: the runtime's variables change nothing and stay visib
   };
   assertEquals(await output(["version"], { env: hostile }), "1.2.3");
   assertEquals(await output(["worker"], { env: hostile }), "[2,[41,42,2]]");
+  assertEquals(await output(["node", "a"], { env: hostile }), '["a"]');
   assertEquals(JSON.parse(await output(["env"], { env: hostile })), hostile);
   assert(!exists(`${folder}/coverage`), "a coverage folder was made");
 });
