@@ -14,7 +14,7 @@
 
 int um_eventfd(void)
 {
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int fd = eventfd(0, EFD_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -26,6 +26,7 @@ int um_eventfd_signal(int32_t fd)
 	return write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN ? -errno : 0;
 }
 
+/* Only after poll() told that it is readable: it would block. */
 int um_eventfd_drain(int32_t fd)
 {
 	uint64_t count;
@@ -46,6 +47,11 @@ int um_open_exclusive(const char *path)
 	int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int um_page_bytes(void)
+{
+	return (int)sysconf(_SC_PAGESIZE);
 }
 
 int um_close(int32_t fd)

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -66,7 +67,7 @@ static int bind_host_end(int fd, const char *host_addr, const char *host_iface)
 }
 
 /* Begins a TCP connection without blocking, from `host_addr` and through `host_iface` where these are not empty.
- * Returns the socket; it is writable once connected or failed, and um_socket_error() tells which. */
+ * Returns the socket; it is writable once connected or failed, and um_socket_connected() tells which. */
 int um_tcp_connect(const char *addr, uint32_t port, const char *host_addr, const char *host_iface)
 {
 	struct sockaddr_storage to;
@@ -92,15 +93,19 @@ fail:
 	return rc;
 }
 
-/* 0, or the -errno with which the connection failed. */
-int um_socket_error(int32_t fd)
+/* 0, or the -errno with which the connection failed. A connected socket blocks from here on: a ring gives up at once
+ * on one that does not, and everything else asks for MSG_DONTWAIT. */
+int um_socket_connected(int32_t fd)
 {
-	int error = 0;
+	int error = 0, flags;
 	socklen_t length = sizeof(error);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length))
 		return -errno;
-	return -error;
+	if (error)
+		return -error;
+	flags = fcntl(fd, F_GETFL);
+	return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) ? -errno : 0;
 }
 
 int um_socket_send(int32_t fd, const uint8_t *data, uint32_t bytes)

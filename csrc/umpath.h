@@ -46,7 +46,7 @@ UM_API uint32_t um_crc32c(uint32_t crc, const uint8_t *data, uint64_t bytes);
 
 /* um_socket.c */
 UM_API int um_tcp_connect(const char *addr, uint32_t port, const char *host_addr, const char *host_iface);
-UM_API int um_socket_error(int32_t fd);
+UM_API int um_socket_connected(int32_t fd);
 UM_API int um_socket_send(int32_t fd, const uint8_t *data, uint32_t bytes);
 UM_API int um_socket_receive(int32_t fd, uint8_t *data, uint32_t bytes);
 UM_API int um_socket_shutdown(int32_t fd);
@@ -58,6 +58,7 @@ UM_API int um_poll(void *pollfds, uint32_t count, int32_t timeout_ms);
 UM_API int um_eventfd(void);
 UM_API int um_eventfd_signal(int32_t fd);
 UM_API int um_eventfd_drain(int32_t fd);
+UM_API int um_page_bytes(void);
 UM_API int um_open(const char *path, uint32_t writable);
 UM_API int um_open_exclusive(const char *path);
 UM_API int um_close(int32_t fd);

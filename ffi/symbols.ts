@@ -13,7 +13,7 @@ export const SYMBOLS = {
   um_crc32c: { parameters: ["u32", "buffer", "u64"], result: "u32" },
 
   um_tcp_connect: { parameters: ["buffer", "u32", "buffer", "buffer"], result: "i32" },
-  um_socket_error: { parameters: ["i32"], result: "i32" },
+  um_socket_connected: { parameters: ["i32"], result: "i32" },
   um_socket_send: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   um_socket_receive: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   um_socket_shutdown: { parameters: ["i32"], result: "i32" },
@@ -24,6 +24,7 @@ export const SYMBOLS = {
   um_eventfd: { parameters: [], result: "i32" },
   um_eventfd_signal: { parameters: ["i32"], result: "i32" },
   um_eventfd_drain: { parameters: ["i32"], result: "i32" },
+  um_page_bytes: { parameters: [], result: "i32" },
   um_open: { parameters: ["buffer", "u32"], result: "i32" },
   um_open_exclusive: { parameters: ["buffer"], result: "i32" },
   um_close: { parameters: ["i32"], result: "i32" },
@@ -31,5 +32,9 @@ export const SYMBOLS = {
   um_thread_name: { parameters: ["buffer"], result: "i32" },
   um_process_alive: { parameters: ["i32"], result: "i32" },
 
-  um_ublk_control: { parameters: ["i32", "u32", "u32", "u32", "buffer", "u32", "u64"], result: "i32", nonblocking: true },
+  um_ublk_control: {
+    parameters: ["i32", "u32", "u32", "u32", "buffer", "u32", "u64"],
+    result: "i32",
+    nonblocking: true,
+  },
 } as const;

@@ -15,8 +15,8 @@ export const WORKERS_DEFAULT_MAX = 4;
 export const QUEUE_DEPTH_MAX = 1024;
 export const QUEUE_DEPTH_DEFAULT = 128;
 
-/** Bytes of one request. The kernel splits what is larger; 1 MiB keeps the buffers of a deep queue in bounds. */
-export const REQUEST_BYTES_MAX = 1 << 20;
+/** Bytes of one request, and of its buffer. The kernel splits what is larger; buffers are only backed once used. */
+export const REQUEST_BYTES_MAX = 512 << 10;
 
 /** Bytes of all request buffers of one queue: offsets into the arena stay 31-bit integers. */
 export const ARENA_BYTES_MAX = 2 ** 31 - 1;
@@ -34,11 +34,11 @@ export const TICK_MS = 100;
 /** Spinning before a sleep: about the time that a wake-up costs. */
 export const SPIN_US = 20;
 
-/** Admin commands in flight on one controller: bring-up, keep-alive and events need four. */
-export const ADMIN_QUEUE_DEPTH = 31;
+/** Admin commands of ours in flight on one controller: bring-up, keep-alive, events and one log page need five. */
+export const ADMIN_QUEUE_SLOTS = 8;
 
-/** Largest data of one admin command. */
-export const ADMIN_DATA_BYTES = 4096;
+/** Largest data of one admin command: the largest ANA log that is read at once. */
+export const ADMIN_DATA_BYTES = 65536;
 
 /** An admin command other than the asynchronous event request is answered in so long. */
 export const ADMIN_TIMEOUT_MS = 10_000;

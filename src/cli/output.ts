@@ -1,5 +1,7 @@
 /** Where a command's words go: results on stdout, everything else on stderr. */
 
+import { messageOf, UmpathError } from "../base/errors.ts";
+
 /** Whoever read our stdout has left, as `head` does: there is nobody to tell, so the command just ends. */
 export class OutputClosed extends Error {
   override name = "OutputClosed";
@@ -60,7 +62,7 @@ export class Output {
     try {
       writeAll(this.#stderr, `${text}\n`);
     } catch (error) {
-      if (!(error instanceof OutputClosed)) throw error;
+      if (!(error instanceof OutputClosed || error instanceof UmpathError)) throw error;
     }
   }
 }
@@ -74,7 +76,7 @@ function writeAll(write: WriteSync, text: string): void {
     } catch (error) {
       if (error instanceof Deno.errors.WouldBlock) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
       else if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosed();
-      else throw error;
+      else throw new UmpathError("host-lacks", `Cannot write the output: ${messageOf(error)}`, { cause: error });
     }
   }
 }

@@ -1,13 +1,100 @@
-import { UmpathError } from "../base/errors.ts";
+/** The process that serves the volumes: control socket, signals, and when it leaves. */
+import denoJson from "../../deno.json" with { type: "json" };
+import { messageOf, UmpathError } from "../base/errors.ts";
+import { WORKERS_DEFAULT_MAX } from "../base/limits.ts";
+import { logger, setLogSink } from "../base/log.ts";
+import { serveControl } from "./control_server.ts";
+import { removeLeftDevices } from "./device_record.ts";
+import { ensureRunDir, RunDirLock } from "./run_dir.ts";
+import { VolumeSet } from "./volume_set.ts";
+import { WorkerPool } from "./worker_pool.ts";
 
-/** What `umpath daemon` was told. */
+const log = logger("daemon");
+
+/** A transient daemon to which nobody says anything for so long after its start leaves again. */
+const FIRST_WORD_MS = 10_000;
+/** Time for the last answer to reach its asker before a transient daemon leaves. */
+const LEAVE_DELAY_MS = 50;
+
 export interface DaemonOptions {
+  /** Leave when the last volume does. */
   transient: boolean;
+  /** Data-plane threads; null: one a CPU, at most four. */
   workers: number | null;
+  /** Where the log goes instead of stderr. */
   logFile: string | null;
 }
 
-/** Serves volumes until told to leave, and gives the exit code. */
-export function runDaemon(_options: DaemonOptions): Promise<number> {
-  return Promise.reject(new UmpathError("bug", "Cannot serve volumes: the daemon is not written yet"));
+/**
+ * Runs the daemon until it is told to end; the exit code.
+ *
+ * @throws UmpathError "in-use" if another daemon has the run folder.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<number> {
+  if (options.logFile !== null) logTo(options.logFile);
+  const dir = ensureRunDir();
+  using lock = RunDirLock.take(dir);
+  const end = Promise.withResolvers<number>();
+  const workers = options.workers ?? Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
+  const pool = new WorkerPool(workers, (reason) => {
+    log.error(`A data-plane thread failed: ${reason}`);
+    end.resolve(1);
+  });
+  const volumes = new VolumeSet(pool);
+  const leave = () => {
+    if (options.transient && volumes.isEmpty) end.resolve(0);
+  };
+  const leaveSoon = () => setTimeout(leave, LEAVE_DELAY_MS);
+  await removeLeftDevices();
+  await using _server = serveControl({
+    socketPath: dir.socketPath,
+    lock,
+    handlers: {
+      attach: (params, context) => volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon),
+      detach: (params) => volumes.detach(params).finally(leaveSoon),
+      list: () => Promise.resolve({ volumes: volumes.all.map((volume) => volume.info()) }),
+      info: () => Promise.resolve({ pid: Deno.pid, version: denoJson.version, workers, transient: options.transient }),
+    },
+  });
+  const firstWord = setTimeout(leave, FIRST_WORD_MS);
+  const stopSignals = onSignals((signal) => {
+    log.info(`${signal}: ending`);
+    end.resolve(0);
+  });
+  log.info(`umpath ${denoJson.version} is up, process ${Deno.pid}, ${workers} data-plane threads`);
+  const code = await end.promise;
+  clearTimeout(firstWord);
+  if (code === 0) await closeAll(volumes);
+  stopSignals();
+  return code;
+}
+
+/** A second signal while volumes are taken away does not hurry anything: that would lose data. */
+function onSignals(handler: (signal: string) => void): () => void {
+  const signals: Deno.Signal[] = ["SIGTERM", "SIGINT"];
+  const listeners = signals.map((signal) => [signal, () => handler(signal)] as const);
+  const ignore = () => {};
+  for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);
+  Deno.addSignalListener("SIGHUP", ignore);
+  return () => {
+    for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
+    Deno.removeSignalListener("SIGHUP", ignore);
+  };
+}
+
+async function closeAll(volumes: VolumeSet): Promise<void> {
+  try {
+    await volumes.close();
+  } catch (error) {
+    log.error("Cannot end in order", error);
+  }
+}
+
+function logTo(path: string): void {
+  try {
+    const file = Deno.openSync(path, { append: true, create: true, mode: 0o600 });
+    setLogSink((line) => file.writeSync(new TextEncoder().encode(line)));
+  } catch (error) {
+    throw new UmpathError("host-lacks", `Cannot log to "${path}": ${messageOf(error)}`);
+  }
 }

@@ -1,15 +1,5 @@
 import { PATHS_MAX } from "../base/limits.ts";
 
-/** ANA states as the ANA log page numbers them (NVMe 2.0, section 5.16.1.13); 0 is "not known yet". */
-export const AnaState = {
-  UNKNOWN: 0,
-  OPTIMIZED: 1,
-  NON_OPTIMIZED: 2,
-  INACCESSIBLE: 3,
-  PERSISTENT_LOSS: 4,
-  CHANGE: 15,
-} as const;
-
 /** Words of one path in the table. */
 const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, WORDS: 4 } as const;
 /** Words of the volume before those of its paths. */
@@ -38,7 +28,7 @@ export class PathTable {
     Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.USABLE, usable ? 1 : 0);
   }
 
-  /** One of {@linkcode AnaState}. */
+  /** A state of `AnaStateCode`; 0 while it is not known. */
   ana(path: number): number {
     return Atomics.load(this.#words, Header.WORDS + path * Field.WORDS + Field.ANA);
   }

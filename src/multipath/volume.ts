@@ -31,9 +31,10 @@ import {
   writeDeallocateRange,
 } from "../nvme/io_command.ts";
 import { statusDisposition, statusErrno } from "../nvme/status.ts";
+import { AnaStateCode } from "../spec/nvme_log.ts";
 import { Dsm, NLB_BLOCKS_MAX } from "../spec/nvme.ts";
 import { Counters, PathCounter, QueueCounter } from "./counters.ts";
-import { AnaState, type PathTable } from "./path_table.ts";
+import type { PathTable } from "./path_table.ts";
 import { ALL_FULL, type Candidates, NO_PATH, POLICIES, type Policy } from "./policy.ts";
 
 /** What one path's controller takes in one command. */
@@ -227,7 +228,7 @@ export class Volume implements BlockDevice, Candidates {
     if (this.#limits[path] === null || !this.#table.isUsable(path)) return 0;
     if (this.#connections[path]!.state !== "ready") return 0;
     const ana = this.#table.ana(path);
-    return ana === AnaState.OPTIMIZED ? 1 : ana === AnaState.NON_OPTIMIZED ? 2 : 0;
+    return ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 2 : 0;
   }
 
   room(path: number): number {
@@ -414,7 +415,9 @@ export class Volume implements BlockDevice, Candidates {
     if (this.#error[slot] !== 0) return this.#complete(slot, this.#error[slot]);
     if (this.#again[slot] === Again.NO) return this.#complete(slot, 0);
     const isRefusal = this.#lastStatus[slot] !== 0;
-    if (isRefusal && ++this.#retries[slot] > RETRIES_MAX) return this.#complete(slot, statusErrno(this.#lastStatus[slot]));
+    if (isRefusal && ++this.#retries[slot] > RETRIES_MAX) {
+      return this.#complete(slot, statusErrno(this.#lastStatus[slot]));
+    }
     const isDelayed = isRefusal && (this.#again[slot] === Again.LATER || this.#retries[slot] > 1);
     this.#again[slot] = Again.NO;
     this.#issued[slot] = 0;

@@ -17,8 +17,8 @@ import { CqeAt, SglIdentifier, SQE_BYTES, SQE_FLAGS_PSDT_SGL } from "../spec/nvm
 import {
   C2HDataAt,
   CapsuleRespAt,
-  fatalErrorWords,
   FatalErrorStatus,
+  fatalErrorWords,
   ICReqAt,
   ICRespAt,
   MAXH2CDATA_MIN,

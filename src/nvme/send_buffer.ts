@@ -22,7 +22,12 @@ class Half {
   }
 
   clear(): void {
-    this.used = this.segments = this.first = this.bytes = this.referenceCount = 0;
+    this.used =
+      this.segments =
+      this.first =
+      this.bytes =
+      this.referenceCount =
+        0;
   }
 }
 

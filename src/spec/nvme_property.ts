@@ -82,6 +82,7 @@ export const CcShn = {
   NONE: 0,
   NORMAL: 1,
   ABRUPT: 2,
+  MASK: 3,
 } as const;
 
 /** log2 of the sizes of an SQE and a CQE, for CC.IOSQES and CC.IOCQES. */
@@ -96,4 +97,11 @@ export const Csts = {
   /** Shutdown status, bits 3:2: 2 is complete. */
   SHST_SHIFT: 2,
   SHST_MASK: 0x03,
+} as const;
+
+/** CSTS.SHST. */
+export const CstsShst = {
+  NORMAL_OPERATION: 0,
+  OCCURRING: 1,
+  COMPLETE: 2,
 } as const;

@@ -1,0 +1,479 @@
+import { native } from "../../ffi/library.ts";
+import { cString } from "../../ffi/result.ts";
+import { EBUSY, errnoWords } from "../base/errno.ts";
+import { UmpathError } from "../base/errors.ts";
+import { PATHS_MAX, REQUEST_BYTES_MAX } from "../base/limits.ts";
+import { logger } from "../base/log.ts";
+import { Prng } from "../base/prng.ts";
+import type { Geometry } from "../block/device.ts";
+import type { Poller } from "../io/poller.ts";
+import { Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
+import { PathTable } from "../multipath/path_table.ts";
+import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
+import { createDevice, destroyDevice, type UblkDevice } from "../ublk/control.ts";
+import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
+import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
+import { forgetDevice, recordDevice } from "./device_record.ts";
+import { isSamePath } from "./path_words.ts";
+import { type QueueControl, runControl } from "./ublk_driver.ts";
+import { type PathOwner, VolumePath } from "./volume_path.ts";
+import type { AddVolume, FromWorker } from "./worker_messages.ts";
+import type { WorkerPool } from "./worker_pool.ts";
+
+const log = logger("volume");
+
+/** What a volume is made of; all of it was checked before. */
+export interface VolumePlan {
+  /** A number that no other volume of the daemon has at the same time. */
+  index: number;
+  name: string;
+  nqn: string;
+  nsid: number;
+  policy: string;
+  queues: number;
+  depth: number;
+  readOnly: boolean;
+  timeouts: Timeouts;
+  session: Omit<SessionOptions, "spec">;
+}
+
+let nextLink = 1;
+
+/**
+ * A volume from attach to detach, on the main thread: its paths, its share of every worker, its kernel device.
+ */
+export class AttachedVolume implements PathOwner {
+  readonly plan: VolumePlan;
+  readonly table = new PathTable();
+  readonly geometry: Geometry;
+  /** Resolves when nothing is left of the volume. */
+  readonly gone: Promise<void>;
+
+  readonly #pool: WorkerPool;
+  readonly #poller: Poller;
+  readonly #prng: Prng;
+  readonly #namespace: ComparableNamespace;
+  readonly #model: string;
+  readonly #serial: string;
+  readonly #counters: Counters[] = [];
+  readonly #paths = new Map<number, VolumePath>();
+  /** Links that the workers have, by number: of which path, in which worker. */
+  readonly #links = new Map<number, { path: number; worker: number; closed: PromiseWithResolvers<void> }>();
+  readonly #resolveGone: () => void;
+  #device: UblkDevice | null = null;
+  #queueStarts: PromiseWithResolvers<void>[] = [];
+  #queueDrains: PromiseWithResolvers<void>[] = [];
+  #workersLeft = 0;
+  #workersGone = Promise.withResolvers<void>();
+  #detaching: Promise<void> | null = null;
+
+  constructor(plan: VolumePlan, first: ControllerSession, deps: { pool: WorkerPool; poller: Poller; seed: number }) {
+    this.plan = plan;
+    this.#pool = deps.pool;
+    this.#poller = deps.poller;
+    this.#prng = new Prng(deps.seed);
+    const { controller, name, limits } = first.controller;
+    this.#namespace = { ...name, blockSize: limits.blockSize, blocks: limits.blocks };
+    this.#model = controller.model;
+    this.#serial = controller.serial;
+    this.geometry = geometryOf(first, plan.readOnly);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.gone = promise;
+    this.#resolveGone = resolve;
+    const times = plan.timeouts;
+    this.table.setTimeouts({
+      ioTimeoutMs: times.ioTimeoutMs ?? -1,
+      noPathTimeoutMs: times.noPathTimeoutMs ?? -1,
+      writeHoldMs: times.writeHoldMs ?? 0,
+    });
+  }
+
+  get name(): string {
+    return this.plan.name;
+  }
+
+  get queues(): number {
+    return this.plan.queues;
+  }
+
+  get timeouts(): Timeouts {
+    return this.plan.timeouts;
+  }
+
+  /** What the namespace is called by the world: its UUID, else NGUID, else EUI-64. */
+  get uuid(): string {
+    return this.#namespace.uuid || this.#namespace.nguid || this.#namespace.eui64;
+  }
+
+  /** The kernel device, or null. */
+  get devicePath(): string | null {
+    return this.#device?.blockPath ?? null;
+  }
+
+  get isDetaching(): boolean {
+    return this.#detaching !== null;
+  }
+
+  // ── attach ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Makes the volume in the workers, its first path live, and the kernel device where one is wanted. What was made is
+   * undone on failure.
+   *
+   * @throws UmpathError
+   */
+  async open(spec: PathSpec, first: ControllerSession, driver: DeviceDriver): Promise<void> {
+    this.#pool.subscribe(this.plan.index, (message, worker) => this.#handleMessage(message, worker));
+    try {
+      if (driver !== "ublk") this.#addToWorkers(null);
+      else await this.#createDevice(spec, first);
+      if (driver !== "ublk") await this.#startFirst(spec, first);
+    } catch (error) {
+      await this.#abandon();
+      throw error;
+    }
+  }
+
+  async #startFirst(spec: PathSpec, first: ControllerSession): Promise<void> {
+    const failure = await this.#makePath(spec).start(first);
+    if (failure !== null) throw failure;
+  }
+
+  #addToWorkers(device: UblkDevice | null): void {
+    this.#workersLeft = this.plan.queues;
+    for (let queue = 0; queue < this.plan.queues; queue++) {
+      const counters = new Counters();
+      this.#counters.push(counters);
+      const message: AddVolume = {
+        type: "add-volume",
+        volume: this.plan.index,
+        geometry: this.geometry,
+        nsid: this.plan.nsid,
+        policy: this.plan.policy,
+        depth: this.plan.depth,
+        requestBytes: REQUEST_BYTES_MAX,
+        paths: this.table.shared,
+        counters: counters.shared,
+        ublk: device === null ? null : { charFd: device.charFd, queueId: queue, ioctlEncode: device.ioctlEncode },
+      };
+      this.#pool.post(queue, message);
+    }
+  }
+
+  /** The device scans for partitions as it starts, which is I/O: its first path is live before. */
+  async #createDevice(spec: PathSpec, first: ControllerSession): Promise<void> {
+    const sequence = createDevice({
+      geometry: this.geometry,
+      queues: this.plan.queues,
+      depth: this.plan.depth,
+      maxIoBytes: REQUEST_BYTES_MAX,
+      pid: Deno.pid,
+      pageBytes: native().um_page_bytes(),
+    });
+    this.#device = await runControl(sequence, {
+      startQueues: async ({ device }) => {
+        // The driver makes no more queues than the host has CPUs, and tells only now.
+        this.plan.queues = device.queues;
+        this.plan.depth = device.depth;
+        recordDevice(device.devId);
+        this.#addToWorkers(device);
+        await this.#startFirst(spec, first);
+        await this.#startQueues();
+      },
+      drainQueues: () => this.#drainQueues(),
+    });
+  }
+
+  async #startQueues(): Promise<void> {
+    this.#queueStarts = Array.from({ length: this.plan.queues }, () => Promise.withResolvers<void>());
+    this.#queueDrains = Array.from({ length: this.plan.queues }, () => Promise.withResolvers<void>());
+    for (let queue = 0; queue < this.plan.queues; queue++) {
+      this.#pool.post(queue, { type: "start-queue", volume: this.plan.index });
+    }
+    await Promise.all(this.#queueStarts.map((started) => started.promise));
+  }
+
+  async #drainQueues(): Promise<void> {
+    if (this.#queueDrains.length === 0) {
+      this.#queueDrains = this.#counters.map(() => Promise.withResolvers<void>());
+      this.#tellWorkers("abandon-queue");
+    }
+    await Promise.all(this.#queueDrains.map((drained) => drained.promise));
+  }
+
+  #tellWorkers(type: "abandon-queue" | "remove-volume"): void {
+    for (let queue = 0; queue < this.#counters.length; queue++) {
+      this.#pool.post(queue, { type, volume: this.plan.index });
+    }
+  }
+
+  // ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The volume's path of that specification, or null. */
+  findPath(spec: PathSpec): VolumePath | null {
+    for (const path of this.#paths.values()) {
+      if (isSamePath(path.spec, spec)) return path;
+    }
+    return null;
+  }
+
+  /**
+   * Adds a path and begins to connect it; with `session`, one that was opened for it before. Resolves after the first
+   * attempt: null, or why it failed. A path that leads elsewhere is not kept.
+   */
+  async addPath(spec: PathSpec, session: ControllerSession | null): Promise<UmpathError | null> {
+    if (this.#paths.size >= PATHS_MAX) {
+      session?.abandon();
+      return new UmpathError("usage", `Cannot add a path to ${this.name}: a volume has at most ${PATHS_MAX}`);
+    }
+    const path = this.#makePath(spec);
+    const failure = await path.start(session);
+    if (failure?.code === "refused") await this.removePath(path);
+    return failure;
+  }
+
+  #makePath(spec: PathSpec): VolumePath {
+    let index = 0;
+    while (this.#paths.has(index)) index++;
+    const path = new VolumePath({
+      index,
+      spec,
+      owner: this,
+      poller: this.#poller,
+      session: { ...this.plan.session, queues: this.plan.queues, depth: this.plan.depth },
+      prng: this.#prng,
+    });
+    this.#paths.set(index, path);
+    return path;
+  }
+
+  async removePath(path: VolumePath): Promise<void> {
+    await path.remove();
+    this.#paths.delete(path.index);
+  }
+
+  objection(session: ControllerSession): string | null {
+    const { name, limits, queues } = session.controller;
+    const other = { ...name, blockSize: limits.blockSize, blocks: limits.blocks };
+    const difference = namespaceDifference(this.#provable(this.#namespace), this.#provable(other));
+    if (difference !== null) return `it leads to another namespace: ${difference}`;
+    if (queues < this.plan.queues) {
+      return `its controller grants ${queues} I/O queues and the volume has ${this.plan.queues}`;
+    }
+    return null;
+  }
+
+  /** A namespace without any identifier cannot be proved to be the same over two paths; over a single one it need not. */
+  #provable(namespace: ComparableNamespace): ComparableNamespace {
+    const isNameless = namespace.uuid === "" && namespace.nguid === "" && namespace.eui64 === "";
+    return isNameless && this.#paths.size === 1 ? { ...namespace, uuid: "of the only path" } : namespace;
+  }
+
+  addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
+    const { queueDepth, inCapsuleBytes, limits } = session.controller;
+    return queues.map((queue, worker) => {
+      const link = nextLink++;
+      this.#links.set(link, { path: path.index, worker, closed: Promise.withResolvers<void>() });
+      this.#pool.post(worker, {
+        type: "add-link",
+        volume: this.plan.index,
+        path: path.index,
+        link,
+        fd: queue.fd,
+        depth: queueDepth,
+        inCapsuleBytes,
+        transfer: queue.transfer,
+        limits: {
+          maxTransferBytes: limits.maxTransferBytes,
+          maxDiscardBlocks: limits.maxDiscardBlocks,
+          maxWriteZeroesBlocks: limits.maxWriteZeroesBlocks,
+        },
+      });
+      return link;
+    });
+  }
+
+  async closeLinks(path: VolumePath): Promise<void> {
+    const mine = [...this.#links].filter(([, link]) => link.path === path.index);
+    for (const [id, { worker }] of mine) {
+      this.#pool.post(worker, { type: "close-link", volume: this.plan.index, path: path.index, link: id });
+    }
+    await Promise.all(mine.map(([, link]) => link.closed.promise));
+    for (const [id] of mine) this.#links.delete(id);
+  }
+
+  releaseHeld(path: VolumePath): void {
+    log.info(`${this.name}: the lost controller of path ${path.index} is reset: writes that were held go on`);
+    for (let queue = 0; queue < this.#counters.length; queue++) {
+      this.#pool.post(queue, { type: "release-held", volume: this.plan.index, path: path.index });
+    }
+  }
+
+  wakeWorkers(): void {
+    this.#pool.wake();
+  }
+
+  handleNamespaceChange(path: VolumePath): void {
+    log.warn(`${this.name}: attributes of a namespace changed, says path ${path.index}; they are checked at reconnect`);
+  }
+
+  #handleMessage(message: FromWorker, worker: number): void {
+    switch (message.type) {
+      case "queue-started":
+        return this.#queueStarts[worker].resolve();
+      case "queue-drained":
+        if (message.failure !== 0) log.error(`${this.name}: a ublk queue ended: ${errnoWords(message.failure)}`);
+        return this.#queueDrains[worker]?.resolve();
+      case "link-failed":
+        if (this.#links.has(message.link)) this.#paths.get(message.path)?.handleLinkFailed(message.reason);
+        return;
+      case "link-closed":
+        return this.#links.get(message.link)?.closed.resolve();
+      case "ana-doubt":
+        return this.#paths.get(message.path)?.handleAnaDoubt();
+      case "volume-removed":
+        if (--this.#workersLeft === 0) this.#workersGone.resolve();
+        return;
+    }
+  }
+
+  // ── detach ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Refuses if the device is in use, unless `force`.
+   *
+   * @throws UmpathError "in-use"
+   */
+  checkUnused(): void {
+    const device = this.devicePath;
+    if (device === null) return;
+    const fd = native().um_open_exclusive(cString(device));
+    if (fd >= 0) native().um_close(fd);
+    if (fd !== -EBUSY) return;
+    throw new UmpathError("in-use", `Cannot detach ${this.name}: ${device} is mounted or held by another device`, {
+      hint: `Unmount it first, or use --force, which fails all I/O from then on`,
+    });
+  }
+
+  /** Takes the volume away: device, links, paths, workers' shares. The same promise for everybody who asks. */
+  detach(options: { force: boolean }): Promise<void> {
+    this.#detaching ??= this.#detach(options).catch((error) => {
+      this.#detaching = null;
+      throw error;
+    });
+    return this.#detaching;
+  }
+
+  async #detach(options: { force: boolean }): Promise<void> {
+    log.info(`${this.name}: detaching${this.devicePath === null ? "" : ` ${this.devicePath}`}`);
+    const isStuck = [...this.#paths.values()].every((path) => path.state !== "live");
+    if (isStuck || options.force) this.#cutWaits();
+    if (this.#device !== null) {
+      const sequence = destroyDevice(this.#device, { force: options.force });
+      const warnings = await runControl(sequence, this.#queueControl());
+      for (const warning of warnings) log.warn(`${this.name}: ${warning.message}`);
+      forgetDevice(this.#device.devId);
+      this.#device = null;
+    }
+    await this.#abandon();
+    log.info(`${this.name}: detached`);
+  }
+
+  #queueControl(): QueueControl {
+    return {
+      startQueues: () => Promise.reject(new Error("A device that is taken away starts no queues")),
+      drainQueues: () => this.#drainQueues(),
+    };
+  }
+
+  /** Nothing waits for a path any more: what has none fails. */
+  #cutWaits(): void {
+    this.table.cut();
+    this.wakeWorkers();
+  }
+
+  async #abandon(): Promise<void> {
+    this.#cutWaits();
+    await Promise.all([...this.#paths.values()].map((path) => this.removePath(path)));
+    if (this.#workersLeft > 0) {
+      this.#tellWorkers("remove-volume");
+      await this.#workersGone.promise;
+    }
+    this.#pool.unsubscribe(this.plan.index);
+    this.#resolveGone();
+  }
+
+  // ── what it tells ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get state(): VolumeState {
+    const paths = [...this.#paths.values()];
+    const live = paths.filter((path) => path.state === "live").length;
+    return live === 0 ? "no-path" : live === paths.length ? "live" : "degraded";
+  }
+
+  info(): VolumeInfo {
+    const { name, nqn, nsid, policy, queues, depth, timeouts } = this.plan;
+    return {
+      name,
+      nqn,
+      nsid,
+      uuid: this.uuid,
+      device: this.devicePath,
+      driver: this.#device === null ? "none" : "ublk",
+      sizeBytes: this.geometry.blocks * this.geometry.blockSize,
+      blockSize: this.geometry.blockSize,
+      readOnly: this.geometry.readOnly,
+      state: this.state,
+      policy,
+      queues,
+      depth,
+      waiting: this.#sum((counters) => counters.queue(QueueCounter.WAITING)),
+      held: this.#sum((counters) => counters.queue(QueueCounter.HELD)),
+      timeouts,
+      model: this.#model,
+      serial: this.#serial,
+      paths: [...this.#paths.values()].sort((a, b) => a.index - b.index).map((path) => this.#pathInfo(path)),
+    };
+  }
+
+  #sum(of: (counters: Counters) => number): number {
+    return this.#counters.reduce((total, counters) => total + of(counters), 0);
+  }
+
+  #pathInfo(path: VolumePath): PathInfo {
+    const count = (counter: number) => this.#sum((counters) => counters.path(path.index, counter));
+    return {
+      id: path.index,
+      ...path.spec,
+      state: path.state,
+      ana: path.ana,
+      inflight: count(PathCounter.IN_FLIGHT),
+      reads: count(PathCounter.READS),
+      writes: count(PathCounter.WRITES),
+      readBytes: count(PathCounter.READ_BYTES),
+      writeBytes: count(PathCounter.WRITE_BYTES),
+      errors: count(PathCounter.ERRORS),
+      failovers: count(PathCounter.FAILOVERS),
+      reason: path.reason,
+      cntlid: path.cntlid,
+      queues: path.openLinks,
+      reconnects: path.reconnects,
+    };
+  }
+}
+
+function geometryOf(session: ControllerSession, readOnly: boolean): Geometry {
+  const { limits } = session.controller;
+  return {
+    blockSize: limits.blockSize,
+    blocks: limits.blocks,
+    physicalBlockSize: limits.physicalBlockSize,
+    minIoBytes: limits.minIoBytes,
+    optimalIoBytes: limits.optimalIoBytes,
+    volatileCache: limits.volatileCache,
+    readOnly: readOnly || limits.readOnly,
+    maxDiscardBytes: limits.maxDiscardBlocks * limits.blockSize,
+    discardGranularity: limits.discardGranularity,
+    maxWriteZeroesBytes: limits.maxWriteZeroesBlocks * limits.blockSize,
+  };
+}

@@ -1,0 +1,298 @@
+import { native } from "../../ffi/library.ts";
+import { UmpathError } from "../base/errors.ts";
+import { logger } from "../base/log.ts";
+import type { Poller } from "../io/poller.ts";
+import { type AnaLog, anaLogCommand, anaStateOf, parseAnaLog } from "../nvme/ana.ts";
+import { parseAsyncEvent } from "../nvme/async_event.ts";
+import { bringUp, BringUpError, type ConnectedController } from "../nvme/bring_up.ts";
+import {
+  asyncEventRequestCommand,
+  changedNamespaceListCommand,
+  connectIoQueueCommand,
+  keepAliveCommand,
+} from "../nvme/commands.ts";
+import type { TransferParameters } from "../nvme/connection.ts";
+import { KeepAlive } from "../nvme/keep_alive.ts";
+import { reset, shutdown } from "../nvme/retire.ts";
+import { connectRefusal } from "../nvme/status.ts";
+import type { Steps } from "../nvme/steps.ts";
+import type { AnaStateName, PathSpec } from "./api.ts";
+import { ConnectionLost, HostConnection } from "./host_connection.ts";
+import { pathWords } from "./path_words.ts";
+
+const log = logger("path");
+
+/** How long a controller may take to say that it is reset or shut down, before it is left to itself. */
+const RETIRE_TIMEOUT_MS = 1_000;
+
+export interface SessionOptions {
+  spec: PathSpec;
+  nqn: string;
+  nsid: number;
+  hostNqn: string;
+  hostId: Uint8Array;
+  keepAliveMs: number | null;
+  connectTimeoutMs: number;
+  queues: number;
+  depth: number;
+}
+
+/** An I/O queue pair that is connected and waits for a worker. */
+export interface OpenQueue {
+  fd: number;
+  transfer: TransferParameters;
+}
+
+/**
+ * One association with one controller: its admin queue, kept alive, with its events; and the way to open I/O queues.
+ * It lives until its admin queue fails or `close()`; then a new one is made.
+ */
+export class ControllerSession {
+  readonly controller: ConnectedController;
+  /** Settles with the reason when the admin queue is over for any cause other than `close()`. */
+  readonly lost: Promise<string>;
+  /** Called when the ANA state of the namespace has changed. */
+  onAnaChange: (state: AnaStateName) => void = () => {};
+  /** Called when attributes of namespaces have changed. */
+  onNamespaceChange: () => void = () => {};
+
+  readonly #options: SessionOptions;
+  readonly #poller: Poller;
+  readonly #admin: HostConnection;
+  #ana: AnaStateName;
+  #keepAliveTimer: ReturnType<typeof setTimeout> | undefined;
+  #anaRead: Promise<void> | null = null;
+
+  /**
+   * Connects, brings the controller up and learns the namespace, all within `connectTimeoutMs`.
+   *
+   * @throws UmpathError: "unreachable", "refused", "not-found" or "timed-out", naming the path and the reason.
+   */
+  static async open(poller: Poller, options: SessionOptions): Promise<ControllerSession> {
+    const startMs = performance.now();
+    let admin: HostConnection | null = null;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      admin = await HostConnection.open(poller, options.spec, options.connectTimeoutMs);
+      const leftMs = Math.max(options.connectTimeoutMs - (performance.now() - startMs), 1);
+      const connection = admin;
+      timer = setTimeout(
+        () => connection.fail(`it did not come up within ${options.connectTimeoutMs / 1000} s`),
+        leftMs,
+      );
+      const steps = bringUp({
+        subsystemNqn: options.nqn,
+        hostNqn: options.hostNqn,
+        hostId: options.hostId,
+        nsid: options.nsid,
+        keepAliveMs: options.keepAliveMs,
+        wantedQueues: options.queues,
+        wantedQueueDepth: options.depth,
+      });
+      const controller = await drive(admin, steps);
+      return new ControllerSession(poller, admin, controller, options);
+    } catch (error) {
+      admin?.close();
+      throw failureOf(options.spec, error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private constructor(
+    poller: Poller,
+    admin: HostConnection,
+    controller: ConnectedController,
+    options: SessionOptions,
+  ) {
+    this.#poller = poller;
+    this.#admin = admin;
+    this.#options = options;
+    this.controller = controller;
+    this.lost = admin.lost;
+    this.#ana = this.#stateIn(controller.anaLog);
+    this.#startKeepAlive();
+    if (controller.asyncEvents !== 0) void this.#listen();
+  }
+
+  get ana(): AnaStateName {
+    return this.#ana;
+  }
+
+  #stateIn(anaLog: AnaLog | null): AnaStateName {
+    return anaLog === null ? "optimized" : anaStateOf(anaLog, this.controller.namespace);
+  }
+
+  // ── keep alive ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #startKeepAlive(): void {
+    const keepAliveMs = this.controller.keepAliveMs;
+    if (keepAliveMs === null || keepAliveMs === 0) return;
+    const keepAlive = new KeepAlive({ keepAliveMs, nowMs: performance.now() });
+    this.#tickKeepAlive(keepAlive);
+  }
+
+  #tickKeepAlive(keepAlive: KeepAlive): void {
+    if (!this.#admin.isOpen) return;
+    const nowMs = performance.now();
+    const order = keepAlive.poll(nowMs);
+    if (order === "dead") return this.#admin.fail("it does not answer keep-alives");
+    if (order === "send") {
+      this.#admin.request(keepAliveCommand(), null).then(() => keepAlive.handleAnswer(performance.now()), () => {});
+    }
+    const waitMs = Math.max(keepAlive.nextDeadlineMs - performance.now(), 10);
+    this.#keepAliveTimer = setTimeout(() => this.#tickKeepAlive(keepAlive), waitMs);
+  }
+
+  // ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #listen(): Promise<void> {
+    try {
+      while (this.#admin.isOpen) {
+        const answer = await this.#admin.request(asyncEventRequestCommand(), null);
+        if (answer.status !== 0) return;
+        const event = parseAsyncEvent(answer.result0);
+        log.info(`${pathWords(this.#options.spec)}: event: ${event.words}`);
+        if (event.kind === "ana-change") await this.readAna();
+        if (event.kind === "namespace-change") await this.#handleNamespaceChange();
+      }
+    } catch (error) {
+      if (!(error instanceof ConnectionLost)) this.#admin.fail(words(error));
+    }
+  }
+
+  async #handleNamespaceChange(): Promise<void> {
+    await this.#admin.request(changedNamespaceListCommand());
+    this.onNamespaceChange();
+  }
+
+  /** Reads the ANA log and tells a changed state; one read at a time. A log that cannot be right ends the session. */
+  readAna(): Promise<void> {
+    this.#anaRead ??= this.#readAna().finally(() => this.#anaRead = null);
+    return this.#anaRead;
+  }
+
+  async #readAna(): Promise<void> {
+    const command = anaLogCommand(this.controller.controller, this.controller.limits.maxTransferBytes);
+    if (command === null) return;
+    try {
+      const answer = await this.#admin.request(command);
+      if (answer.status !== 0 || answer.data === null) return;
+      const state = this.#stateIn(parseAnaLog(answer.data));
+      if (state === this.#ana) return;
+      this.#ana = state;
+      this.onAnaChange(state);
+    } catch (error) {
+      if (!(error instanceof ConnectionLost)) this.#admin.fail(words(error));
+    }
+  }
+
+  // ── I/O queues ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Opens `count` I/O queue pairs, each over a connection of its own.
+   *
+   * @throws UmpathError as `open` does. What was opened before is closed.
+   */
+  async openQueues(count: number): Promise<OpenQueue[]> {
+    const results = await Promise.allSettled(Array.from({ length: count }, (_, i) => this.#openQueue(i + 1)));
+    const failed = results.find((result) => result.status === "rejected");
+    const queues = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
+    if (failed === undefined) return queues;
+    for (const queue of queues) native().um_socket_close(queue.fd, 1);
+    throw failureOf(this.#options.spec, failed.reason);
+  }
+
+  async #openQueue(qid: number): Promise<OpenQueue> {
+    const connection = await HostConnection.open(this.#poller, this.#options.spec, this.#options.connectTimeoutMs);
+    try {
+      const answer = await connection.request(
+        connectIoQueueCommand({
+          qid,
+          queueDepth: this.controller.queueDepth,
+          cntlid: this.controller.cntlid,
+          hostId: this.#options.hostId,
+          subsystemNqn: this.#options.nqn,
+          hostNqn: this.#options.hostNqn,
+        }),
+        this.#options.connectTimeoutMs,
+      );
+      if (answer.status !== 0) {
+        const refusal = connectRefusal(answer.status, answer.result0);
+        throw new BringUpError(refusal.kind, `Connect of I/O queue ${qid} failed: ${refusal.words}`, refusal.retryable);
+      }
+      return await connection.handOver();
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  // ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Resets the controller over the admin queue that still lives; true if it executes nothing any more. */
+  async reset(): Promise<boolean> {
+    return await this.#retire(reset(RETIRE_TIMEOUT_MS));
+  }
+
+  /** Ends the association in order: a shutdown notice, as far as the controller still listens, and the connection. */
+  async close(): Promise<void> {
+    await this.#retire(shutdown(RETIRE_TIMEOUT_MS));
+    this.abandon();
+  }
+
+  /** Ends the association at once. */
+  abandon(): void {
+    clearTimeout(this.#keepAliveTimer);
+    this.#admin.close();
+  }
+
+  async #retire(steps: Steps<boolean>): Promise<boolean> {
+    if (!this.#admin.isOpen) return false;
+    const timer = setTimeout(() => this.#admin.close(), 2 * RETIRE_TIMEOUT_MS);
+    try {
+      return await drive(this.#admin, steps);
+    } catch (error) {
+      if (error instanceof ConnectionLost || error instanceof BringUpError) return false;
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Carries out what a sequence of steps wants, over an admin queue. */
+async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
+  let next = steps.next(null);
+  while (!next.done) {
+    const step = next.value;
+    if (step.kind === "wait") {
+      await new Promise((resolve) => setTimeout(resolve, step.ms));
+      next = steps.next(null);
+    } else {
+      next = steps.next(await admin.request(step.command));
+    }
+  }
+  return next.value;
+}
+
+/** An error of a path in words and with its code: what failed, on which path, why. */
+function failureOf(spec: PathSpec, error: unknown): UmpathError {
+  const what = `Cannot connect to "${pathWords(spec)}": ${words(error)}`;
+  if (error instanceof ConnectionLost) {
+    return new UmpathError("unreachable", what, { cause: error, hint: "Check the address, the port and the target" });
+  }
+  if (error instanceof BringUpError) {
+    const code = error.kind === "refused" || error.kind === "unsupported"
+      ? "refused"
+      : error.kind === "not-found"
+      ? "not-found"
+      : "unreachable";
+    return new UmpathError(code, what, { cause: error });
+  }
+  return UmpathError.from(error);
+}
+
+function words(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,38 @@
+import { UmpathError } from "../base/errors.ts";
+import { formatDuration } from "../base/units.ts";
+import type { Timeouts } from "./api.ts";
+
+/** What holds unless the user says otherwise; the reasons are in the README's table of timeouts. */
+const TIMEOUTS: Omit<Timeouts, "writeHoldMs"> = Object.freeze({
+  connectTimeoutMs: 10_000,
+  keepAliveMs: 5_000,
+  ioTimeoutMs: 30_000,
+  noPathTimeoutMs: 60_000,
+  ctrlLossTimeoutMs: null,
+  reconnectDelayMs: 250,
+  reconnectDelayMaxMs: 5_000,
+});
+
+/**
+ * All times of a volume from those that the user named. Writes are held as long as the controller may go on executing
+ * them after it has lost its host, which is the keep-alive timeout.
+ *
+ * @throws UmpathError "usage" if two of them contradict each other, naming both.
+ */
+export function fillTimeouts(given: Partial<Timeouts>): Timeouts {
+  const times = { ...TIMEOUTS, ...given };
+  const writeHoldMs = given.writeHoldMs === undefined ? times.keepAliveMs ?? TIMEOUTS.keepAliveMs : given.writeHoldMs;
+  const all: Timeouts = { ...times, writeHoldMs };
+  all.reconnectDelayMaxMs = Math.max(all.reconnectDelayMaxMs, all.reconnectDelayMs);
+  requireOrder("--write-hold", all.writeHoldMs, "--no-path-timeout", all.noPathTimeoutMs);
+  requireOrder("--reconnect-delay", all.reconnectDelayMs, "--no-path-timeout", all.noPathTimeoutMs);
+  return all;
+}
+
+function requireOrder(name: string, ms: number | null, other: string, otherMs: number | null): void {
+  if (ms === null || otherMs === null || ms <= otherMs) return;
+  const what = `Cannot use ${name} ${formatDuration(ms)} with ${other} ${formatDuration(otherMs)}`;
+  throw new UmpathError("usage", `${what}: I/O would fail before it may go on`, {
+    hint: `Make ${name} shorter or ${other} longer`,
+  });
+}

@@ -1,0 +1,256 @@
+import { native } from "../../ffi/library.ts";
+import { EAGAIN, EINTR, errnoWords } from "../base/errno.ts";
+import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../base/limits.ts";
+import type { Poller, Watch } from "../io/poller.ts";
+import { ConnectFailure, tcpConnect, type TcpEndpoints } from "../io/tcp.ts";
+import { DataDirection } from "../nvme/command_table.ts";
+import type { AdminCommand } from "../nvme/commands.ts";
+import { Connection, Submission, type TransferParameters } from "../nvme/connection.ts";
+import type { CommandAnswer } from "../nvme/steps.ts";
+import { ADMIN_IN_CAPSULE_BYTES } from "../spec/nvme_tcp.ts";
+
+/** A connection that is over, or could not be opened; the message says why, in words. */
+export class ConnectionLost extends Error {
+  override name = "ConnectionLost";
+}
+
+const RECEIVE_BYTES = 16 << 10;
+
+interface Waiter {
+  resolve(answer: CommandAnswer): void;
+  reject(error: Error): void;
+  command: AdminCommand;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/**
+ * A connection on its socket, driven by the main thread: admin queues for their whole life, I/O queues until they are
+ * connected and handed to a worker.
+ */
+export class HostConnection {
+  /** Settles with the reason when the connection is over for any other cause than `close()` or `handOver()`. */
+  readonly lost: Promise<string>;
+
+  readonly #poller: Poller;
+  readonly #memory = new Uint8Array(
+    ADMIN_QUEUE_SLOTS * ADMIN_DATA_BYTES + Connection.arenaBytes(ADMIN_QUEUE_SLOTS, RECEIVE_BYTES),
+  );
+  readonly #connection: Connection;
+  readonly #submission = new Submission();
+  readonly #waiters: (Waiter | null)[] = new Array(ADMIN_QUEUE_SLOTS).fill(null);
+  readonly #slots: number[] = Array.from({ length: ADMIN_QUEUE_SLOTS }, (_, i) => i);
+  readonly #watch: Watch;
+  readonly #opened = Promise.withResolvers<void>();
+  readonly #resolveLost: (reason: string) => void;
+  #fd: number;
+
+  /**
+   * Connects over TCP and exchanges ICReq and ICResp, both within `timeoutMs`.
+   *
+   * @throws ConnectionLost with the reason in words.
+   */
+  static async open(poller: Poller, to: TcpEndpoints, timeoutMs: number): Promise<HostConnection> {
+    const startMs = performance.now();
+    let fd: number;
+    try {
+      fd = await tcpConnect(poller, to, timeoutMs);
+    } catch (error) {
+      if (error instanceof ConnectFailure) throw new ConnectionLost(error.message, { cause: error });
+      throw error;
+    }
+    const connection = new HostConnection(poller, fd);
+    await connection.#exchange(Math.max(timeoutMs - (performance.now() - startMs), 1));
+    return connection;
+  }
+
+  private constructor(poller: Poller, fd: number) {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.lost = promise;
+    this.#resolveLost = resolve;
+    this.#poller = poller;
+    this.#fd = fd;
+    this.#connection = new Connection({
+      memory: this.#memory,
+      arenaOffset: ADMIN_QUEUE_SLOTS * ADMIN_DATA_BYTES,
+      depth: ADMIN_QUEUE_SLOTS,
+      inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
+      receiveBytes: RECEIVE_BYTES,
+    });
+    this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#move() };
+    this.#poller.add(this.#watch);
+    this.#opened.promise.catch(() => {});
+  }
+
+  async #exchange(timeoutMs: number): Promise<void> {
+    const timer = setTimeout(
+      () => this.fail("it accepts connections but does not answer as NVMe/TCP (no ICResp in time)"),
+      timeoutMs,
+    );
+    this.#connection.start();
+    this.#move();
+    try {
+      await this.#opened.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#fd >= 0;
+  }
+
+  get #isReady(): boolean {
+    return this.#connection.state === "ready";
+  }
+
+  /**
+   * Sends a command and waits for its answer, at most `timeoutMs` (null: for ever); a command without an answer in time
+   * fails the connection.
+   *
+   * @throws ConnectionLost if the connection is over before the answer.
+   */
+  request(command: AdminCommand, timeoutMs: number | null = ADMIN_TIMEOUT_MS): Promise<CommandAnswer> {
+    if (!this.isOpen) return Promise.reject(new ConnectionLost("the connection is closed"));
+    const slot = this.#slots.pop();
+    if (slot === undefined) return Promise.reject(new ConnectionLost("too many commands wait for an answer"));
+    const { promise, resolve, reject } = Promise.withResolvers<CommandAnswer>();
+    const timer = timeoutMs === null ? undefined : setTimeout(
+      () => this.fail(`${command.name} was not answered within ${timeoutMs / 1000} s`),
+      timeoutMs,
+    );
+    this.#waiters[slot] = { resolve, reject, command, timer };
+    this.#submit(command, slot);
+    this.#move();
+    return promise;
+  }
+
+  #submit(command: AdminCommand, slot: number): void {
+    const submission = this.#submission;
+    submission.sqe.set(new Uint32Array(command.sqe.slice().buffer));
+    submission.owner = slot;
+    submission.dataOffset = slot * ADMIN_DATA_BYTES;
+    submission.dataBytes = command.dataOut?.length ?? command.dataInBytes;
+    submission.direction = command.dataOut !== null
+      ? DataDirection.TO_CONTROLLER
+      : command.dataInBytes > 0
+      ? DataDirection.FROM_CONTROLLER
+      : DataDirection.NONE;
+    if (command.dataOut !== null) this.#memory.set(command.dataOut, submission.dataOffset);
+    this.#connection.submit(submission, 0);
+  }
+
+  /** Sends and receives all that is possible now, and takes the answers. */
+  #move(): void {
+    if (!this.isOpen) return;
+    this.#receive();
+    if (this.isOpen) this.#send();
+    this.#takeAnswers();
+    const failure = this.#connection.failure;
+    if (failure !== null && this.isOpen) return this.#end(failure.reason, this.#connection.terminationPdu());
+    if (this.#isReady) this.#opened.resolve();
+  }
+
+  #receive(): void {
+    while (this.#connection.state !== "failed") {
+      const connection = this.#connection;
+      connection.prepareReceive();
+      const offset = connection.receiveOffset[0];
+      const bytes = connection.receiveBytes[0];
+      const got = native().um_socket_receive(this.#fd, this.#memory.subarray(offset, offset + bytes), bytes);
+      if (got === -EAGAIN || got === -EINTR) return;
+      if (got > 0) connection.handleReceived(got);
+      else if (got === 0) connection.handleClosed();
+      else connection.handleTransportError(errnoWords(got));
+    }
+  }
+
+  #send(): void {
+    const connection = this.#connection;
+    const buffer = connection.sendBuffer;
+    while (connection.state !== "failed" && (buffer.isSending || connection.pollSend())) {
+      const offset = buffer.segmentOffset(0);
+      const bytes = buffer.segmentBytes(0);
+      const sent = native().um_socket_send(this.#fd, this.#memory.subarray(offset, offset + bytes), bytes);
+      if (sent < 0 && sent !== -EAGAIN) connection.handleTransportError(errnoWords(sent));
+      if (sent <= 0) break;
+      connection.handleSent(sent);
+    }
+    this.#wantWrite(buffer.isSending);
+  }
+
+  #wantWrite(wanted: boolean): void {
+    if (this.#watch.wantsWrite === wanted) return;
+    this.#watch.wantsWrite = wanted;
+    this.#poller.changed();
+  }
+
+  #takeAnswers(): void {
+    const connection = this.#connection;
+    const commands = connection.commands;
+    for (let command = connection.pollCompletion(); command >= 0; command = connection.pollCompletion()) {
+      const slot = commands.owner[command];
+      const waiter = this.#waiters[slot]!;
+      const dataAt = slot * ADMIN_DATA_BYTES;
+      const answer: CommandAnswer = {
+        status: commands.status[command],
+        result0: commands.result0[command],
+        result1: commands.result1[command],
+        data: waiter.command.dataInBytes > 0 ? this.#memory.slice(dataAt, dataAt + waiter.command.dataInBytes) : null,
+      };
+      connection.release(command);
+      this.#waiters[slot] = null;
+      this.#slots.push(slot);
+      clearTimeout(waiter.timer);
+      waiter.resolve(answer);
+    }
+  }
+
+  /** Ends the connection for a reason of the host's. */
+  fail(reason: string): void {
+    if (this.isOpen) this.#end(reason, null);
+  }
+
+  /** Ends the connection in order; `lost` never settles. */
+  close(): void {
+    if (!this.isOpen) return;
+    const fd = this.#forget(new ConnectionLost("the connection was closed"));
+    void this.#poller.remove(this.#watch).then(() => native().um_socket_close(fd, 1));
+  }
+
+  #end(reason: string, pdu: Uint8Array<ArrayBuffer> | null): void {
+    const fd = this.#forget(new ConnectionLost(reason));
+    if (pdu !== null) native().um_socket_send(fd, pdu, pdu.length);
+    void this.#poller.remove(this.#watch).then(() => native().um_socket_close(fd, pdu === null ? 1 : 0));
+    this.#resolveLost(reason);
+  }
+
+  #forget(error: ConnectionLost): number {
+    const fd = this.#fd;
+    this.#fd = -1;
+    this.#opened.reject(error);
+    this.#waiters.forEach((waiter, slot) => {
+      if (waiter === null) return;
+      clearTimeout(waiter.timer);
+      this.#waiters[slot] = null;
+      waiter.reject(error);
+    });
+    return fd;
+  }
+
+  /**
+   * Gives the socket to somebody else, who goes on with `Connection.adopt()`.
+   *
+   * @throws ConnectionLost if the peer has sent something that nobody asked for.
+   */
+  async handOver(): Promise<{ fd: number; transfer: TransferParameters }> {
+    if (!this.isOpen || this.#connection.isMidPdu || this.#connection.inFlight > 0) {
+      const error = new ConnectionLost("the controller sent what nobody asked for before any I/O");
+      this.close();
+      throw error;
+    }
+    const transfer = this.#connection.parameters;
+    const fd = this.#forget(new ConnectionLost("the connection was handed over"));
+    await this.#poller.remove(this.#watch);
+    return { fd, transfer };
+  }
+}

@@ -1,0 +1,163 @@
+import { LAYOUT } from "../../ffi/layout.ts";
+import { native } from "../../ffi/library.ts";
+import { errnoWords } from "../base/errno.ts";
+import { type Memory, TWO_32 } from "../io/memory.ts";
+import type { Ring } from "../io/ring.ts";
+import { tokenHigh, TokenKind } from "../io/token.ts";
+import type { Connection } from "../nvme/connection.ts";
+
+const MSG_WAITALL = 0x100;
+const MSG_NOSIGNAL = 0x4000;
+const EAGAIN = LAYOUT.eagain;
+const EINTR = 4;
+const SEGMENTS_MAX = 1024;
+
+/**
+ * A connection on its socket on a ring: at most one receive and one send are in the kernel at a time. The memory for
+ * their `msghdr` and `iovec` lies in the arena.
+ */
+export class Link {
+  readonly id: number;
+  readonly fd: number;
+  readonly connection: Connection;
+  readonly #memory: Memory;
+  readonly #words: Uint32Array;
+  readonly #receiveHeader: number;
+  readonly #sendHeader: number;
+  readonly #receiveToken: number;
+  readonly #sendToken: number;
+  readonly #path: number;
+  #isReceiving = false;
+  #isSending = false;
+  #isShut = false;
+
+  /** Bytes of arena that a link needs for itself. */
+  static readonly arenaBytes = 2 * LAYOUT.msghdrBytes + (2 + SEGMENTS_MAX) * LAYOUT.iovecBytes + 16;
+
+  constructor(options: {
+    id: number;
+    fd: number;
+    connection: Connection;
+    memory: Memory;
+    arenaOffset: number;
+    volume: number;
+    path: number;
+  }) {
+    this.id = options.id;
+    this.fd = options.fd;
+    this.connection = options.connection;
+    this.#memory = options.memory;
+    this.#words = new Uint32Array(options.memory.buffer);
+    this.#receiveHeader = options.arenaOffset;
+    const receiveIov = this.#receiveHeader + LAYOUT.msghdrBytes;
+    this.#sendHeader = receiveIov + 2 * LAYOUT.iovecBytes;
+    const sendIov = this.#sendHeader + LAYOUT.msghdrBytes;
+    this.#writeHeader(this.#receiveHeader, receiveIov);
+    this.#writeHeader(this.#sendHeader, sendIov);
+    this.#receiveToken = tokenHigh(TokenKind.RECEIVE, options.volume);
+    this.#sendToken = tokenHigh(TokenKind.SEND, options.volume);
+    this.#path = options.path;
+  }
+
+  #writeHeader(header: number, iov: number): void {
+    this.#memory.bytes.fill(0, header, header + LAYOUT.msghdrBytes);
+    this.#writeAddress(header + LAYOUT.msghdrIov, this.#memory.address + iov);
+  }
+
+  #writeAddress(offset: number, address: number): void {
+    this.#words[offset >> 2] = address % TWO_32;
+    this.#words[(offset >> 2) + 1] = address / TWO_32;
+  }
+
+  #writeIovec(header: number, index: number, offset: number, bytes: number): void {
+    const at = header + LAYOUT.msghdrBytes + index * LAYOUT.iovecBytes;
+    this.#writeAddress(at, this.#memory.address + offset);
+    this.#words[(at >> 2) + 2] = bytes;
+    this.#words[(at >> 2) + 3] = 0;
+  }
+
+  /** Neither receive nor send is in the kernel: nothing touches the connection's memory. */
+  get isQuiet(): boolean {
+    return !this.#isReceiving && !this.#isSending;
+  }
+
+  get isShut(): boolean {
+    return this.#isShut;
+  }
+
+  /** Puts into the ring what the connection wants to receive and send now. */
+  arm(ring: Ring): void {
+    if (this.#isShut || this.connection.state === "failed") return;
+    if (!this.#isSending && this.connection.pollSend()) this.#send(ring);
+    if (!this.#isReceiving) this.#receive(ring);
+  }
+
+  #receive(ring: Ring): void {
+    const connection = this.connection;
+    connection.prepareReceive();
+    this.#isReceiving = true;
+    const base = this.#memory.address;
+    if (connection.receiveSegments === 1) {
+      const address = base + connection.receiveOffset[0];
+      ring.prepReceive(this.fd, address, connection.receiveBytes[0], 0, this.#receiveToken, this.#path);
+      return;
+    }
+    this.#writeIovec(this.#receiveHeader, 0, connection.receiveOffset[0], connection.receiveBytes[0]);
+    this.#writeIovec(this.#receiveHeader, 1, connection.receiveOffset[1], connection.receiveBytes[1]);
+    this.#words[(this.#receiveHeader + LAYOUT.msghdrIovlen) >> 2] = 2;
+    ring.prepReceiveMessage(this.fd, base + this.#receiveHeader, 0, this.#receiveToken, this.#path);
+  }
+
+  #send(ring: Ring): void {
+    const buffer = this.connection.sendBuffer;
+    const segments = buffer.segments;
+    const flags = MSG_NOSIGNAL | MSG_WAITALL;
+    const base = this.#memory.address;
+    this.#isSending = true;
+    if (segments === 1) {
+      const address = base + buffer.segmentOffset(0);
+      ring.prepSend(this.fd, address, buffer.segmentBytes(0), flags, this.#sendToken, this.#path);
+      return;
+    }
+    for (let i = 0; i < segments; i++) {
+      this.#writeIovec(this.#sendHeader, i, buffer.segmentOffset(i), buffer.segmentBytes(i));
+    }
+    this.#words[(this.#sendHeader + LAYOUT.msghdrIovlen) >> 2] = segments;
+    ring.prepSendMessage(this.fd, base + this.#sendHeader, flags, this.#sendToken, this.#path);
+  }
+
+  /** A receive came back with `result` bytes or -errno. */
+  handleReceived(result: number): void {
+    this.#isReceiving = false;
+    if (this.#isShut || this.connection.state === "failed") return;
+    if (result > 0) this.connection.handleReceived(result);
+    else if (result === 0) this.connection.handleClosed();
+    else if (result !== -EAGAIN && result !== -EINTR) this.#failed("receive", -result);
+  }
+
+  /** A send came back with `result` bytes or -errno. */
+  handleSent(ring: Ring, result: number): void {
+    this.#isSending = false;
+    if (this.#isShut || this.connection.state === "failed") return;
+    if (result < 0 && result !== -EAGAIN && result !== -EINTR) return this.#failed("send", -result);
+    if (result <= 0 || !this.connection.handleSent(result)) this.#send(ring);
+  }
+
+  #failed(what: string, errno: number): void {
+    this.connection.handleTransportError(`cannot ${what}: ${errnoWords(errno)}`);
+  }
+
+  /** Ends the socket; receive and send come back soon. The peer is told first if it broke the protocol. */
+  shut(): void {
+    if (this.#isShut) return;
+    this.#isShut = true;
+    const pdu = this.connection.terminationPdu();
+    if (pdu !== null && !this.#isSending) native().um_socket_send(this.fd, pdu, pdu.length);
+    native().um_socket_shutdown(this.fd);
+  }
+
+  /** Gives the descriptor back. Only when quiet; what was not sent is thrown away. */
+  close(): void {
+    native().um_socket_close(this.fd, this.connection.terminationPdu() === null ? 1 : 0);
+  }
+}

@@ -1,0 +1,241 @@
+import { assert } from "../base/assert.ts";
+import { UmpathError } from "../base/errors.ts";
+import { logger } from "../base/log.ts";
+import type { Prng } from "../base/prng.ts";
+import type { Poller } from "../io/poller.ts";
+import type { PathTable } from "../multipath/path_table.ts";
+import { AnaStateCode } from "../spec/nvme_log.ts";
+import { Backoff } from "../nvme/backoff.ts";
+import type { AnaStateName, PathSpec, PathState, Timeouts } from "./api.ts";
+import { ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
+import { pathWords } from "./path_words.ts";
+
+const log = logger("path");
+
+const STATES: Readonly<Record<PathState, readonly PathState[]>> = Object.freeze({
+  connecting: ["live", "reconnecting", "disabled"],
+  live: ["reconnecting", "disabled"],
+  reconnecting: ["live", "disabled"],
+  disabled: [],
+});
+
+const ANA_CODES: Readonly<Record<AnaStateName, number>> = Object.freeze({
+  optimized: AnaStateCode.OPTIMIZED,
+  "non-optimized": AnaStateCode.NON_OPTIMIZED,
+  inaccessible: AnaStateCode.INACCESSIBLE,
+  "persistent-loss": AnaStateCode.PERSISTENT_LOSS,
+  change: AnaStateCode.CHANGE,
+});
+
+/** What a path needs of the volume that it belongs to. */
+export interface PathOwner {
+  readonly name: string;
+  readonly table: PathTable;
+  readonly queues: number;
+  readonly timeouts: Timeouts;
+  /** Null if the session leads to the volume's namespace and can serve it; otherwise why not, in words. */
+  objection(session: ControllerSession): string | null;
+  /** Gives the open I/O queues of `path` to the workers; resolves with their link numbers. */
+  addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[];
+  /** Ends the links and waits until they are closed. */
+  closeLinks(path: VolumePath): Promise<void>;
+  /** The old controller of the path executes nothing any more. */
+  releaseHeld(path: VolumePath): void;
+  /** A path became usable, or its ANA state changed. */
+  wakeWorkers(): void;
+  /** Namespaces have changed on the path's controller. */
+  handleNamespaceChange(path: VolumePath): void;
+}
+
+/**
+ * One path of a volume over its whole life: connects, is live, is lost, connects again after a while, until it is
+ * removed. Its links run in the workers; its admin queue here.
+ */
+export class VolumePath {
+  readonly index: number;
+  readonly spec: PathSpec;
+  reason: string | null = null;
+  reconnects = 0;
+
+  readonly #owner: PathOwner;
+  readonly #poller: Poller;
+  readonly #options: Omit<SessionOptions, "spec">;
+  readonly #backoff: Backoff;
+  readonly #removed = new AbortController();
+  readonly #firstOutcome = Promise.withResolvers<UmpathError | null>();
+  #state: PathState = "connecting";
+  #ana: AnaStateName = "inaccessible";
+  #session: ControllerSession | null = null;
+  #linkFailed: (reason: string) => void = () => {};
+  #openLinks = 0;
+  #life: Promise<void> | null = null;
+
+  constructor(options: {
+    index: number;
+    spec: PathSpec;
+    owner: PathOwner;
+    poller: Poller;
+    session: Omit<SessionOptions, "spec">;
+    prng: Prng;
+  }) {
+    this.index = options.index;
+    this.spec = options.spec;
+    this.#owner = options.owner;
+    this.#poller = options.poller;
+    this.#options = options.session;
+    const times = options.owner.timeouts;
+    this.#backoff = new Backoff({
+      delayMs: times.reconnectDelayMs,
+      delayMsMax: times.reconnectDelayMaxMs,
+      prng: options.prng,
+    });
+  }
+
+  get state(): PathState {
+    return this.#state;
+  }
+
+  get ana(): AnaStateName {
+    return this.#ana;
+  }
+
+  get cntlid(): number | null {
+    return this.#session?.controller.cntlid ?? null;
+  }
+
+  get openLinks(): number {
+    return this.#openLinks;
+  }
+
+  get #words(): string {
+    return `Path ${this.index} (${pathWords(this.spec)}) of ${this.#owner.name}`;
+  }
+
+  #transition(to: PathState, reason: string | null): void {
+    if (this.#state === to && this.reason === reason) return;
+    assert(this.#state === to || STATES[this.#state].includes(to), `A path does not go from ${this.#state} to ${to}`);
+    const was = this.#state;
+    this.#state = to;
+    this.reason = reason;
+    const why = reason === null ? "" : `: ${reason}`;
+    if (to === "live") log.info(`${this.#words} is live (${this.#ana})`);
+    else if (was !== to || reason !== null) log.warn(`${this.#words} is ${to}${why}`);
+  }
+
+  /** Begins to live; `session` is one that was opened for it before. Resolves after the first attempt: why it failed. */
+  start(session: ControllerSession | null): Promise<UmpathError | null> {
+    this.#life ??= this.#live(session);
+    return this.#firstOutcome.promise;
+  }
+
+  /** Tells that the link in one worker failed. */
+  handleLinkFailed(reason: string): void {
+    this.#linkFailed(reason);
+  }
+
+  /** An I/O answer puts the ANA state in doubt: it is read again. */
+  handleAnaDoubt(): void {
+    void this.#session?.readAna();
+  }
+
+  /** Ends the path in order; resolves when nothing of it is left. */
+  async remove(): Promise<void> {
+    this.#removed.abort();
+    this.#linkFailed("it was removed");
+    await this.#life;
+  }
+
+  async #live(first: ControllerSession | null): Promise<void> {
+    let session = first;
+    while (!this.#removed.signal.aborted) {
+      try {
+        session ??= await this.#connect();
+        await this.#serve(session);
+      } catch (error) {
+        this.#handleFailedAttempt(error);
+      }
+      session = null;
+      if (!this.#removed.signal.aborted) await this.#pause(this.#backoff.nextDelayMs());
+    }
+    this.#transition("disabled", "it was removed");
+    this.#firstOutcome.resolve(new UmpathError("not-found", `${this.#words} was removed`));
+  }
+
+  #handleFailedAttempt(error: unknown): void {
+    if (!(error instanceof UmpathError)) log.error(`${this.#words} failed in a way that umpath does not expect`, error);
+    const failure = UmpathError.from(error);
+    this.#firstOutcome.resolve(failure);
+    if (!this.#removed.signal.aborted) this.#transition("reconnecting", failure.message);
+  }
+
+  async #pause(delayMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, delayMs);
+    this.#removed.signal.addEventListener("abort", () => resolve(), { once: true });
+    await promise;
+    clearTimeout(timer);
+  }
+
+  async #connect(): Promise<ControllerSession> {
+    return await ControllerSession.open(this.#poller, { ...this.#options, spec: this.spec });
+  }
+
+  /** From a session that is up until it is lost, and all of it is gone. */
+  async #serve(session: ControllerSession): Promise<void> {
+    const { promise: failed, resolve } = Promise.withResolvers<string>();
+    let isResetUseful = false;
+    this.#linkFailed = (reason) => {
+      isResetUseful = true;
+      resolve(reason);
+    };
+    void session.lost.then(resolve);
+    try {
+      await this.#goLive(session);
+    } catch (error) {
+      session.abandon();
+      throw error;
+    }
+    const reason = await failed;
+    await this.#goDown(session, reason, isResetUseful);
+  }
+
+  async #goLive(session: ControllerSession): Promise<void> {
+    const objection = this.#owner.objection(session);
+    if (objection !== null) {
+      const words = `Cannot use path ${pathWords(this.spec)} for ${this.#owner.name}: ${objection}`;
+      throw new UmpathError("refused", words);
+    }
+    const queues = await session.openQueues(this.#owner.queues);
+    this.#openLinks = this.#owner.addLinks(this, session, queues).length;
+    this.#session = session;
+    session.onAnaChange = (state) => this.#setAna(state);
+    session.onNamespaceChange = () => this.#owner.handleNamespaceChange(this);
+    this.#setAna(session.ana);
+    this.#owner.table.setUsable(this.index, true);
+    this.#owner.wakeWorkers();
+    if (this.#state === "reconnecting") this.reconnects++;
+    this.#backoff.handleSuccess();
+    this.#transition("live", null);
+    this.#firstOutcome.resolve(null);
+  }
+
+  #setAna(state: AnaStateName): void {
+    if (this.#ana !== state && this.#state === "live") log.info(`${this.#words} is now ${state}`);
+    this.#ana = state;
+    this.#owner.table.setAna(this.index, ANA_CODES[state]);
+    this.#owner.wakeWorkers();
+  }
+
+  async #goDown(session: ControllerSession, reason: string, isAdminAlive: boolean): Promise<void> {
+    this.#owner.table.setUsable(this.index, false);
+    this.#session = null;
+    const isRemoved = this.#removed.signal.aborted;
+    if (!isRemoved) this.#transition("reconnecting", reason);
+    // Links end before the controller is told, so that held writes are known when it has answered.
+    await this.#owner.closeLinks(this);
+    this.#openLinks = 0;
+    if (isRemoved) return await session.close();
+    if (isAdminAlive && await session.reset()) this.#owner.releaseHeld(this);
+    session.abandon();
+  }
+}

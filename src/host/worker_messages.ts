@@ -1,0 +1,66 @@
+/**
+ * What the main thread and the workers tell each other. To a worker: `postMessage`, then a signal on its eventfd, for a
+ * worker that sleeps in the kernel hears nothing else. From a worker: `postMessage`.
+ */
+import type { Geometry } from "../block/device.ts";
+import type { PathLimits } from "../multipath/volume.ts";
+import type { TransferParameters } from "../nvme/connection.ts";
+
+/** One queue of a new volume. */
+export interface AddVolume {
+  type: "add-volume";
+  volume: number;
+  geometry: Geometry;
+  nsid: number;
+  policy: string;
+  depth: number;
+  /** Bytes of each request buffer. */
+  requestBytes: number;
+  /** Memory of the PathTable and of this worker's Counters. */
+  paths: SharedArrayBuffer;
+  counters: SharedArrayBuffer;
+  /** The ublk queue that feeds it; null if there is no kernel device. */
+  ublk: { charFd: number; queueId: number; ioctlEncode: boolean } | null;
+}
+
+/** An open I/O queue pair of a path. `link` is never used twice in the life of a daemon. */
+export interface AddLink {
+  type: "add-link";
+  volume: number;
+  path: number;
+  link: number;
+  fd: number;
+  depth: number;
+  inCapsuleBytes: number;
+  transfer: TransferParameters;
+  limits: PathLimits;
+}
+
+export type ToWorker =
+  | AddVolume
+  | AddLink
+  /** Ends a link; answered by "link-closed". */
+  | { type: "close-link"; volume: number; path: number; link: number }
+  /** Begins to fetch from the ublk queue; answered by "queue-started" once the kernel has every tag. */
+  | { type: "start-queue"; volume: number }
+  /** Gives the kernel no more commands: the device was not started or could not be stopped. */
+  | { type: "abandon-queue"; volume: number }
+  /** The old controller of the path executes nothing any more. */
+  | { type: "release-held"; volume: number; path: number }
+  /** Answered by "volume-removed" when no link, tag or request is left. */
+  | { type: "remove-volume"; volume: number }
+  | { type: "stop" };
+
+export type FromWorker =
+  /** `posted` counts what was posted to the worker; count before you post, then signal `wakeFd`. */
+  | { type: "ready"; wakeFd: number; posted: SharedArrayBuffer; warnings: string[] }
+  | { type: "queue-started"; volume: number }
+  /** Every tag of the ublk queue is over. `failure` is a negative errno other than the normal end, or 0. */
+  | { type: "queue-drained"; volume: number; failure: number }
+  /** The link failed by itself; "link-closed" follows when its socket is quiet. */
+  | { type: "link-failed"; volume: number; path: number; link: number; reason: string }
+  | { type: "link-closed"; volume: number; path: number; link: number }
+  /** An answer puts the path's ANA state in doubt. */
+  | { type: "ana-doubt"; volume: number; path: number }
+  | { type: "volume-removed"; volume: number }
+  | { type: "failed"; reason: string };

@@ -1,0 +1,67 @@
+import { native } from "../../ffi/library.ts";
+import { cString } from "../../ffi/result.ts";
+import { EINVAL, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
+import type { Poller, Watch } from "./poller.ts";
+
+/** Where a TCP connection goes, and from where. */
+export interface TcpEndpoints {
+  traddr: string;
+  trsvcid: number;
+  hostTraddr: string | null;
+  hostIface: string | null;
+}
+
+/** A TCP connection that could not be made: why, in words, and the errno. */
+export class ConnectFailure extends Error {
+  override name = "ConnectFailure";
+  constructor(message: string, readonly errno: number) {
+    super(message);
+  }
+}
+
+/**
+ * Connects without blocking the thread, within `timeoutMs`.
+ *
+ * @throws ConnectFailure with the reason in words.
+ */
+export async function tcpConnect(poller: Poller, to: TcpEndpoints, timeoutMs: number): Promise<number> {
+  const fd = native().um_tcp_connect(
+    cString(to.traddr),
+    to.trsvcid,
+    cString(to.hostTraddr ?? ""),
+    cString(to.hostIface ?? ""),
+  );
+  if (fd < 0) throw new ConnectFailure(beginWords(to, -fd), -fd);
+  if (!await writable(poller, fd, timeoutMs)) {
+    native().um_socket_close(fd, 1);
+    throw new ConnectFailure(`no answer within ${timeoutMs / 1000} s`, ETIMEDOUT);
+  }
+  const error = native().um_socket_connected(fd);
+  if (error < 0) {
+    native().um_socket_close(fd, 1);
+    throw new ConnectFailure(errnoWords(error), -error);
+  }
+  return fd;
+}
+
+function beginWords(to: TcpEndpoints, errno: number): string {
+  const host = [
+    to.hostTraddr === null ? "" : ` from ${to.hostTraddr}`,
+    to.hostIface === null ? "" : ` through ${to.hostIface}`,
+  ].join("");
+  if (errno === EINVAL) return `the address${host} is not valid`;
+  if (errno === EPERM && to.hostIface !== null) return `binding to ${to.hostIface} needs root`;
+  return `${errnoWords(errno)}${host}`;
+}
+
+/** True once the socket is writable, false if that does not happen in time. */
+async function writable(poller: Poller, fd: number, timeoutMs: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const watch: Watch = { fd, wantsRead: false, wantsWrite: true, onReady: () => resolve(true) };
+  const timer = setTimeout(() => resolve(false), timeoutMs);
+  poller.add(watch);
+  const isWritable = await promise;
+  clearTimeout(timer);
+  await poller.remove(watch);
+  return isWritable;
+}
