@@ -53,7 +53,7 @@ async function start(path: string, args: string[], options: ToolOptions): Promis
 export function devCache(): string {
   const own = Deno.env.get("UMPATH_DEV_CACHE");
   if (own) return own;
-  const base = Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME") ?? "/root"}/.cache`;
+  const base = Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME") || "."}/.cache`;
   return `${base}/umpath-dev`;
 }
 
