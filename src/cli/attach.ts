@@ -1,4 +1,5 @@
 import { UmpathError } from "../base/errors.ts";
+import { PATHS_MAX, QUEUE_DEPTH_MAX, WORKERS_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
 import type { AttachParams, AttachResult, DeviceChoice, PathSpec } from "../host/api.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
@@ -14,8 +15,6 @@ import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
 
 /** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
 const NSID_MAX = 0xfffffffe;
-const QUEUES_MAX = 64;
-const DEPTH_MAX = 1024;
 const DEVICES: readonly DeviceChoice[] = ["auto", "ublk", "loop", "none"];
 const POLICIES = ["round-robin"] as const;
 
@@ -51,9 +50,13 @@ export const declare: Declare = (command, context) => {
     .option(
       "--queues <number>",
       "queues of the device (one a worker)",
-      wholeNumber("--queues", { min: 1, max: QUEUES_MAX }),
+      wholeNumber("--queues", { min: 1, max: WORKERS_MAX }),
     )
-    .option("--depth <number>", "requests in flight on a queue", wholeNumber("--depth", { min: 1, max: DEPTH_MAX }))
+    .option(
+      "--depth <number>",
+      "requests in flight on a queue",
+      wholeNumber("--depth", { min: 1, max: QUEUE_DEPTH_MAX }),
+    )
     .option("--read-only", "refuse writes")
     .option("--hostnqn <nqn>", "NQN of this host (/etc/nvme/hostnqn)")
     .option("--hostid <uuid>", "identifier of this host (/etc/nvme/hostid)");
@@ -64,6 +67,9 @@ export const declare: Declare = (command, context) => {
       throw new UmpathError("usage", `Cannot attach ${quote(nqn)}: no path is given`, {
         hint: "Name each path with -p ADDR or -p ADDR:PORT",
       });
+    }
+    if (path.length > PATHS_MAX) {
+      throw new UmpathError("usage", `Cannot attach ${quote(nqn)}: more than ${PATHS_MAX} paths are given`);
     }
     if (device === "loop") {
       throw new UmpathError("host-lacks", "Cannot make a loop device: not in this version of umpath", {

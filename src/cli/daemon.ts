@@ -1,10 +1,8 @@
+import { WORKERS_MAX } from "../base/limits.ts";
 import type { Declare } from "./commands.ts";
 import { commandHelp } from "./help.ts";
 import { wholeNumber } from "./option_words.ts";
 import { Option } from "@commander-js/extra-typings";
-
-/** More data-plane threads than any host gains from. */
-const WORKERS_MAX = 64;
 
 const HELP = commandHelp({
   notes: [
