@@ -180,6 +180,8 @@ export class VolumeQueue {
     }
     if (ublk.isDrained && !this.#drainedTold) {
       this.#drainedTold = true;
+      // The mapping holds the character device open, and with it the whole device.
+      this.#descriptors?.[Symbol.dispose]();
       this.#tell({ type: "queue-drained", volume: this.index, failure: ublk.failure });
     }
   }
