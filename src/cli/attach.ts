@@ -10,7 +10,8 @@ import { commandHelp } from "./help.ts";
 import { parseSubsystemNqn } from "./nqn.ts";
 import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
 import type { Output } from "./output.ts";
-import { formatPathSpec, parsePathSpec } from "./path_spec.ts";
+import { pathWords } from "../host/path_words.ts";
+import { parsePathSpec } from "./path_spec.ts";
 import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
 
 /** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
@@ -96,8 +97,8 @@ export const declare: Declare = (command, context) => {
 
 function addPath(word: string, before: PathSpec[] = []): PathSpec[] {
   const path = parsePathSpec(word);
-  const words = formatPathSpec(path);
-  if (before.some((other) => formatPathSpec(other) === words)) {
+  const words = pathWords(path);
+  if (before.some((other) => pathWords(other) === words)) {
     throw new UmpathError("usage", `Cannot use path ${quote(word)}: it is given twice`);
   }
   return [...before, path];
@@ -133,6 +134,6 @@ async function attach(
 function warnOfPaths({ volume }: AttachResult, output: Output): void {
   for (const path of volume.paths.filter((path) => path.state !== "live")) {
     const reason = path.reason === null ? "" : `: ${path.reason}`;
-    output.warn(`Path ${formatPathSpec(path)} is ${path.state}${reason}; umpath keeps trying it`);
+    output.warn(`Path ${pathWords(path)} is ${path.state}${reason}; umpath keeps trying it`);
   }
 }

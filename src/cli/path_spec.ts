@@ -28,17 +28,6 @@ export function parsePathSpec(word: string): PathSpec {
   }
 }
 
-/** The shortest words for a path: `127.0.0.1:4420`, `[::1]:4420`, or the URL form if the host's side is given. */
-export function formatPathSpec(path: Omit<PathSpec, "transport">): string {
-  const host = path.traddr.includes(":") ? `[${path.traddr}]` : path.traddr;
-  const query = [
-    ...(path.hostTraddr === null ? [] : [`host-traddr=${path.hostTraddr}`]),
-    ...(path.hostIface === null ? [] : [`host-iface=${path.hostIface}`]),
-  ];
-  const portal = `${host}:${path.trsvcid}`;
-  return query.length === 0 ? portal : `tcp://${portal}?${query.join("&")}`;
-}
-
 function readPathSpec(word: string): PathSpec {
   const { portal, query } = splitUrl(word);
   const { address, port } = splitPortal(portal);

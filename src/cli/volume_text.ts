@@ -2,7 +2,7 @@
 import { alignRows, count, oneLine } from "../base/text.ts";
 import { formatDuration, formatSize } from "../base/units.ts";
 import type { PathInfo, Timeouts, VolumeInfo } from "../host/api.ts";
-import { formatPathSpec } from "./path_spec.ts";
+import { pathWords } from "../host/path_words.ts";
 
 /** One aligned line a volume: name, device, size, state, live of all paths, policy, NQN. */
 export function volumeLines(volumes: readonly VolumeInfo[]): string[] {
@@ -58,7 +58,7 @@ function pathLines(path: PathInfo): string[] {
     count(path.reconnects, "reconnect"),
   ];
   return [
-    `${path.id}  ${formatPathSpec(path)}  ${path.state}${ana}${controller}${reason}`,
+    `${path.id}  ${pathWords(path)}  ${path.state}${ana}${controller}${reason}`,
     `     ${counters.join(", ")}`,
   ];
 }

@@ -106,7 +106,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   /** The kernel device, or null. */
-  get devicePath(): string | null {
+  get device(): string | null {
     return this.#device?.blockPath ?? null;
   }
 
@@ -345,7 +345,7 @@ export class AttachedVolume implements PathOwner {
    * @throws UmpathError "in-use"
    */
   checkUnused(): void {
-    const device = this.devicePath;
+    const device = this.device;
     if (device === null) return;
     const fd = native().um_open_exclusive(cString(device));
     if (fd >= 0) native().um_close(fd);
@@ -365,7 +365,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   async #detach(options: { force: boolean }): Promise<void> {
-    log.info(`${this.name}: detaching${this.devicePath === null ? "" : ` ${this.devicePath}`}`);
+    log.info(`${this.name}: detaching${this.device === null ? "" : ` ${this.device}`}`);
     const isStuck = [...this.#paths.values()].every((path) => path.state !== "live");
     if (isStuck || options.force) this.#cutWaits();
     if (this.#device !== null) {
@@ -418,7 +418,7 @@ export class AttachedVolume implements PathOwner {
       nqn,
       nsid,
       uuid: this.uuid,
-      device: this.devicePath,
+      device: this.device,
       driver: this.#device === null ? "none" : "ublk",
       sizeBytes: this.geometry.blocks * this.geometry.blockSize,
       blockSize: this.geometry.blockSize,

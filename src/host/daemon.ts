@@ -1,10 +1,10 @@
 /** The process that serves the volumes: control socket, signals, and when it leaves. */
-import denoJson from "../../deno.json" with { type: "json" };
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { WORKERS_DEFAULT_MAX } from "../base/limits.ts";
 import { logger, setLogSink } from "../base/log.ts";
 import { serveControl } from "./control_server.ts";
 import { removeLeftDevices } from "./device_record.ts";
+import { VERSION } from "../base/version.ts";
 import { ensureRunDir, RunDirLock } from "./run_dir.ts";
 import { VolumeSet } from "./volume_set.ts";
 import { WorkerPool } from "./worker_pool.ts";
@@ -53,7 +53,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
       attach: (params, context) => volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon),
       detach: (params) => volumes.detach(params).finally(leaveSoon),
       list: () => Promise.resolve({ volumes: volumes.all.map((volume) => volume.info()) }),
-      info: () => Promise.resolve({ pid: Deno.pid, version: denoJson.version, workers, transient: options.transient }),
+      info: () => Promise.resolve({ pid: Deno.pid, version: VERSION, workers, transient: options.transient }),
     },
   });
   const firstWord = setTimeout(leave, FIRST_WORD_MS);
@@ -61,7 +61,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     log.info(`${signal}: ending`);
     end.resolve(0);
   });
-  log.info(`umpath ${denoJson.version} is up, process ${Deno.pid}, ${workers} data-plane threads`);
+  log.info(`umpath ${VERSION} is up, process ${Deno.pid}, ${workers} data-plane threads`);
   const code = await end.promise;
   clearTimeout(firstWord);
   if (code === 0) await closeAll(volumes);

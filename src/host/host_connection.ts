@@ -5,7 +5,7 @@ import type { Poller, Watch } from "../io/poller.ts";
 import { ConnectFailure, tcpConnect, type TcpEndpoints } from "../io/tcp.ts";
 import { DataDirection } from "../nvme/command_table.ts";
 import type { AdminCommand } from "../nvme/commands.ts";
-import { Connection, Submission, type TransferParameters } from "../nvme/connection.ts";
+import { Connection, type ConnectionFailure, Submission, type TransferParameters } from "../nvme/connection.ts";
 import type { CommandAnswer } from "../nvme/steps.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../spec/nvme_tcp.ts";
 
@@ -43,6 +43,7 @@ export class HostConnection {
   readonly #opened = Promise.withResolvers<void>();
   readonly #resolveLost: (reason: string) => void;
   #fd: number;
+  #wasReady = false;
 
   /**
    * Connects over TCP and exchanges ICReq and ICResp, both within `timeoutMs`.
@@ -146,8 +147,16 @@ export class HostConnection {
     if (this.isOpen) this.#send();
     this.#takeAnswers();
     const failure = this.#connection.failure;
-    if (failure !== null && this.isOpen) return this.#end(failure.reason, this.#connection.terminationPdu());
-    if (this.#isReady) this.#opened.resolve();
+    if (failure !== null && this.isOpen) return this.#end(this.#reasonOf(failure), this.#connection.terminationPdu());
+    if (!this.#isReady) return;
+    this.#wasReady = true;
+    this.#opened.resolve();
+  }
+
+  /** Whoever cannot even answer ICReq is no controller. */
+  #reasonOf(failure: ConnectionFailure): string {
+    const isNoController = failure.fes !== 0 && !this.#wasReady;
+    return isNoController ? `what answers there does not speak NVMe/TCP: ${failure.reason}` : failure.reason;
   }
 
   #receive(): void {

@@ -1,11 +1,14 @@
 import type { PathSpec } from "./api.ts";
 
-/** A path as people write it: `10.0.0.2:4420`, `[fd00::2]:4420`, with the host's end where it was given. */
-export function pathWords(spec: PathSpec): string {
-  const portal = spec.traddr.includes(":") ? `[${spec.traddr}]:${spec.trsvcid}` : `${spec.traddr}:${spec.trsvcid}`;
-  const from = spec.hostTraddr === null ? "" : ` from ${spec.hostTraddr}`;
-  const through = spec.hostIface === null ? "" : ` through ${spec.hostIface}`;
-  return portal + from + through;
+/** The shortest words for a path: `127.0.0.1:4420`, `[::1]:4420`, or the URL form if the host's side is given. */
+export function pathWords(path: Omit<PathSpec, "transport">): string {
+  const host = path.traddr.includes(":") ? `[${path.traddr}]` : path.traddr;
+  const query = [
+    ...(path.hostTraddr === null ? [] : [`host-traddr=${path.hostTraddr}`]),
+    ...(path.hostIface === null ? [] : [`host-iface=${path.hostIface}`]),
+  ];
+  const portal = `${host}:${path.trsvcid}`;
+  return query.length === 0 ? portal : `tcp://${portal}?${query.join("&")}`;
 }
 
 /** True if two specifications are of the same path. */

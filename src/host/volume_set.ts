@@ -7,6 +7,7 @@ import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { fillTimeouts } from "./defaults.ts";
 import { pathWords } from "./path_words.ts";
+import { matchesVolume } from "./volume_match.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
 const log = logger("attach");
@@ -135,7 +136,7 @@ export class VolumeSet {
       throw error;
     }
     await this.#addPaths(volume, others, options.warn);
-    log.info(`${plan.name} is attached as ${volume.devicePath ?? "a user-space device"}`);
+    log.info(`${plan.name} is attached as ${volume.device ?? "a user-space device"}`);
     return volume;
   }
 
@@ -226,11 +227,7 @@ export class VolumeSet {
    * @throws UmpathError "not-found"
    */
   find(word: string): AttachedVolume {
-    const device = word.startsWith("/dev/") ? word : `/dev/${word}`;
-    const wanted = word.toLowerCase();
-    const found = this.all.find((volume) =>
-      volume.name === word || volume.devicePath === device || volume.uuid.toLowerCase() === wanted
-    );
+    const found = this.all.find((volume) => matchesVolume(volume, word));
     if (found !== undefined) return found;
     throw new UmpathError("not-found", `Cannot find volume "${word}": no volume has that name, device or UUID`, {
       hint: "umpath list shows what is attached",
@@ -257,7 +254,7 @@ export class VolumeSet {
 }
 
 function resultOf(volume: AttachedVolume, created: boolean): AttachResult {
-  return { volume: volume.info(), device: volume.devicePath ?? volume.name, created };
+  return { volume: volume.info(), device: volume.device ?? volume.name, created };
 }
 
 function driverOf(choice: AttachParams["device"]): DeviceDriver {

@@ -1,8 +1,9 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { formatPathSpec, parsePathSpec } from "../../../src/cli/path_spec.ts";
+import { parsePathSpec } from "../../../src/cli/path_spec.ts";
+import { pathWords } from "../../../src/host/path_words.ts";
 
-Deno.test("parsePathSpec() reads every form, and formatPathSpec() writes it back", () => {
+Deno.test("parsePathSpec() reads every form, and pathWords() writes it back", () => {
   const good: [word: string, traddr: string, port: number, hostTraddr: string | null, hostIface: string | null][] = [
     ["127.0.0.1", "127.0.0.1", 4420, null, null],
     ["10.0.0.2:4421", "10.0.0.2", 4421, null, null],
@@ -29,7 +30,7 @@ Deno.test("parsePathSpec() reads every form, and formatPathSpec() writes it back
   for (const [word, traddr, trsvcid, hostTraddr, hostIface] of good) {
     const spec = parsePathSpec(word);
     assertEquals(spec, { transport: "tcp", traddr, trsvcid, hostTraddr, hostIface }, word);
-    assertEquals(parsePathSpec(formatPathSpec(spec)), spec);
+    assertEquals(parsePathSpec(pathWords(spec)), spec);
   }
 });
 
