@@ -1,5 +1,12 @@
 # Deno, esbuild and the npm packages of deno.json, all in the cache. Sourced by scripts/setup.
 
+# npm and Deno shall trust the certificates that this machine trusts, also where a proxy of its own signs them.
+deno_certificates=/etc/ssl/certs/ca-certificates.crt
+if [ -e "$deno_certificates" ]; then
+  export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$deno_certificates}"
+  export DENO_TLS_CA_STORE="${DENO_TLS_CA_STORE:-mozilla,system}"
+fi
+
 # deno_new_enough DENO: is it 2.9 or later?
 deno_new_enough() {
   deno_found=$("$1" --version 2>/dev/null | sed -n '1s/^deno \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
