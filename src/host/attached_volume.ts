@@ -9,14 +9,16 @@ import type { Geometry } from "../block/device.ts";
 import type { Poller } from "../io/poller.ts";
 import { Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
+import { anaServesIo } from "../nvme/ana.ts";
 import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
 import { createDevice, destroyDevice, type UblkDevice } from "../ublk/control.ts";
 import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
+import { deviceUsers } from "./device_users.ts";
 import { forgetDevice, recordDevice } from "./device_record.ts";
 import { isSamePath } from "./path_words.ts";
 import { type QueueControl, runControl } from "./ublk_driver.ts";
-import { type PathOwner, VolumePath } from "./volume_path.ts";
+import { ForeignPath, type PathOwner, VolumePath } from "./volume_path.ts";
 import type { AddVolume, FromWorker } from "./worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
@@ -129,6 +131,7 @@ export class AttachedVolume implements PathOwner {
       else await this.#createDevice(spec, first);
       if (driver !== "ublk") await this.#startFirst(spec, first);
     } catch (error) {
+      if (this.#paths.size === 0) first.abandon();
       await this.#abandon();
       throw error;
     }
@@ -219,7 +222,7 @@ export class AttachedVolume implements PathOwner {
 
   /**
    * Adds a path and begins to connect it; with `session`, one that was opened for it before. Resolves after the first
-   * attempt: null, or why it failed. A path that leads elsewhere is not kept.
+   * attempt: null, or why it failed. A {@linkcode ForeignPath} is not kept; any other goes on being tried.
    */
   async addPath(spec: PathSpec, session: ControllerSession | null): Promise<UmpathError | null> {
     if (this.#paths.size >= PATHS_MAX) {
@@ -228,7 +231,7 @@ export class AttachedVolume implements PathOwner {
     }
     const path = this.#makePath(spec);
     const failure = await path.start(session);
-    if (failure?.code === "refused") await this.removePath(path);
+    if (failure instanceof ForeignPath) await this.removePath(path);
     return failure;
   }
 
@@ -347,11 +350,14 @@ export class AttachedVolume implements PathOwner {
   checkUnused(): void {
     const device = this.device;
     if (device === null) return;
+    const users = deviceUsers(device);
     const fd = native().um_open_exclusive(cString(device));
     if (fd >= 0) native().um_close(fd);
-    if (fd !== -EBUSY) return;
-    throw new UmpathError("in-use", `Cannot detach ${this.name}: ${device} is mounted or held by another device`, {
-      hint: `Unmount it first, or use --force, which fails all I/O from then on`,
+    if (fd !== -EBUSY && users.length === 0) return;
+    const by = users.map((user) => `${user.name} (process ${user.pid})`).join(", ");
+    const why = fd === -EBUSY ? "is mounted or held by another device" : `is open in ${by}`;
+    throw new UmpathError("in-use", `Cannot detach ${this.name}: ${device} ${why}`, {
+      hint: "Unmount or close it first, or use --force, which fails all I/O from then on",
     });
   }
 
@@ -407,7 +413,7 @@ export class AttachedVolume implements PathOwner {
 
   get state(): VolumeState {
     const paths = [...this.#paths.values()];
-    const live = paths.filter((path) => path.state === "live").length;
+    const live = paths.filter((path) => path.state === "live" && anaServesIo(path.ana)).length;
     return live === 0 ? "no-path" : live === paths.length ? "live" : "degraded";
   }
 

@@ -199,7 +199,7 @@ export class ControllerSession {
     const failed = results.find((result) => result.status === "rejected");
     const queues = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
     if (failed === undefined) return queues;
-    for (const queue of queues) native().um_socket_close(queue.fd, 1);
+    closeQueues(queues);
     throw failureOf(this.#options.spec, failed.reason);
   }
 
@@ -259,6 +259,11 @@ export class ControllerSession {
       clearTimeout(timer);
     }
   }
+}
+
+/** Closes I/O queues that no worker has. */
+export function closeQueues(queues: OpenQueue[]): void {
+  for (const queue of queues) native().um_socket_close(queue.fd, 1);
 }
 
 /** Carries out what a sequence of steps wants, over an admin queue. */

@@ -156,7 +156,7 @@ export class HostConnection {
   /** Whoever cannot even answer ICReq is no controller. */
   #reasonOf(failure: ConnectionFailure): string {
     const isNoController = failure.fes !== 0 && !this.#wasReady;
-    return isNoController ? `what answers there does not speak NVMe/TCP: ${failure.reason}` : failure.reason;
+    return isNoController ? `what answers there is not NVMe/TCP: ${failure.reason}` : failure.reason;
   }
 
   #receive(): void {

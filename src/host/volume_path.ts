@@ -7,7 +7,7 @@ import type { PathTable } from "../multipath/path_table.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
 import { Backoff } from "../nvme/backoff.ts";
 import type { AnaStateName, PathSpec, PathState, Timeouts } from "./api.ts";
-import { ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
+import { closeQueues, ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
 import { pathWords } from "./path_words.ts";
 
 const log = logger("path");
@@ -26,6 +26,13 @@ const ANA_CODES: Readonly<Record<AnaStateName, number>> = Object.freeze({
   "persistent-loss": AnaStateCode.PERSISTENT_LOSS,
   change: AnaStateCode.CHANGE,
 });
+
+/** A path that leads to something else than the volume, or cannot serve it: to go on trying would change nothing. */
+export class ForeignPath extends UmpathError {
+  constructor(message: string) {
+    super("refused", message);
+  }
+}
 
 /** What a path needs of the volume that it belongs to. */
 export interface PathOwner {
@@ -68,6 +75,8 @@ export class VolumePath {
   #session: ControllerSession | null = null;
   #linkFailed: (reason: string) => void = () => {};
   #openLinks = 0;
+  /** Since when there is no controller. */
+  #lostAtMs = performance.now();
   #life: Promise<void> | null = null;
 
   constructor(options: {
@@ -119,6 +128,7 @@ export class VolumePath {
     this.reason = reason;
     const why = reason === null ? "" : `: ${reason}`;
     if (to === "live") log.info(`${this.#words} is live (${this.#ana})`);
+    else if (this.#removed.signal.aborted) log.debug(`${this.#words} is removed`);
     else if (was !== to || reason !== null) log.warn(`${this.#words} is ${to}${why}`);
   }
 
@@ -155,10 +165,19 @@ export class VolumePath {
         this.#handleFailedAttempt(error);
       }
       session = null;
+      if (this.#isGivenUp()) return;
       if (!this.#removed.signal.aborted) await this.#pause(this.#backoff.nextDelayMs());
     }
     this.#transition("disabled", "it was removed");
     this.#firstOutcome.resolve(new UmpathError("not-found", `${this.#words} was removed`));
+  }
+
+  /** True once the path was lost for longer than the controller loss timeout: it is not tried any more. */
+  #isGivenUp(): boolean {
+    const timeoutMs = this.#owner.timeouts.ctrlLossTimeoutMs;
+    if (timeoutMs === null || performance.now() - this.#lostAtMs < timeoutMs) return false;
+    this.#transition("disabled", `given up after ${timeoutMs / 1000} s without the controller: ${this.reason}`);
+    return true;
   }
 
   #handleFailedAttempt(error: unknown): void {
@@ -177,7 +196,23 @@ export class VolumePath {
   }
 
   async #connect(): Promise<ControllerSession> {
-    return await ControllerSession.open(this.#poller, { ...this.#options, spec: this.spec });
+    const opening = ControllerSession.open(this.#poller, { ...this.#options, spec: this.spec });
+    return await this.#unlessRemoved(opening, (session) => session.abandon());
+  }
+
+  /** What `work` gives, unless the path is removed first: then what it gives in the end is cleaned up. */
+  async #unlessRemoved<T>(work: Promise<T>, cleanUp: (result: T) => void): Promise<T> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const onAbort = () => {
+      work.then(cleanUp, () => {});
+      reject(new UmpathError("not-found", `${this.#words} was removed`));
+    };
+    this.#removed.signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      return await Promise.race([work, promise]);
+    } finally {
+      this.#removed.signal.removeEventListener("abort", onAbort);
+    }
   }
 
   /** From a session that is up until it is lost, and all of it is gone. */
@@ -203,9 +238,9 @@ export class VolumePath {
     const objection = this.#owner.objection(session);
     if (objection !== null) {
       const words = `Cannot use path ${pathWords(this.spec)} for ${this.#owner.name}: ${objection}`;
-      throw new UmpathError("refused", words);
+      throw new ForeignPath(words);
     }
-    const queues = await session.openQueues(this.#owner.queues);
+    const queues = await this.#unlessRemoved(session.openQueues(this.#owner.queues), closeQueues);
     this.#openLinks = this.#owner.addLinks(this, session, queues).length;
     this.#session = session;
     session.onAnaChange = (state) => this.#setAna(state);
@@ -228,6 +263,7 @@ export class VolumePath {
 
   async #goDown(session: ControllerSession, reason: string, isAdminAlive: boolean): Promise<void> {
     this.#owner.table.setUsable(this.index, false);
+    this.#lostAtMs = performance.now();
     this.#session = null;
     const isRemoved = this.#removed.signal.aborted;
     if (!isRemoved) this.#transition("reconnecting", reason);

@@ -8,6 +8,7 @@ import { ControllerSession, type SessionOptions } from "./controller_session.ts"
 import { fillTimeouts } from "./defaults.ts";
 import { pathWords } from "./path_words.ts";
 import { matchesVolume } from "./volume_match.ts";
+import { ForeignPath } from "./volume_path.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
 const log = logger("attach");
@@ -24,7 +25,7 @@ interface Attempt {
   failure: UmpathError | null;
 }
 
-/** The volumes of the daemon, and how they come and go. One attach of a namespace runs at a time. */
+/** The volumes of the daemon, and how they come and go. One attach or detach of a namespace runs at a time. */
 export class VolumeSet {
   readonly #volumes = new Map<number, AttachedVolume>();
   readonly #poller = new Poller();
@@ -51,7 +52,7 @@ export class VolumeSet {
     if (this.#isClosing) throw new UmpathError("in-use", "Cannot attach: the daemon is shutting down");
     this.#attaching++;
     try {
-      return await this.#inTurn(`${params.nqn} ${params.nsid}`, () => this.#attach(params, warn));
+      return await this.#inTurn(turnOf(params), () => this.#attach(params, warn));
     } finally {
       this.#attaching--;
     }
@@ -165,9 +166,7 @@ export class VolumeSet {
   async #addPaths(volume: AttachedVolume, attempts: Attempt[], warn: Warn): Promise<void> {
     for (const attempt of attempts) {
       if (attempt.session === null) {
-        const why = attempt.failure?.message ?? `Path "${pathWords(attempt.spec)}" is not up yet`;
-        if (attempt.failure?.code === "not-found") warn(`${why}; the path is left out`);
-        else void this.#addLate(volume, attempt.spec, why, warn);
+        this.#addLate(volume, attempt, warn);
         continue;
       }
       const failure = await volume.addPath(attempt.spec, attempt.session);
@@ -175,10 +174,10 @@ export class VolumeSet {
     }
   }
 
-  #addLate(volume: AttachedVolume, spec: PathSpec, why: string, warn: Warn): void {
-    warn(`${why}; it keeps being tried`);
-    void volume.addPath(spec, null).then((failure) => {
-      if (failure?.code === "refused") log.warn(failure.message);
+  #addLate(volume: AttachedVolume, attempt: Attempt, warn: Warn): void {
+    warn(`${attempt.failure?.message ?? `Path "${pathWords(attempt.spec)}" is not up yet`}; it keeps being tried`);
+    void volume.addPath(attempt.spec, null).then((failure) => {
+      if (failure instanceof ForeignPath) log.error(failure.message);
     });
   }
 
@@ -211,11 +210,11 @@ export class VolumeSet {
     const fresh = params.paths.filter((spec) => volume.findPath(spec) === null);
     if (fresh.length > PATHS_MAX) throw new UmpathError("usage", `Cannot add ${fresh.length} paths at once`);
     const failures = await Promise.all(fresh.map((spec) => volume.addPath(spec, null)));
-    const refused = failures.filter((failure) => failure?.code === "refused");
+    const refused = failures.filter((failure) => failure instanceof ForeignPath);
     if (refused.length > 0 && refused.length === fresh.length) throw refused[0]!;
     for (const failure of failures) {
       if (failure === null) continue;
-      warn(failure.code === "refused" ? failure.message : `${failure.message}; it keeps being tried`);
+      warn(failure instanceof ForeignPath ? failure.message : `${failure.message}; it keeps being tried`);
     }
   }
 
@@ -237,7 +236,9 @@ export class VolumeSet {
   async detach(params: DetachParams): Promise<DetachResult> {
     const volumes = params.all ? this.all : [...new Set(params.volumes.map((word) => this.find(word)))];
     if (!params.force) volumes.forEach((volume) => volume.checkUnused());
-    await Promise.all(volumes.map((volume) => volume.detach({ force: params.force })));
+    await Promise.all(
+      volumes.map((volume) => this.#inTurn(turnOf(volume.plan), () => volume.detach({ force: params.force }))),
+    );
     return { detached: volumes.map((volume) => volume.name) };
   }
 
@@ -251,6 +252,10 @@ export class VolumeSet {
     }
     this.#pool.stop();
   }
+}
+
+function turnOf(namespace: { nqn: string; nsid: number }): string {
+  return `${namespace.nqn} ${namespace.nsid}`;
 }
 
 function resultOf(volume: AttachedVolume, created: boolean): AttachResult {
