@@ -26,7 +26,7 @@ export interface RingResult {
   remarks: string[];
 }
 
-const REPO = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+const REPO = Deno.realPathSync(`${import.meta.dirname}/..`);
 
 /** Runs tasks once each. */
 export class Tasks {

@@ -24,6 +24,7 @@ const VIRTIOFSD = "/usr/lib/qemu/virtiofsd";
 const MEMORY = "3G";
 const CONSOLE_TAIL_LENGTH = 256 * 1024;
 const CONNECT_TIMEOUT_MS = 30_000;
+const END_WAIT_MS = 1000;
 
 /** A booting or running machine. */
 export class Machine {
@@ -58,9 +59,12 @@ export class Machine {
     return Object.fromEntries(names.map((name, i) => [name, connections[i]!]));
   }
 
-  /** Settles when qemu ends by itself, for example after a kernel panic. */
-  get ended(): Promise<unknown> {
-    return this.#qemu!.status;
+  /** How qemu ended by itself, in words, if it did; asked when its ports have closed. */
+  async howItEnded(): Promise<string> {
+    const pause = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), END_WAIT_MS));
+    const status = await Promise.race([this.#qemu?.status, pause]);
+    if (!status) return "qemu is still there";
+    return status.signal ? `qemu was ended by ${status.signal}` : `qemu ended with exit code ${status.code}`;
   }
 
   /** Ends the machine and removes everything that belongs to it. Harmless when repeated. */

@@ -1,6 +1,6 @@
 /** Processes that tests run to their end, umpath before all. */
 
-const REPO = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+const REPO = Deno.realPathSync(`${import.meta.dirname}/../..`);
 const TIMEOUT_DEFAULT_MS = 60_000;
 
 /** A process that has ended. */
