@@ -509,7 +509,9 @@ export class Connection {
       return this.#reject(`answered command ${cid}, which is not in flight`, CapsuleRespAt.CQE + CqeAt.CID);
     }
     const status = view.getUint16(cqe + CqeAt.STATUS, true) >> 1;
-    const missing = commands.dataBytes[command] - commands.transferred[command];
+    // What an R2T asked for counts as transferred once it is in a send.
+    const unsent = commands.r2tBytes[command];
+    const missing = commands.dataBytes[command] - commands.transferred[command] + unsent;
     if (status === 0 && missing > 0) {
       return this.#reject(`told success with ${missing} bytes not transferred`, 0, FatalErrorStatus.PDU_SEQUENCE_ERROR);
     }

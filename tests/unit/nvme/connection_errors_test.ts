@@ -131,6 +131,20 @@ const READY_FAULTS: Fault[] = [
     send: (_, { write }) => [responsePdu(write)],
   },
   {
+    words: "success of a write whose data was asked for and not sent",
+    reason: "the controller told success with 4096 bytes not transferred",
+    fes: SEQUENCE,
+    fei: 0,
+    send: (_, { write }) => [r2tPdu(write, 1, 0, 4096), responsePdu(write)],
+  },
+  {
+    words: "success of a write of which a part was asked for and not sent",
+    reason: "the controller told success with 4096 bytes not transferred",
+    fes: SEQUENCE,
+    fei: 0,
+    send: (_, { write }) => [r2tPdu(write, 1, 0, 1024), responsePdu(write)],
+  },
+  {
     words: "data for a write",
     reason: /^the controller sent data for command \d+, which reads nothing$/,
     fes: FIELD,
