@@ -612,7 +612,8 @@ export class Connection {
 
   /** Fails the connection for a PDU that the protocol does not allow. Always false. */
   #reject(words: string, fei: number, fes: number = FatalErrorStatus.INVALID_PDU_HEADER_FIELD): false {
-    const length = Math.min(this.#end - this.#start, TERM_REQ_DATA_BYTES_MAX, PduHlen.ICResp);
+    const hlen = pduHlen(this.#memory[this.#start + PduAt.TYPE]) || PDU_COMMON_HEADER_BYTES;
+    const length = Math.min(this.#end - this.#start, TERM_REQ_DATA_BYTES_MAX, hlen);
     this.#offending = this.#memory.slice(this.#start, this.#start + length);
     this.#fail(`the controller ${words}`, fes, fei);
     return false;

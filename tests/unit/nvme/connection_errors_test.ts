@@ -379,6 +379,15 @@ function checkFailure(wire: Wire, fault: Omit<Fault, "send" | "words">, offendin
   assertEquals(wire.target.termReq, pdu);
 }
 
+Deno.test("Connection tells the header of the offending PDU in its termination request, and no byte more", () => {
+  const wire = new Wire({ manners: { answers: false } }).open();
+  const cid = wire.cid(wire.submit(READ, 1, 4096));
+  wire.pump();
+  const pdu = c2hPdu(cid, DATA, { offset: 4 });
+  wire.inject(pdu);
+  assertEquals(wire.connection.terminationPdu()!.subarray(24), pdu.slice(0, 24));
+});
+
 /** In state "opening", right after ICReq. */
 const OPENING_FAULTS: Fault[] = [
   {
