@@ -332,8 +332,9 @@ export class Connection {
     }
     const free = this.#bufferEnd - this.#end;
     const isLarge = this.#readBytesInFlight >= LARGE_READ_BYTES * this.#readsInFlight && this.#readsInFlight > 0;
+    const present = this.#paddingMissing + missing - this.#directBytes;
     this.receiveOffset[piece] = this.#end;
-    this.receiveBytes[piece] = isLarge ? Math.min(free, HEADER_TAIL_BYTES) : free;
+    this.receiveBytes[piece] = isLarge ? Math.min(free, present + HEADER_TAIL_BYTES) : free;
     this.receiveSegments = piece + 1;
   }
 

@@ -147,6 +147,20 @@ Deno.test("Connection receives large data straight into its buffer, with the nex
   wire.checkArena();
 });
 
+Deno.test("Connection makes room for the rest of the present data while large reads are in flight", () => {
+  const wire = new Wire({ slotBytes: 65536, receiveBytes: 16384, manners: { answers: false } }).open();
+  const cid = wire.cid(wire.submit(READ, 1, 65536));
+  wire.pump();
+  const data = pattern(65536, 9);
+  wire.inject(c2hPdu(cid, data).subarray(0, 24 + 65536 - 6000));
+  wire.connection.prepareReceive();
+  assertEquals(wire.receiveRoom >= 6000, true, `there is room for ${wire.receiveRoom} bytes where 6000 are missing`);
+  wire.inject(data.subarray(65536 - 6000));
+  wire.inject(responsePdu(cid));
+  wire.shadow.set(data, wire.offset(1));
+  wire.checkArena();
+});
+
 Deno.test("Connection gives back a write whose answer came before its send is complete only after that", () => {
   const wire = new Wire({ inCapsuleBytes: 4096, manners: { answers: false } }).open();
   const command = wire.submit(WRITE, 0, 4096);
