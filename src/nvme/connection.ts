@@ -95,7 +95,7 @@ export const CONNECTION_DEPTH_MAX = SEGMENTS_MAX / 2 - 1;
 const HEADER_BYTES_MAX = 128;
 /** Room for headers of H2CData besides a capsule for each command. */
 const H2C_HEADERS = 32;
-/** No send carries much more than this, so that a new command never waits behind all data of all writes. */
+/** No send carries much more R2T data than this, so that a new command never waits behind all data of all writes. */
 const SEND_BYTES_SOFT_MAX = 1 << 20;
 const RECEIVE_BYTES_DEFAULT = 256 << 10;
 /** Data still missing of which it pays to receive it straight into the command's buffer. */
@@ -274,17 +274,19 @@ export class Connection {
 
   #answerR2ts(): void {
     const commands = this.commands;
+    let written = 0;
     for (let command = this.#r2tCommands.peek(); command >= 0; command = this.#r2tCommands.peek()) {
       while (commands.r2tBytes[command] > 0) {
-        if (!this.sendBuffer.hasRoom(HEADER_BYTES_MAX) || this.sendBuffer.bytesFilled > SEND_BYTES_SOFT_MAX) return;
-        this.#writeH2cData(command);
+        if (!this.sendBuffer.hasRoom(HEADER_BYTES_MAX) || written > SEND_BYTES_SOFT_MAX) return;
+        written += this.#writeH2cData(command);
       }
       commands.r2tQueued[command] = 0;
       this.#r2tCommands.shift();
     }
   }
 
-  #writeH2cData(command: number): void {
+  /** Answers as much of the command's R2T as one PDU may carry: so many bytes. */
+  #writeH2cData(command: number): number {
     const commands = this.commands;
     const bytes = Math.min(commands.r2tBytes[command], this.#maxH2cDataBytes);
     const offset = commands.r2tOffset[command];
@@ -301,6 +303,7 @@ export class Connection {
     commands.sends[command]++;
     commands.r2tOffset[command] = offset + bytes;
     commands.r2tBytes[command] -= bytes;
+    return bytes;
   }
 
   /** The socket took `bytes` more of what `pollSend()` offered. True if all of it is sent. */

@@ -244,6 +244,30 @@ Deno.test("Connection answers R2Ts of other commands while one asks for much", (
   assertEquals(wire.target.violations, []);
 });
 
+Deno.test("Connection answers R2Ts even if each send is full of data in capsules", () => {
+  const inCapsuleBytes = 65536;
+  const wire = new Wire({
+    depth: 40,
+    slotBytes: 2 * inCapsuleBytes,
+    inCapsuleBytes,
+    manners: { answers: false, maxH2cDataBytes: 32768 },
+  }).open();
+  const starving = wire.cid(wire.submit(WRITE, 39, 2 * inCapsuleBytes));
+  wire.pump();
+  wire.target.sendR2t(starving, 2 * inCapsuleBytes);
+  while (wire.receivePiece());
+  // Whatever the controller answers is followed by as many new writes, more than one send's worth of data.
+  for (let turn = 0; turn < 10; turn++) {
+    for (let slot = 0; slot < 20; slot++) wire.submit(WRITE, slot, inCapsuleBytes);
+    assertEquals(wire.sendPiece(), true);
+    for (const cid of [...wire.target.commands.keys()]) if (cid !== starving) wire.target.respond(cid, 0);
+    while (wire.receivePiece());
+    assertEquals(wire.answers().length, 20);
+  }
+  assertEquals(wire.target.commands.get(starving)!.received, 2 * inCapsuleBytes);
+  assertEquals(wire.target.violations, []);
+});
+
 Deno.test("Connection.submit() says -1 when every slot is in use, and takes commands again after release()", () => {
   const wire = new Wire({ depth: 3, slots: 4, manners: { answers: false } }).open();
   const commands = [0, 1, 2].map((slot) => wire.submit(FLUSH, slot, 0));
