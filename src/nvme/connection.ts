@@ -222,6 +222,8 @@ export class Connection {
   /** Submits a command; its slot, or -1 if every slot is in use. Only in state "ready". */
   submit(submission: Submission, nowMs: number): number {
     assert(this.#state === "ready", "Commands are submitted to connections that are ready");
+    const hasDirection = submission.direction !== DataDirection.NONE;
+    assert(submission.dataBytes > 0 === hasDirection, "A command has data if and only if it has a direction");
     const commands = this.commands;
     const command = commands.allocate();
     if (command < 0) return -1;

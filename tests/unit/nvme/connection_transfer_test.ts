@@ -1,8 +1,8 @@
 import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { Prng } from "../../../src/base/prng.ts";
-import { CommandPhase } from "../../../src/nvme/command_table.ts";
-import { Connection, CONNECTION_DEPTH_MAX } from "../../../src/nvme/connection.ts";
+import { CommandPhase, DataDirection } from "../../../src/nvme/command_table.ts";
+import { Connection, CONNECTION_DEPTH_MAX, Submission } from "../../../src/nvme/connection.ts";
 import { CqeAt, NvmOpcode } from "../../../src/spec/nvme.ts";
 import { PduFlag } from "../../../src/spec/nvme_tcp.ts";
 import { c2hPdu, r2tPdu, responsePdu } from "./scripted_target.ts";
@@ -376,6 +376,17 @@ Deno.test("Connection handleQuiet() ends what was answered while its send was no
   wire.connection.handleQuiet();
   assertEquals(wire.answers().map((a) => [a.owner, a.status]), [[0, 0]]);
   assertEquals(wire.connection.inFlight, 1);
+});
+
+Deno.test("Connection refuses a command that names a direction without data, or data without a direction", () => {
+  const wire = new Wire().open();
+  const submission = new Submission();
+  submission.direction = DataDirection.TO_CONTROLLER;
+  assertThrows(() => wire.connection.submit(submission, 0), AssertionFailure);
+  submission.direction = DataDirection.NONE;
+  submission.dataBytes = 4;
+  assertThrows(() => wire.connection.submit(submission, 0), AssertionFailure);
+  assertEquals(wire.connection.inFlight, 0);
 });
 
 Deno.test("Connection refuses commands before it is ready, and a depth that one send cannot gather", () => {
