@@ -2,8 +2,8 @@
 # The test machine's first process. The root file system is the host's, read-only, through virtiofs: an overlay on
 # memory makes all of it writable for this run. Then it runs the one job that the host sends.
 #
-# Ports (virtio-serial): 1 control (job and signals in; ready and exit code out), 2 stdout, 3 stderr, 4 kernel log.
-# Each of 2 to 4 is closed by a NUL and the token that came with the job, so that the host knows it has everything.
+# Ports (virtio-serial): control (job and signals in; ready and exit code out), stdout, stderr, log (of the kernel).
+# All but the first end with a NUL and the token that came with the job, so that the host knows it has everything.
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -65,13 +65,25 @@ mount_rest() {
   ulimit -n 1048576
 }
 
-open_ports() {
-  for port in 1 2 3 4; do
-    until ls /dev/vport*p$port >/dev/null 2>&1; do busybox usleep 20000; done
+# find_port NAME: sets $port to the device. The name appears when the port can be opened; the device file before that.
+find_port() {
+  while :; do
+    for file in /sys/class/virtio-ports/*/name; do
+      name=
+      [ -e "$file" ] && read -r name <"$file"
+      port=${file%/name}
+      port=/dev/${port##*/}
+      [ "$name" = "$1" ] && return
+    done
+    busybox usleep 20000
   done
-  device=$(ls /dev/vport*p1)
-  device=${device%p1}
-  exec 3<>"${device}p1" 4>"${device}p2" 5>"${device}p3" 6>"${device}p4"
+}
+
+open_ports() {
+  find_port control && exec 3<>"$port"
+  find_port stdout && exec 4>"$port"
+  find_port stderr && exec 5>"$port"
+  find_port log && exec 6>"$port"
 }
 
 # The job sees pipes, as it would outside; busybox cat hands on what it reads at once.

@@ -31,6 +31,7 @@ export class Machine {
   /** Serial console: what the kernel says when it is in trouble. */
   readonly console = new Tail(CONSOLE_TAIL_LENGTH);
   readonly #children: Deno.ChildProcess[] = [];
+  readonly #following: Promise<void>[] = [];
   readonly #listeners: Deno.UnixListener[] = [];
   readonly #connections: Deno.UnixConn[] = [];
   #folder: string | undefined;
@@ -59,10 +60,11 @@ export class Machine {
     return Object.fromEntries(names.map((name, i) => [name, connections[i]!]));
   }
 
-  /** How qemu ended by itself, in words, if it did; asked when its ports have closed. */
+  /** How qemu ended by itself, in words, once its last words are in `console`; asked when its ports have closed. */
   async howItEnded(): Promise<string> {
     const pause = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), END_WAIT_MS));
     const status = await Promise.race([this.#qemu?.status, pause]);
+    await Promise.race([Promise.all(this.#following), pause]);
     if (!status) return "qemu is still there";
     return status.signal ? `qemu was ended by ${status.signal}` : `qemu ended with exit code ${status.code}`;
   }
@@ -106,8 +108,9 @@ export class Machine {
       stderr: "piped",
     }).spawn();
     this.#children.push(child);
-    this.console.follow(child.stdout).catch(() => {});
-    this.console.follow(child.stderr).catch(() => {});
+    for (const stream of [child.stdout, child.stderr]) {
+      this.#following.push(this.console.follow(stream).catch(() => {}));
+    }
     return child;
   }
 
