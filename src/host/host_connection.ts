@@ -44,6 +44,8 @@ export class HostConnection {
   readonly #resolveLost: (reason: string) => void;
   #fd: number;
   #wasReady = false;
+  /** Why the connection is over, once it is. */
+  #endReason = "the connection was closed";
 
   /**
    * Connects over TCP and exchanges ICReq and ICResp, both within `timeoutMs`.
@@ -83,10 +85,10 @@ export class HostConnection {
   }
 
   async #exchange(timeoutMs: number): Promise<void> {
-    const timer = setTimeout(
-      () => this.fail("it accepts connections but does not answer as NVMe/TCP (no ICResp in time)"),
-      timeoutMs,
-    );
+    const timer = setTimeout(() => {
+      this.takeArrived();
+      if (!this.#isReady) this.fail("it accepts connections but does not answer as NVMe/TCP (no ICResp in time)");
+    }, timeoutMs);
     this.#connection.start();
     this.#move();
     try {
@@ -108,21 +110,33 @@ export class HostConnection {
    * Sends a command and waits for its answer, at most `timeoutMs` (null: for ever); a command without an answer in time
    * fails the connection.
    *
-   * @throws ConnectionLost if the connection is over before the answer.
+   * @throws ConnectionLost if the connection is over before the answer, with the reason why it is.
    */
   request(command: AdminCommand, timeoutMs: number | null = ADMIN_TIMEOUT_MS): Promise<CommandAnswer> {
-    if (!this.isOpen) return Promise.reject(new ConnectionLost("the connection is closed"));
+    if (!this.isOpen) return Promise.reject(new ConnectionLost(this.#endReason));
     const slot = this.#slots.pop();
     if (slot === undefined) return Promise.reject(new ConnectionLost("too many commands wait for an answer"));
     const { promise, resolve, reject } = Promise.withResolvers<CommandAnswer>();
-    const timer = timeoutMs === null ? undefined : setTimeout(
-      () => this.fail(`${command.name} was not answered within ${timeoutMs / 1000} s`),
-      timeoutMs,
-    );
-    this.#waiters[slot] = { resolve, reject, command, timer };
+    const waiter: Waiter = { resolve, reject, command, timer: undefined };
+    if (timeoutMs !== null) waiter.timer = setTimeout(() => this.#expire(slot, waiter, timeoutMs), timeoutMs);
+    this.#waiters[slot] = waiter;
     this.#submit(command, slot);
     this.#move();
     return promise;
+  }
+
+  #expire(slot: number, waiter: Waiter, timeoutMs: number): void {
+    this.takeArrived();
+    if (this.#waiters[slot] !== waiter) return;
+    this.fail(`${waiter.command.name} was not answered within ${timeoutMs / 1000} s`);
+  }
+
+  /**
+   * Takes what has arrived by now. To be called before a deadline is held against the peer: after a pause of this process
+   * its answer may be there and not be read yet.
+   */
+  takeArrived(): void {
+    this.#move();
   }
 
   #submit(command: AdminCommand, slot: number): void {
@@ -222,7 +236,7 @@ export class HostConnection {
   /** Ends the connection in order; `lost` never settles. */
   close(): void {
     if (!this.isOpen) return;
-    const fd = this.#forget(new ConnectionLost("the connection was closed"));
+    const fd = this.#forget(new ConnectionLost(this.#endReason));
     void this.#poller.remove(this.#watch).then(() => native().um_socket_close(fd, 1));
   }
 
@@ -236,6 +250,7 @@ export class HostConnection {
   #forget(error: ConnectionLost): number {
     const fd = this.#fd;
     this.#fd = -1;
+    this.#endReason = error.message;
     this.#opened.reject(error);
     this.#waiters.forEach((waiter, slot) => {
       if (waiter === null) return;
@@ -249,10 +264,11 @@ export class HostConnection {
   /**
    * Gives the socket to somebody else, who goes on with `Connection.adopt()`.
    *
-   * @throws ConnectionLost if the peer has sent something that nobody asked for.
+   * @throws ConnectionLost if it is over, or the peer has sent something that nobody asked for.
    */
   async handOver(): Promise<{ fd: number; transfer: TransferParameters }> {
-    if (!this.isOpen || this.#connection.isMidPdu || this.#connection.inFlight > 0) {
+    if (!this.isOpen) throw new ConnectionLost(this.#endReason);
+    if (this.#connection.isMidPdu || this.#connection.inFlight > 0) {
       const error = new ConnectionLost("the controller sent what nobody asked for before any I/O");
       this.close();
       throw error;

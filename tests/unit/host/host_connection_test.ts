@@ -1,0 +1,107 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { closeQueues } from "../../../src/host/controller_session.ts";
+import { ConnectionLost, HostConnection } from "../../../src/host/host_connection.ts";
+import { Poller } from "../../../src/io/poller.ts";
+import { asyncEventRequestCommand, connectCommand, keepAliveCommand } from "../../../src/nvme/commands.ts";
+import { FakeTarget, NQN } from "./fake_target.ts";
+import { eventually, openSockets } from "./host_fixture.ts";
+
+const poller = new Poller();
+const connect = connectCommand({
+  qid: 0,
+  sqsize: 31,
+  keepAliveMs: 0,
+  hostId: new Uint8Array(16),
+  cntlid: 0xffff,
+  subsystemNqn: NQN,
+  hostNqn: "nqn.2026-11.io.test:host",
+});
+
+Deno.test("request() after the end is rejected with the reason of the end", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const connection = await HostConnection.open(poller, target.portals[0].spec, 1_000);
+  connection.fail("the test says so");
+  connection.fail("not a second time");
+  assertEquals(await connection.lost, "the test says so");
+  await assertRejects(() => connection.request(connect), ConnectionLost, "the test says so");
+  await assertRejects(() => connection.handOver(), ConnectionLost, "the test says so");
+});
+
+Deno.test("request() that is not answered in time fails the connection and names the command", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  const connection = await HostConnection.open(poller, portal.spec, 1_000);
+  portal.fault = { at: "connect", how: "stall" };
+  const message = "connect was not answered within 0.1 s";
+  await assertRejects(() => connection.request(connect, 100), ConnectionLost, message);
+  assertEquals(await connection.lost, message);
+});
+
+Deno.test("request() beyond the slots of the queue is refused and harms nothing", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const connection = await HostConnection.open(poller, target.portals[0].spec, 1_000);
+  await connection.request(connect);
+  const held = Array.from({ length: 8 }, () => connection.request(asyncEventRequestCommand(), null));
+  await assertRejects(() => connection.request(keepAliveCommand()), ConnectionLost, "too many commands");
+  assert(connection.isOpen);
+  connection.close();
+  for (const request of held) await assertRejects(() => request, ConnectionLost, "the connection was closed");
+});
+
+Deno.test("close() ends what waits, is harmless twice, and gives the socket back", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const before = openSockets();
+  const connection = await HostConnection.open(poller, target.portals[0].spec, 1_000);
+  connection.close();
+  connection.close();
+  connection.fail("too late");
+  assert(!connection.isOpen);
+  await eventually("the socket is closed", () => openSockets() === before && target.connections === 0);
+  assertEquals(await Promise.race([connection.lost, Promise.resolve("unsettled")]), "unsettled");
+});
+
+Deno.test("handOver() leaves the socket open to its new owner", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const connection = await HostConnection.open(poller, target.portals[0].spec, 1_000);
+  await connection.request(connect);
+  const handed = await connection.handOver();
+  assert(!connection.isOpen);
+  assertEquals(handed.transfer.maxH2cDataBytes, 32768);
+  connection.close();
+  assertEquals(target.connections, 1);
+  closeQueues([handed]);
+  await eventually("the target sees the end", () => target.connections === 0);
+});
+
+Deno.test("open() says why it cannot connect, for each kind of address", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const spec = target.portals[0].spec;
+  const cases = [
+    [{ ...spec, trsvcid: 1 }, "connection refused"],
+    [{ ...spec, traddr: "not an address" }, "the address is not valid"],
+    [{ ...spec, hostTraddr: "192.0.2.77" }, "no such address on this host from 192.0.2.77"],
+    [{ ...spec, hostIface: "no-such-if" }, "through no-such-if"],
+  ] as const;
+  for (const [to, words] of cases) {
+    const error = await assertRejects(() => HostConnection.open(poller, to, 1_000), ConnectionLost);
+    assertStringIncludes(error.message, words);
+  }
+});
+
+Deno.test("open() connects from the address that is asked for", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const to = { ...target.portals[0].spec, hostTraddr: "127.0.0.9" };
+  const connection = await HostConnection.open(poller, to, 1_000);
+  assertEquals(target.portals[0].peers, ["127.0.0.9"]);
+  connection.close();
+});
+
+Deno.test("many connections at once are served by one poller, and none is forgotten", async () => {
+  await using target = FakeTarget.start({ portals: 2 });
+  const before = openSockets();
+  const specs = Array.from({ length: 60 }, (_, i) => target.portals[i % 2].spec);
+  const connections = await Promise.all(specs.map((spec) => HostConnection.open(poller, spec, 2_000)));
+  await Promise.all(connections.map((connection) => connection.request(connect)));
+  connections.forEach((connection, i) => i % 3 === 0 ? connection.fail("test") : connection.close());
+  await eventually("all are closed", () => openSockets() === before && target.connections === 0);
+});
