@@ -25,6 +25,13 @@ const log = logger("path");
 /** How long a controller may take to say that it is reset or shut down, before it is left to itself. */
 const RETIRE_TIMEOUT_MS = 1_000;
 
+/**
+ * Before the next event is asked for after one: short after a quiet time, longer and longer while one follows the other,
+ * so that a controller which tells events without end fills neither the log nor a CPU.
+ */
+const EVENT_PAUSE_MS = 10;
+const EVENT_PAUSE_MS_MAX = 1_000;
+
 export interface SessionOptions {
   spec: PathSpec;
   nqn: string;
@@ -60,8 +67,12 @@ export class ControllerSession {
   readonly #poller: Poller;
   readonly #admin: HostConnection;
   #ana: AnaStateName;
+  /** What is left of the connect timeout for the I/O queues. */
+  readonly #queuesTimeoutMs: number;
   #keepAliveTimer: ReturnType<typeof setTimeout> | undefined;
+  #eventTimer: ReturnType<typeof setTimeout> | undefined;
   #anaRead: Promise<void> | null = null;
+  #isAnaReadStale = false;
 
   /**
    * Connects, brings the controller up and learns the namespace, all within `connectTimeoutMs`.
@@ -74,11 +85,10 @@ export class ControllerSession {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       admin = await HostConnection.open(poller, options.spec, options.connectTimeoutMs);
-      const leftMs = Math.max(options.connectTimeoutMs - (performance.now() - startMs), 1);
       const connection = admin;
       timer = setTimeout(
         () => connection.fail(`it did not come up within ${options.connectTimeoutMs / 1000} s`),
-        leftMs,
+        leftMs(options.connectTimeoutMs, startMs),
       );
       const steps = bringUp({
         subsystemNqn: options.nqn,
@@ -90,10 +100,11 @@ export class ControllerSession {
         wantedQueueDepth: options.depth,
       });
       const controller = await drive(admin, steps);
-      return new ControllerSession(poller, admin, controller, options);
+      const queuesTimeoutMs = leftMs(options.connectTimeoutMs, startMs);
+      return new ControllerSession(poller, admin, { controller, options, queuesTimeoutMs });
     } catch (error) {
       admin?.close();
-      throw failureOf(options.spec, error);
+      throw failureOf(options, error);
     } finally {
       clearTimeout(timer);
     }
@@ -102,17 +113,17 @@ export class ControllerSession {
   private constructor(
     poller: Poller,
     admin: HostConnection,
-    controller: ConnectedController,
-    options: SessionOptions,
+    opened: { controller: ConnectedController; options: SessionOptions; queuesTimeoutMs: number },
   ) {
     this.#poller = poller;
     this.#admin = admin;
-    this.#options = options;
-    this.controller = controller;
+    this.#options = opened.options;
+    this.#queuesTimeoutMs = opened.queuesTimeoutMs;
+    this.controller = opened.controller;
     this.lost = admin.lost;
-    this.#ana = this.#stateIn(controller.anaLog);
+    this.#ana = this.#stateIn(this.controller.anaLog);
     this.#startKeepAlive();
-    if (controller.asyncEvents !== 0) void this.#listen();
+    if (this.controller.asyncEvents !== 0) void this.#listen();
   }
 
   get ana(): AnaStateName {
@@ -132,7 +143,13 @@ export class ControllerSession {
     this.#tickKeepAlive(keepAlive);
   }
 
+  /** The answers that have arrived are told before the time is. */
   #tickKeepAlive(keepAlive: KeepAlive): void {
+    this.#admin.takeArrived();
+    queueMicrotask(() => this.#checkKeepAlive(keepAlive));
+  }
+
+  #checkKeepAlive(keepAlive: KeepAlive): void {
     if (!this.#admin.isOpen) return;
     const nowMs = performance.now();
     const order = keepAlive.poll(nowMs);
@@ -147,14 +164,19 @@ export class ControllerSession {
   // ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #listen(): Promise<void> {
+    let pauseMs = EVENT_PAUSE_MS;
     try {
       while (this.#admin.isOpen) {
+        const askedAtMs = performance.now();
         const answer = await this.#admin.request(asyncEventRequestCommand(), null);
         if (answer.status !== 0) return;
         const event = parseAsyncEvent(answer.result0);
         log.info(`${pathWords(this.#options.spec)}: event: ${event.words}`);
         if (event.kind === "ana-change") await this.readAna();
         if (event.kind === "namespace-change") await this.#handleNamespaceChange();
+        const isQuiet = performance.now() - askedAtMs > EVENT_PAUSE_MS_MAX;
+        pauseMs = isQuiet ? EVENT_PAUSE_MS : Math.min(2 * pauseMs, EVENT_PAUSE_MS_MAX);
+        await new Promise<void>((resolve) => this.#eventTimer = setTimeout(resolve, pauseMs));
       }
     } catch (error) {
       if (!(error instanceof ConnectionLost)) this.#admin.fail(words(error));
@@ -166,10 +188,22 @@ export class ControllerSession {
     this.onNamespaceChange();
   }
 
-  /** Reads the ANA log and tells a changed state; one read at a time. A log that cannot be right ends the session. */
+  /**
+   * Reads the ANA log and tells a changed state; one read at a time. Whoever asks during a read gets another one after
+   * it, for the state may have changed since. A log that cannot be right ends the session.
+   */
   readAna(): Promise<void> {
-    this.#anaRead ??= this.#readAna().finally(() => this.#anaRead = null);
+    this.#isAnaReadStale = this.#anaRead !== null;
+    this.#anaRead ??= this.#readAnaUntilFresh();
     return this.#anaRead;
+  }
+
+  async #readAnaUntilFresh(): Promise<void> {
+    do {
+      this.#isAnaReadStale = false;
+      await this.#readAna();
+    } while (this.#isAnaReadStale && this.#admin.isOpen);
+    this.#anaRead = null;
   }
 
   async #readAna(): Promise<void> {
@@ -190,7 +224,7 @@ export class ControllerSession {
   // ── I/O queues ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Opens `count` I/O queue pairs, each over a connection of its own.
+   * Opens `count` I/O queue pairs, each over a connection of its own, within what `open` has left of `connectTimeoutMs`.
    *
    * @throws UmpathError as `open` does. What was opened before is closed.
    */
@@ -200,23 +234,21 @@ export class ControllerSession {
     const queues = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
     if (failed === undefined) return queues;
     closeQueues(queues);
-    throw failureOf(this.#options.spec, failed.reason);
+    throw failureOf(this.#options, failed.reason);
   }
 
   async #openQueue(qid: number): Promise<OpenQueue> {
-    const connection = await HostConnection.open(this.#poller, this.#options.spec, this.#options.connectTimeoutMs);
+    const startMs = performance.now();
+    const { spec, connectTimeoutMs, hostId, hostNqn, nqn } = this.#options;
+    const { queueDepth, cntlid } = this.controller;
+    const connection = await HostConnection.open(this.#poller, spec, this.#queuesTimeoutMs);
+    const timer = setTimeout(
+      () => connection.fail(`its I/O queue ${qid} did not come up within ${connectTimeoutMs / 1000} s`),
+      leftMs(this.#queuesTimeoutMs, startMs),
+    );
     try {
-      const answer = await connection.request(
-        connectIoQueueCommand({
-          qid,
-          queueDepth: this.controller.queueDepth,
-          cntlid: this.controller.cntlid,
-          hostId: this.#options.hostId,
-          subsystemNqn: this.#options.nqn,
-          hostNqn: this.#options.hostNqn,
-        }),
-        this.#options.connectTimeoutMs,
-      );
+      const connect = connectIoQueueCommand({ qid, queueDepth, cntlid, hostId, subsystemNqn: nqn, hostNqn });
+      const answer = await connection.request(connect, null);
       if (answer.status !== 0) {
         const refusal = connectRefusal(answer.status, answer.result0);
         throw new BringUpError(refusal.kind, `Connect of I/O queue ${qid} failed: ${refusal.words}`, refusal.retryable);
@@ -225,6 +257,8 @@ export class ControllerSession {
     } catch (error) {
       connection.close();
       throw error;
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -244,6 +278,7 @@ export class ControllerSession {
   /** Ends the association at once. */
   abandon(): void {
     clearTimeout(this.#keepAliveTimer);
+    clearTimeout(this.#eventTimer);
     this.#admin.close();
   }
 
@@ -281,21 +316,31 @@ async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
   return next.value;
 }
 
-/** An error of a path in words and with its code: what failed, on which path, why. */
-function failureOf(spec: PathSpec, error: unknown): UmpathError {
-  const what = `Cannot connect to "${pathWords(spec)}": ${words(error)}`;
+/** An error of a path in words and with its code: what failed, on which path, why, and what to do. */
+function failureOf(options: SessionOptions, error: unknown): UmpathError {
+  const what = `Cannot connect to "${pathWords(options.spec)}": ${words(error)}`;
   if (error instanceof ConnectionLost) {
     return new UmpathError("unreachable", what, { cause: error, hint: "Check the address, the port and the target" });
   }
-  if (error instanceof BringUpError) {
-    const code = error.kind === "refused" || error.kind === "unsupported"
-      ? "refused"
-      : error.kind === "not-found"
-      ? "not-found"
-      : "unreachable";
-    return new UmpathError(code, what, { cause: error });
+  if (!(error instanceof BringUpError)) return UmpathError.from(error);
+  switch (error.kind) {
+    case "refused":
+      return new UmpathError("refused", what, {
+        cause: error,
+        hint: `Check the NQN, and that the target allows this host, which is ${options.hostNqn}`,
+      });
+    case "unsupported":
+      return new UmpathError("refused", what, { cause: error });
+    case "not-found":
+      return new UmpathError("not-found", what, { cause: error, hint: "Name another namespace with --nsid" });
+    default:
+      return new UmpathError("unreachable", what, { cause: error });
   }
-  return UmpathError.from(error);
+}
+
+/** What is left of a time limit that began at `startMs`; at least a moment. */
+function leftMs(limitMs: number, startMs: number): number {
+  return Math.max(Math.round(limitMs - (performance.now() - startMs)), 1);
 }
 
 function words(error: unknown): string {

@@ -1,0 +1,236 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { closeQueues, ControllerSession } from "../../../src/host/controller_session.ts";
+import { Poller } from "../../../src/io/poller.ts";
+import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { type FakePortal, FakeTarget, type Fault, type Step, STEPS } from "./fake_target.ts";
+import { delay, eventually, failureOf, openSockets, sessionOptions } from "./host_fixture.ts";
+
+const poller = new Poller();
+const ADMIN_STEPS = STEPS.filter((step) => !step.startsWith("io "));
+const IO_STEPS = STEPS.filter((step) => step.startsWith("io "));
+
+/** Opens a session and its I/O queues, and ends it; how long that took and what became of it. */
+async function bringUp(portal: FakePortal, connectTimeoutMs = 5_000): Promise<{ failure: string; ms: number }> {
+  const start = performance.now();
+  let session: ControllerSession | null = null;
+  try {
+    session = await ControllerSession.open(poller, sessionOptions(portal, { connectTimeoutMs }));
+    closeQueues(await session.openQueues(2));
+    return { failure: "", ms: performance.now() - start };
+  } catch (error) {
+    assertEquals((error as Error).name, "UmpathError", String(error));
+    return { failure: (error as Error).message, ms: performance.now() - start };
+  } finally {
+    session?.abandon();
+  }
+}
+
+/** Does `body` with a target that has this fault, for all steps at once. */
+async function withFaults(
+  steps: readonly Step[],
+  how: Fault["how"],
+  body: (portal: FakePortal, at: Step) => Promise<void>,
+): Promise<void> {
+  await Promise.all(steps.map(async (at) => {
+    await using target = FakeTarget.start({ portals: 1 });
+    const [portal] = target.portals;
+    portal.fault = { at, how };
+    portal.ana = AnaStateCode.OPTIMIZED;
+    await body(portal, at);
+    assert(portal.count(at) > 0, `${at} was never asked for`);
+    await eventually(`${at}, ${how}: every connection is closed`, () => target.connections === 0);
+  }));
+}
+
+Deno.test("open() brings a controller up and openQueues() its I/O queues; close() leaves nothing", async () => {
+  const sockets = openSockets();
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.ana = AnaStateCode.NON_OPTIMIZED;
+  const listening = openSockets();
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  assertEquals(session.controller.cntlid, 1);
+  assertEquals(session.controller.limits.blocks, target.blocks);
+  assertEquals(session.ana, "non-optimized");
+  const queues = await session.openQueues(2);
+  assertEquals(portal.ioQueues, 2);
+  assertEquals(queues[0].transfer, { maxH2cDataBytes: 32768, dataAlignment: 4 });
+  closeQueues(queues);
+  const [controller] = portal.controllers.values();
+  await session.close();
+  assert(controller.isShutDown, "the controller was told of the end");
+  await eventually("all connections are closed", () => target.connections === 0 && openSockets() === listening);
+  assertEquals(listening, sockets + 1);
+});
+
+Deno.test("open() ends within the connect timeout wherever the target falls silent", async () => {
+  await withFaults(ADMIN_STEPS, "stall", async (portal, at) => {
+    const { failure, ms } = await bringUp(portal, 400);
+    assert(ms >= 350 && ms < 1_000, `${at}: ${ms} ms`);
+    assertStringIncludes(failure, `Cannot connect to "${portal.words}"`, at);
+    assertMatch(failure, /did not come up within 0\.4 s|does not answer as NVMe\/TCP/, at);
+  });
+});
+
+Deno.test("openQueues() ends within the connect timeout wherever the target falls silent", async () => {
+  await withFaults(IO_STEPS, "stall", async (portal, at) => {
+    const { failure, ms } = await bringUp(portal, 400);
+    assert(ms >= 350 && ms < 1_000, `${at}: ${ms} ms`);
+    assertMatch(failure, /did not come up within 0\.4 s|does not answer as NVMe\/TCP/, at);
+  });
+});
+
+Deno.test("openQueues() has what open() left of the connect timeout", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.adminDelayMs = 30;
+  portal.fault = { at: "io connect", how: "stall" };
+  const { failure, ms } = await bringUp(portal, 900);
+  assertMatch(failure, /its I\/O queue [12] did not come up within 0\.9 s/);
+  assert(ms < 1_000, `${ms} ms`);
+});
+
+Deno.test("open() and openQueues() say so when the target closes the connection, at every step", async () => {
+  await withFaults(STEPS, "close", async (portal, at) => {
+    const { failure } = await bringUp(portal);
+    assertMatch(failure, /the controller closed the connection|connection reset by peer|broken pipe/, at);
+  });
+});
+
+Deno.test("open() and openQueues() end the connection with words when the target sends garbage, at every step", async () => {
+  await withFaults(STEPS, "garbage", async (portal, at) => {
+    const { failure } = await bringUp(portal);
+    assertMatch(failure, /PDU of the unknown type 0xff/, at);
+    if (at === "icresp") assertMatch(failure, /what answers there is not NVMe\/TCP/);
+  });
+});
+
+Deno.test("open() says why a controller that never becomes ready did not come up", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.becomesReady = false;
+  const { failure, ms } = await bringUp(portal, 500);
+  assert(ms < 1_000, `${ms} ms`);
+  assertStringIncludes(failure, "it did not come up within 0.5 s");
+});
+
+Deno.test("open() maps refusals to the error codes that exit codes are made of, and says what to do", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.refusesHosts = true;
+  const refused = await failureOf(ControllerSession.open(poller, sessionOptions(portal)));
+  assertEquals(refused.code, "refused");
+  assertStringIncludes(refused.message, "this host is not allowed on the subsystem");
+  assertStringIncludes(refused.hint ?? "", sessionOptions(portal).hostNqn);
+  portal.refusesHosts = false;
+  const other = sessionOptions(portal, { nqn: "nqn.2026-11.io.test:other" });
+  const unknown = await failureOf(ControllerSession.open(poller, other));
+  assertEquals(unknown.code, "refused");
+  assertStringIncludes(unknown.message, "no such subsystem");
+  const missing = await failureOf(ControllerSession.open(poller, sessionOptions(portal, { nsid: 3 })));
+  assertEquals(missing.code, "not-found");
+  assertStringIncludes(missing.message, "no namespace 3: it has 1");
+  await target.portals[0].stop();
+  const nobody = await failureOf(ControllerSession.open(poller, sessionOptions(portal)));
+  assertEquals(nobody.code, "unreachable");
+  assertStringIncludes(nobody.message, "connection refused");
+});
+
+Deno.test("open() takes the I/O queues that the controller grants", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  target.portals[0].queuesMax = 1;
+  const session = await ControllerSession.open(poller, sessionOptions(target.portals[0], { queues: 4 }));
+  assertEquals(session.controller.queues, 1);
+  session.abandon();
+});
+
+Deno.test("lost settles within the keep-alive timeout when keep-alives are not answered", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  const session = await ControllerSession.open(poller, sessionOptions(portal, { keepAliveMs: 400 }));
+  await eventually("two keep-alives were answered", () => portal.count("keep alive") >= 2);
+  portal.answersKeepAlives = false;
+  const start = performance.now();
+  assertEquals(await session.lost, "it does not answer keep-alives");
+  assert(performance.now() - start < 500, `${performance.now() - start} ms`);
+});
+
+Deno.test("lost settles with the reason when the target ends the connection", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const session = await ControllerSession.open(poller, sessionOptions(target.portals[0]));
+  await target.portals[0].kill();
+  assertMatch(await session.lost, /the controller closed the connection|connection reset by peer/);
+  assertEquals(await session.reset(), false);
+  await session.close();
+});
+
+Deno.test("readAna() follows the events of the target", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.ana = AnaStateCode.OPTIMIZED;
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  const states: string[] = [];
+  session.onAnaChange = (state) => states.push(state);
+  portal.setAna(AnaStateCode.INACCESSIBLE);
+  await eventually("inaccessible", () => session.ana === "inaccessible");
+  portal.setAna(AnaStateCode.NON_OPTIMIZED);
+  await eventually("non-optimized", () => session.ana === "non-optimized");
+  assertEquals(states, ["inaccessible", "non-optimized"]);
+  session.abandon();
+});
+
+Deno.test("readAna() that is asked for during a read reads again, for the state may have changed meanwhile", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.ana = AnaStateCode.OPTIMIZED;
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  const reads = portal.count("read ANA log");
+  const first = session.readAna();
+  const second = session.readAna();
+  const third = session.readAna();
+  await Promise.all([first, second, third]);
+  assertEquals(portal.count("read ANA log"), reads + 2);
+  session.abandon();
+});
+
+Deno.test("a controller that tells events without end does not keep the host busy", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.ana = AnaStateCode.OPTIMIZED;
+  portal.repeatsEvents = true;
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  await delay(500);
+  const events = portal.count("asynchronous event request");
+  assert(events >= 2 && events < 50, `${events} events in half a second`);
+  session.abandon();
+});
+
+Deno.test("reset() is true once the controller has said that it is disabled, and close() does not wait for a silent one", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  assertEquals(await session.reset(), true);
+  assertEquals([...portal.controllers.values()][0].cc & 1, 0);
+  session.abandon();
+
+  const silent = await ControllerSession.open(poller, sessionOptions(portal));
+  portal.fault = { at: "read CC", how: "stall" };
+  const start = performance.now();
+  await silent.close();
+  assert(performance.now() - start < 2_500, `${performance.now() - start} ms`);
+  await eventually("all connections are closed", () => target.connections === 0);
+});
+
+Deno.test("openQueues() ends when the admin queue does, and closes what was opened before", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  portal.fault = { at: "io connect", how: "stall" };
+  const opening = session.openQueues(2);
+  await eventually("both ask to be connected", () => portal.count("io connect") === 2);
+  const start = performance.now();
+  await portal.kill();
+  await assertRejects(() => opening);
+  assert(performance.now() - start < 500, `${performance.now() - start} ms`);
+  await eventually("all connections are closed", () => target.connections === 0);
+});
