@@ -45,7 +45,7 @@ export class SendBuffer {
   readonly #segmentsMax: number;
   #filling: Half;
   #sending: Half;
-  /** Counts the halves that were taken: what was written in an earlier epoch is on the wire. */
+  /** Counts the halves that were taken, as 32 bits: what was written in another epoch is on the wire. */
   epoch = 0;
 
   /** Bytes of arena that a buffer of two halves takes. */
@@ -65,11 +65,6 @@ export class SendBuffer {
   /** True while the kernel may read the half that was taken. */
   get isSending(): boolean {
     return this.#sending.bytes > 0;
-  }
-
-  /** Bytes that wait for the next {@linkcode take}. */
-  get bytesFilled(): number {
-    return this.#filling.bytes;
   }
 
   /** Room for a header of so many bytes and one piece of data after it. */
@@ -116,7 +111,7 @@ export class SendBuffer {
     this.#filling = this.#sending;
     this.#sending = taken;
     this.#filling.clear();
-    this.epoch++;
+    this.epoch = (this.epoch + 1) | 0;
     return true;
   }
 
