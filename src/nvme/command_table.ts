@@ -14,6 +14,9 @@ export const CommandPhase = {
   DONE: 3,
 } as const;
 
+/** A CID that the Error Information log uses for "no command" (NVMe Base 2.0, section 3.3.3.1): better not used. */
+const CID_NONE = 0xffff;
+
 /**
  * The command slots of one queue pair, one array a field. The CID on the wire is the slot's number with a generation
  * above it, so that an answer to an earlier use of the slot is told from one to the present use.
@@ -87,6 +90,7 @@ export class CommandTable {
     const slot = this.#free[--this.#freeCount];
     this.phase[slot] = CommandPhase.ACTIVE;
     this.cid[slot] += 1 << this.#slotBits;
+    if (this.cid[slot] === CID_NONE) this.cid[slot] += 1 << this.#slotBits;
     return slot;
   }
 
