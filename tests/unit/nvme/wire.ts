@@ -44,6 +44,8 @@ export class Wire {
   sendSplit: Split = whole;
   receiveSplit: Split = whole;
   nowMs = 0;
+  /** Called with each piece of data, outside the connection's part of the arena, that is about to be sent. */
+  onSend: (offset: number, bytes: number) => void = () => {};
 
   constructor(options: WireOptions = {}) {
     const depth = options.depth ?? 8;
@@ -140,6 +142,8 @@ export class Wire {
     assert(all.length > 0 && all.length <= 1024);
     const sent = left;
     for (const [offset, bytes] of all) {
+      const isOwn = offset >= this.#own.start && offset + bytes <= this.#own.end;
+      if (!isOwn) this.onSend(offset, bytes);
       const part = Math.min(bytes, left);
       // A copy: the kernel reads the memory now, not later.
       if (part > 0) target.receive(this.memory.slice(offset, offset + part));
