@@ -222,7 +222,7 @@ export class ScriptedTarget {
     };
     this.commands.set(cid, command);
     if (inCapsule) {
-      command.data.set(pdu.subarray(aligned));
+      command.data.set(pdu.subarray(aligned, aligned + command.data.length));
       command.received = dataBytes;
     }
     void view;
@@ -248,7 +248,7 @@ export class ScriptedTarget {
     this.#expect(offset === command.r2tNext && bytes <= command.r2tMissing, "DATAO and DATAL of H2CData");
     this.#expect(last === (bytes === command.r2tMissing), "LAST_PDU of H2CData");
     if (offset + bytes > command.data.length) return;
-    command.data.set(pdu.subarray(pdo), offset);
+    command.data.set(pdu.subarray(pdo, pdo + bytes), offset);
     command.received += bytes;
     command.r2tNext += bytes;
     command.r2tMissing -= bytes;
