@@ -86,16 +86,26 @@ export class DataPlane implements Disposable {
       const busy = this.#isBusy();
       const spinUs = this.#spin.budgetUs(busy);
       const hits = this.#ring.spinHits;
-      this.#ring.turn(1, spinUs, busy ? TICK_MS : -1);
+      const waitMs = this.#waitMs(busy);
+      this.#ring.turn(waitMs === 0 ? 0 : 1, spinUs, waitMs);
       if (spinUs > 0) this.#spin.handleResult(this.#ring.spinHits !== hits);
-      if (this.#starting.length > 0) this.#tellStarted();
+      if (this.#starting.length > 0 && this.#ring.pending === 0) this.#tellStarted();
       const nowMs = performance.now();
       this.#reap(nowMs);
       if (nowMs - this.#lastTickMs >= TICK_MS) this.#tick(nowMs);
     }
   }
 
-  /** The kernel has the FETCH of every tag of these queues, for a turn submits all that was prepared. */
+  /**
+   * How long a turn may wait. Not at all while a queue starts: the device goes live only once it is told that the
+   * kernel has every FETCH, and nothing else may happen until then.
+   */
+  #waitMs(isBusy: boolean): number {
+    if (this.#starting.length > 0) return 0;
+    return isBusy ? TICK_MS : -1;
+  }
+
+  /** The kernel has the FETCH of every tag of these queues: nothing that was prepared is left. */
   #tellStarted(): void {
     for (const volume of this.#starting) this.#tell({ type: "queue-started", volume });
     this.#starting = [];
