@@ -23,8 +23,23 @@ let controlFd = -1;
  */
 export async function runControl<T>(sequence: ControlSequence<T>, queues: QueueControl): Promise<T> {
   let next = sequence.next();
-  while (!next.done) next = sequence.next(await carryOut(next.value, queues));
+  while (!next.done) next = await oneStep(sequence, next.value, queues);
   return next.value;
+}
+
+/** What is thrown on the way is thrown into the sequence, which undoes what it has done so far. */
+async function oneStep<T>(
+  sequence: ControlSequence<T>,
+  step: ControlStep,
+  queues: QueueControl,
+): Promise<IteratorResult<ControlStep, T>> {
+  let done: ControlResult;
+  try {
+    done = await carryOut(step, queues);
+  } catch (error) {
+    return sequence.throw(error);
+  }
+  return sequence.next(done);
 }
 
 async function carryOut(step: ControlStep, queues: QueueControl): Promise<ControlResult> {
