@@ -5,7 +5,7 @@ export interface DeviceUser {
   name: string;
 }
 
-/** The processes that have `device` open, other than this one, as far as /proc shows them to us. */
+/** The processes that have `device` or a partition of it open, other than this one, as far as /proc shows them to us. */
 export function deviceUsers(device: string): DeviceUser[] {
   const users: DeviceUser[] = [];
   for (const entry of Deno.readDirSync("/proc")) {
@@ -20,12 +20,17 @@ export function deviceUsers(device: string): DeviceUser[] {
 function hasOpen(pid: number, device: string): boolean {
   try {
     for (const fd of Deno.readDirSync(`/proc/${pid}/fd`)) {
-      if (linkOf(`/proc/${pid}/fd/${fd.name}`) === device) return true;
+      if (isOf(device, linkOf(`/proc/${pid}/fd/${fd.name}`))) return true;
     }
     return false;
   } catch {
     return false;
   }
+}
+
+/** A name that ends in a digit has its partitions behind a "p". */
+function isOf(device: string, path: string): boolean {
+  return path.startsWith(device) && /^(p\d+)?$/.test(path.slice(device.length));
 }
 
 function linkOf(path: string): string {
