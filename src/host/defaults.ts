@@ -25,6 +25,8 @@ export function fillTimeouts(given: Partial<Timeouts>): Timeouts {
   const all: Timeouts = { ...times, writeHoldMs };
   all.reconnectDelayMaxMs = Math.max(all.reconnectDelayMaxMs, all.reconnectDelayMs);
   requireOrder("--write-hold", all.writeHoldMs, "--no-path-timeout", all.noPathTimeoutMs);
+  // Whoever does not wait for a path at all waits for no reconnect either.
+  if (all.noPathTimeoutMs === 0) return all;
   requireOrder("--reconnect-delay", all.reconnectDelayMs, "--no-path-timeout", all.noPathTimeoutMs);
   return all;
 }
