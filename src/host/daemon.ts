@@ -32,6 +32,7 @@ export interface DaemonOptions {
  */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   if (options.logFile !== null) logTo(options.logFile);
+  surviveStrayErrors();
   const dir = ensureRunDir();
   using lock = RunDirLock.take(dir);
   const end = Promise.withResolvers<number>();
@@ -69,6 +70,21 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   return code;
 }
 
+/**
+ * An error that nobody caught is a fault of ours, but to end for it would take every volume of this host away: it is
+ * logged, and what works goes on.
+ */
+function surviveStrayErrors(): void {
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    log.error("A bug in umpath: nobody caught", event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    log.error("A bug in umpath: nobody caught", event.error ?? event.message);
+  });
+}
+
 /** A second signal while volumes are taken away does not hurry anything: that would lose data. */
 function onSignals(handler: (signal: string) => void): () => void {
   const signals: Deno.Signal[] = ["SIGTERM", "SIGINT"];
@@ -93,8 +109,18 @@ async function closeAll(volumes: VolumeSet): Promise<void> {
 function logTo(path: string): void {
   try {
     const file = Deno.openSync(path, { append: true, create: true, mode: 0o600 });
-    setLogSink((line) => file.writeSync(new TextEncoder().encode(line)));
+    setLogSink((line) => writeLine(file, line));
   } catch (error) {
     throw new UmpathError("host-lacks", `Cannot log to "${path}": ${messageOf(error)}`);
+  }
+}
+
+/** A line that has no room on the disk is lost: it must not end what it is about. */
+function writeLine(file: Deno.FsFile, line: string): void {
+  try {
+    const bytes = new TextEncoder().encode(line);
+    for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+  } catch {
+    return;
   }
 }

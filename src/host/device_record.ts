@@ -23,19 +23,22 @@ export function forgetDevice(devId: number): void {
 
 /** Removes the devices that a daemon which died has left behind. What is not proved to be its own is left alone. */
 export async function removeLeftDevices(): Promise<void> {
-  for (const entry of Deno.readDirSync(runDir().path)) {
-    const devId = Number(entry.name.slice(PREFIX.length));
-    if (!entry.name.startsWith(PREFIX) || !Number.isInteger(devId)) continue;
-    const pid = Number(Deno.readTextFileSync(`${runDir().path}/${entry.name}`));
+  for (const { name } of [...Deno.readDirSync(runDir().path)]) {
+    const devId = /^ublk-(\d+)$/.exec(name)?.[1];
+    if (devId === undefined) continue;
     try {
-      const outcome = await runControl(removeStaleDevice(devId, pid), {
-        startQueues: () => Promise.reject(new Error("A device that was left has no queues")),
-        drainQueues: () => Promise.reject(new Error("A device that was left has no queues")),
-      });
-      if (outcome === "removed") log.warn(`/dev/ublkb${devId} was left by a daemon that died, and is removed`);
-      if (outcome !== "alive") forgetDevice(devId);
+      await removeLeftDevice(Number(devId), Number(Deno.readTextFileSync(`${runDir().path}/${name}`)));
     } catch (error) {
       log.warn(`Cannot remove /dev/ublkb${devId}, which a daemon that died has left: ${messageOf(error)}`);
     }
   }
+}
+
+async function removeLeftDevice(devId: number, pid: number): Promise<void> {
+  const outcome = await runControl(removeStaleDevice(devId, pid), {
+    startQueues: () => Promise.reject(new Error("A device that was left has no queues")),
+    drainQueues: () => Promise.reject(new Error("A device that was left has no queues")),
+  });
+  if (outcome === "removed") log.warn(`/dev/ublkb${devId} was left by a daemon that died, and is removed`);
+  if (outcome !== "alive") forgetDevice(devId);
 }

@@ -1,6 +1,6 @@
 /** A data-plane thread: runs the loop, and steps out of it only to hear what the main thread says. */
 import { native } from "../../ffi/library.ts";
-import { cString } from "../../ffi/result.ts";
+import { cString, SystemError } from "../../ffi/result.ts";
 import { errnoWords } from "../base/errno.ts";
 import { DataPlane } from "./data_plane.ts";
 import type { FromWorker, ToWorker } from "./worker_messages.ts";
@@ -48,10 +48,16 @@ function guard<A extends unknown[]>(body: (...args: A) => void): (...args: A) =>
     try {
       body(...args);
     } catch (error) {
-      tell({ type: "failed", reason: error instanceof Error ? error.stack ?? error.message : String(error) });
+      tell({ type: "failed", reason: reasonOf(error) });
       self.close();
     }
   };
+}
+
+/** What the kernel refuses is told in words; anything else is a bug, and where it is helps to find it. */
+function reasonOf(error: unknown): string {
+  if (error instanceof SystemError) return error.message.replace(/errno \d+$/, errnoWords(error.errno));
+  return error instanceof Error ? error.stack ?? error.message : String(error);
 }
 
 guard(main)();

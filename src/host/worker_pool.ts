@@ -105,8 +105,9 @@ export class WorkerPool {
   }
 }
 
+/** The log has the whole reason; people get its first line. */
 function cannotRun(reason: string): UmpathError {
-  return new UmpathError("host-lacks", `Cannot run a data-plane thread: ${reason}`, {
+  return new UmpathError("host-lacks", `Cannot run a data-plane thread: ${reason.split("\n", 1)[0]}`, {
     hint: "io_uring is needed: see /proc/sys/kernel/io_uring_disabled, and the seccomp profile if this is a container",
   });
 }
