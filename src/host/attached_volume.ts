@@ -10,6 +10,7 @@ import type { Poller } from "../io/poller.ts";
 import { Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { anaServesIo } from "../nvme/ana.ts";
+import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
 import { createDevice, destroyDevice, type UblkDevice } from "../ublk/control.ts";
 import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
@@ -63,10 +64,13 @@ export class AttachedVolume implements PathOwner {
   readonly #links = new Map<number, { path: number; worker: number; closed: PromiseWithResolvers<void> }>();
   readonly #resolveGone: () => void;
   #device: UblkDevice | null = null;
+  /** The device that the run folder has a note of, so that a later daemon cleans up after this one. */
+  #recordedDevice: number | null = null;
   #queueStarts: PromiseWithResolvers<void>[] = [];
   #queueDrains: PromiseWithResolvers<void>[] = [];
   #workersLeft = 0;
   #workersGone = Promise.withResolvers<void>();
+  #isOpened = false;
   #detaching: Promise<void> | null = null;
 
   constructor(plan: VolumePlan, first: ControllerSession, deps: { pool: WorkerPool; poller: Poller; seed: number }) {
@@ -130,11 +134,20 @@ export class AttachedVolume implements PathOwner {
       if (driver !== "ublk") this.#addToWorkers(null);
       else await this.#createDevice(spec, first);
       if (driver !== "ublk") await this.#startFirst(spec, first);
+      this.#isOpened = true;
     } catch (error) {
       if (this.#paths.size === 0) first.abandon();
       await this.#abandon();
+      this.#forgetDevice();
       throw error;
     }
+  }
+
+  /** Makes an {@linkcode open} that is under way fail soon: the process is to end. */
+  interruptOpen(): void {
+    if (this.#isOpened) return;
+    this.cutWaits();
+    for (const path of this.#paths.values()) void path.remove();
   }
 
   async #startFirst(spec: PathSpec, first: ControllerSession): Promise<void> {
@@ -179,6 +192,7 @@ export class AttachedVolume implements PathOwner {
         this.plan.queues = device.queues;
         this.plan.depth = device.depth;
         recordDevice(device.devId);
+        this.#recordedDevice = device.devId;
         this.#addToWorkers(device);
         await this.#startFirst(spec, first);
         await this.#startQueues();
@@ -252,7 +266,7 @@ export class AttachedVolume implements PathOwner {
 
   async removePath(path: VolumePath): Promise<void> {
     await path.remove();
-    this.#paths.delete(path.index);
+    if (this.#paths.get(path.index) === path) this.#paths.delete(path.index);
   }
 
   objection(session: ControllerSession): string | null {
@@ -283,7 +297,7 @@ export class AttachedVolume implements PathOwner {
         path: path.index,
         link,
         fd: queue.fd,
-        depth: queueDepth,
+        depth: Math.min(queueDepth, CONNECTION_DEPTH_MAX),
         inCapsuleBytes,
         transfer: queue.transfer,
         limits: {
@@ -373,16 +387,21 @@ export class AttachedVolume implements PathOwner {
   async #detach(options: { force: boolean }): Promise<void> {
     log.info(`${this.name}: detaching${this.device === null ? "" : ` ${this.device}`}`);
     const isStuck = [...this.#paths.values()].every((path) => path.state !== "live");
-    if (isStuck || options.force) this.#cutWaits();
+    if (isStuck || options.force) this.cutWaits();
     if (this.#device !== null) {
       const sequence = destroyDevice(this.#device, { force: options.force });
       const warnings = await runControl(sequence, this.#queueControl());
       for (const warning of warnings) log.warn(`${this.name}: ${warning.message}`);
-      forgetDevice(this.#device.devId);
+      this.#forgetDevice();
       this.#device = null;
     }
     await this.#abandon();
     log.info(`${this.name}: detached`);
+  }
+
+  #forgetDevice(): void {
+    if (this.#recordedDevice !== null) forgetDevice(this.#recordedDevice);
+    this.#recordedDevice = null;
   }
 
   #queueControl(): QueueControl {
@@ -392,14 +411,14 @@ export class AttachedVolume implements PathOwner {
     };
   }
 
-  /** Nothing waits for a path any more: what has none fails. */
-  #cutWaits(): void {
+  /** Nothing waits for a path any more: what has none fails. Makes a detach that is under way quick. */
+  cutWaits(): void {
     this.table.cut();
     this.wakeWorkers();
   }
 
   async #abandon(): Promise<void> {
-    this.#cutWaits();
+    this.cutWaits();
     await Promise.all([...this.#paths.values()].map((path) => this.removePath(path)));
     if (this.#workersLeft > 0) {
       this.#tellWorkers("remove-volume");

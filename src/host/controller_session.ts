@@ -75,17 +75,19 @@ export class ControllerSession {
   #isAnaReadStale = false;
 
   /**
-   * Connects, brings the controller up and learns the namespace, all within `connectTimeoutMs`.
+   * Connects, brings the controller up and learns the namespace, all within `connectTimeoutMs`, unless `signal` is
+   * aborted first.
    *
    * @throws UmpathError: "unreachable", "refused", "not-found" or "timed-out", naming the path and the reason.
    */
-  static async open(poller: Poller, options: SessionOptions): Promise<ControllerSession> {
+  static async open(poller: Poller, options: SessionOptions, signal?: AbortSignal): Promise<ControllerSession> {
     const startMs = performance.now();
     let admin: HostConnection | null = null;
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      admin = await HostConnection.open(poller, options.spec, options.connectTimeoutMs);
+      admin = await HostConnection.open(poller, options.spec, options.connectTimeoutMs, signal);
       const connection = admin;
+      using _calledOff = admin.failOn(signal);
       timer = setTimeout(
         () => connection.fail(`it did not come up within ${options.connectTimeoutMs / 1000} s`),
         leftMs(options.connectTimeoutMs, startMs),
@@ -224,12 +226,13 @@ export class ControllerSession {
   // ── I/O queues ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Opens `count` I/O queue pairs, each over a connection of its own, within what `open` has left of `connectTimeoutMs`.
+   * Opens `count` I/O queue pairs, each over a connection of its own, within what `open` has left of `connectTimeoutMs`,
+   * unless `signal` is aborted first.
    *
    * @throws UmpathError as `open` does. What was opened before is closed.
    */
-  async openQueues(count: number): Promise<OpenQueue[]> {
-    const results = await Promise.allSettled(Array.from({ length: count }, (_, i) => this.#openQueue(i + 1)));
+  async openQueues(count: number, signal?: AbortSignal): Promise<OpenQueue[]> {
+    const results = await Promise.allSettled(Array.from({ length: count }, (_, i) => this.#openQueue(i + 1, signal)));
     const failed = results.find((result) => result.status === "rejected");
     const queues = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
     if (failed === undefined) return queues;
@@ -237,11 +240,12 @@ export class ControllerSession {
     throw failureOf(this.#options, failed.reason);
   }
 
-  async #openQueue(qid: number): Promise<OpenQueue> {
+  async #openQueue(qid: number, signal: AbortSignal | undefined): Promise<OpenQueue> {
     const startMs = performance.now();
     const { spec, connectTimeoutMs, hostId, hostNqn, nqn } = this.#options;
     const { queueDepth, cntlid } = this.controller;
-    const connection = await HostConnection.open(this.#poller, spec, this.#queuesTimeoutMs);
+    const connection = await HostConnection.open(this.#poller, spec, this.#queuesTimeoutMs, signal);
+    using _calledOff = connection.failOn(signal);
     const timer = setTimeout(
       () => connection.fail(`its I/O queue ${qid} did not come up within ${connectTimeoutMs / 1000} s`),
       leftMs(this.#queuesTimeoutMs, startMs),

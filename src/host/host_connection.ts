@@ -1,6 +1,8 @@
 import { native } from "../../ffi/library.ts";
 import { EAGAIN, EINTR, errnoWords } from "../base/errno.ts";
+import { messageOf } from "../base/errors.ts";
 import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../base/limits.ts";
+import { logger } from "../base/log.ts";
 import type { Poller, Watch } from "../io/poller.ts";
 import { ConnectFailure, tcpConnect, type TcpEndpoints } from "../io/tcp.ts";
 import { DataDirection } from "../nvme/command_table.ts";
@@ -8,6 +10,8 @@ import type { AdminCommand } from "../nvme/commands.ts";
 import { Connection, type ConnectionFailure, Submission, type TransferParameters } from "../nvme/connection.ts";
 import type { CommandAnswer } from "../nvme/steps.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../spec/nvme_tcp.ts";
+
+const log = logger("path");
 
 /** A connection that is over, or could not be opened; the message says why, in words. */
 export class ConnectionLost extends Error {
@@ -48,20 +52,26 @@ export class HostConnection {
   #endReason = "the connection was closed";
 
   /**
-   * Connects over TCP and exchanges ICReq and ICResp, both within `timeoutMs`.
+   * Connects over TCP and exchanges ICReq and ICResp, both within `timeoutMs`, unless `signal` is aborted first.
    *
    * @throws ConnectionLost with the reason in words.
    */
-  static async open(poller: Poller, to: TcpEndpoints, timeoutMs: number): Promise<HostConnection> {
+  static async open(
+    poller: Poller,
+    to: TcpEndpoints,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<HostConnection> {
     const startMs = performance.now();
     let fd: number;
     try {
-      fd = await tcpConnect(poller, to, timeoutMs);
+      fd = await tcpConnect(poller, to, timeoutMs, signal);
     } catch (error) {
       if (error instanceof ConnectFailure) throw new ConnectionLost(error.message, { cause: error });
       throw error;
     }
     const connection = new HostConnection(poller, fd);
+    using _calledOff = connection.failOn(signal);
     await connection.#exchange(Math.max(timeoutMs - (performance.now() - startMs), 1));
     return connection;
   }
@@ -79,7 +89,7 @@ export class HostConnection {
       inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
       receiveBytes: RECEIVE_BYTES,
     });
-    this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#move() };
+    this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
     this.#poller.add(this.#watch);
     this.#opened.promise.catch(() => {});
   }
@@ -89,7 +99,7 @@ export class HostConnection {
       this.takeArrived();
       if (!this.#isReady) this.fail("it accepts connections but does not answer as NVMe/TCP (no ICResp in time)");
     }, timeoutMs);
-    this.#connection.start();
+    if (this.isOpen) this.#connection.start();
     this.#move();
     try {
       await this.#opened.promise;
@@ -152,6 +162,16 @@ export class HostConnection {
       : DataDirection.NONE;
     if (command.dataOut !== null) this.#memory.set(command.dataOut, submission.dataOffset);
     this.#connection.submit(submission, 0);
+  }
+
+  /** A fault of ours in here costs this connection, and not those that the poller has besides. */
+  #handleReady(): void {
+    try {
+      this.#move();
+    } catch (error) {
+      log.error("A bug in umpath ended a connection", error);
+      this.fail(`a bug in umpath: ${messageOf(error)}`);
+    }
   }
 
   /** Sends and receives all that is possible now, and takes the answers. */
@@ -231,6 +251,14 @@ export class HostConnection {
   /** Ends the connection for a reason of the host's. */
   fail(reason: string): void {
     if (this.isOpen) this.#end(reason, null);
+  }
+
+  /** Fails the connection when `signal` is aborted, until what this gives is disposed of. */
+  failOn(signal: AbortSignal | undefined): Disposable {
+    const onAbort = () => this.fail("it was called off");
+    signal?.addEventListener("abort", onAbort);
+    if (signal?.aborted) onAbort();
+    return { [Symbol.dispose]: () => signal?.removeEventListener("abort", onAbort) };
   }
 
   /** Ends the connection in order; `lost` never settles. */

@@ -75,6 +75,7 @@ export class VolumePath {
   #session: ControllerSession | null = null;
   #linkFailed: (reason: string) => void = () => {};
   #openLinks = 0;
+  #wasLive = false;
   /** Since when there is no controller. */
   #lostAtMs = performance.now();
   #life: Promise<void> | null = null;
@@ -165,8 +166,9 @@ export class VolumePath {
         this.#handleFailedAttempt(error);
       }
       session = null;
+      if (this.#removed.signal.aborted) break;
       if (this.#isGivenUp()) return;
-      if (!this.#removed.signal.aborted) await this.#pause(this.#backoff.nextDelayMs());
+      await this.#pause(Math.min(this.#backoff.nextDelayMs(), this.#leftUntilGivenUpMs()));
     }
     this.#transition("disabled", "it was removed");
     this.#firstOutcome.resolve(new UmpathError("not-found", `${this.#words} was removed`));
@@ -174,10 +176,15 @@ export class VolumePath {
 
   /** True once the path was lost for longer than the controller loss timeout: it is not tried any more. */
   #isGivenUp(): boolean {
-    const timeoutMs = this.#owner.timeouts.ctrlLossTimeoutMs;
-    if (timeoutMs === null || performance.now() - this.#lostAtMs < timeoutMs) return false;
+    if (this.#leftUntilGivenUpMs() > 0) return false;
+    const timeoutMs = this.#owner.timeouts.ctrlLossTimeoutMs ?? 0;
     this.#transition("disabled", `given up after ${timeoutMs / 1000} s without the controller: ${this.reason}`);
     return true;
+  }
+
+  #leftUntilGivenUpMs(): number {
+    const timeoutMs = this.#owner.timeouts.ctrlLossTimeoutMs;
+    return timeoutMs === null ? Infinity : timeoutMs - (performance.now() - this.#lostAtMs);
   }
 
   #handleFailedAttempt(error: unknown): void {
@@ -190,29 +197,35 @@ export class VolumePath {
   async #pause(delayMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, delayMs);
-    this.#removed.signal.addEventListener("abort", () => resolve(), { once: true });
+    const onAbort = () => resolve();
+    this.#removed.signal.addEventListener("abort", onAbort);
     await promise;
+    this.#removed.signal.removeEventListener("abort", onAbort);
     clearTimeout(timer);
   }
 
   async #connect(): Promise<ControllerSession> {
-    const opening = ControllerSession.open(this.#poller, { ...this.#options, spec: this.spec });
+    const options = { ...this.#options, spec: this.spec };
+    const opening = ControllerSession.open(this.#poller, options, this.#removed.signal);
     return await this.#unlessRemoved(opening, (session) => session.abandon());
   }
 
   /** What `work` gives, unless the path is removed first: then what it gives in the end is cleaned up. */
   async #unlessRemoved<T>(work: Promise<T>, cleanUp: (result: T) => void): Promise<T> {
-    const { promise, reject } = Promise.withResolvers<never>();
-    const onAbort = () => {
-      work.then(cleanUp, () => {});
-      reject(new UmpathError("not-found", `${this.#words} was removed`));
-    };
-    this.#removed.signal.addEventListener("abort", onAbort, { once: true });
+    const { signal } = this.#removed;
+    const removed = Promise.withResolvers<void>();
+    const onAbort = () => removed.resolve();
+    signal.addEventListener("abort", onAbort);
+    if (signal.aborted) onAbort();
     try {
-      return await Promise.race([work, promise]);
+      await Promise.race([removed.promise, work]);
     } finally {
-      this.#removed.signal.removeEventListener("abort", onAbort);
+      signal.removeEventListener("abort", onAbort);
     }
+    // Here alone it is decided whose the result is: it must not be used and cleaned up.
+    if (!signal.aborted) return await work;
+    work.then(cleanUp, () => {});
+    throw new UmpathError("not-found", `${this.#words} was removed`);
   }
 
   /** From a session that is up until it is lost, and all of it is gone. */
@@ -224,6 +237,8 @@ export class VolumePath {
       resolve(reason);
     };
     void session.lost.then(resolve);
+    // It may have been removed after it was connected and before it could be told so.
+    if (this.#removed.signal.aborted) resolve("it was removed");
     try {
       await this.#goLive(session);
     } catch (error) {
@@ -240,7 +255,8 @@ export class VolumePath {
       const words = `Cannot use path ${pathWords(this.spec)} for ${this.#owner.name}: ${objection}`;
       throw new ForeignPath(words);
     }
-    const queues = await this.#unlessRemoved(session.openQueues(this.#owner.queues), closeQueues);
+    const opening = session.openQueues(this.#owner.queues, this.#removed.signal);
+    const queues = await this.#unlessRemoved(opening, closeQueues);
     this.#openLinks = this.#owner.addLinks(this, session, queues).length;
     this.#session = session;
     session.onAnaChange = (state) => this.#setAna(state);
@@ -248,7 +264,8 @@ export class VolumePath {
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
     this.#owner.wakeWorkers();
-    if (this.#state === "reconnecting") this.reconnects++;
+    if (this.#wasLive) this.reconnects++;
+    this.#wasLive = true;
     this.#backoff.handleSuccess();
     this.#transition("live", null);
     this.#firstOutcome.resolve(null);
@@ -267,11 +284,14 @@ export class VolumePath {
     this.#session = null;
     const isRemoved = this.#removed.signal.aborted;
     if (!isRemoved) this.#transition("reconnecting", reason);
-    // Links end before the controller is told, so that held writes are known when it has answered.
-    await this.#owner.closeLinks(this);
-    this.#openLinks = 0;
-    if (isRemoved) return await session.close();
-    if (isAdminAlive && await session.reset()) this.#owner.releaseHeld(this);
-    session.abandon();
+    try {
+      // Links end before the controller is told, so that held writes are known when it has answered.
+      await this.#owner.closeLinks(this);
+      this.#openLinks = 0;
+      if (isRemoved) await session.close();
+      else if (isAdminAlive && await session.reset()) this.#owner.releaseHeld(this);
+    } finally {
+      session.abandon();
+    }
   }
 }

@@ -1,12 +1,20 @@
-import { UmpathError } from "../base/errors.ts";
-import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, VOLUMES_MAX } from "../base/limits.ts";
+import { type ErrorCode, UmpathError } from "../base/errors.ts";
+import { QUEUE_DEPTH_DEFAULT, VOLUMES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { Poller } from "../io/poller.ts";
-import type { AttachParams, AttachResult, DetachParams, DetachResult, DeviceDriver, PathSpec } from "./api.ts";
+import type {
+  AttachParams,
+  AttachResult,
+  DetachParams,
+  DetachResult,
+  DeviceDriver,
+  PathSpec,
+  Timeouts,
+} from "./api.ts";
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { fillTimeouts } from "./defaults.ts";
-import { pathWords } from "./path_words.ts";
+import { isSamePath, pathWords } from "./path_words.ts";
 import { matchesVolume } from "./volume_match.ts";
 import { ForeignPath } from "./volume_path.ts";
 import type { WorkerPool } from "./worker_pool.ts";
@@ -16,6 +24,9 @@ const log = logger("attach");
 /** How long an attach waits for further paths once one is up: those that take longer join later. */
 const FURTHER_PATHS_MS = 3_000;
 
+/** What is wrong with one path may be right with another. */
+const PATH_ERRORS: readonly ErrorCode[] = ["unreachable", "refused", "not-found", "timed-out"];
+
 type Warn = (message: string) => void;
 
 /** One path's way in: the session, or why there is none. */
@@ -23,6 +34,16 @@ interface Attempt {
   spec: PathSpec;
   session: ControllerSession | null;
   failure: UmpathError | null;
+  /** The volume was opened over it. */
+  isUsed: boolean;
+}
+
+/** A volume that is to be made, before it is known over which path. */
+interface WantedVolume {
+  params: AttachParams;
+  timeouts: Timeouts;
+  session: Omit<SessionOptions, "spec">;
+  driver: DeviceDriver;
 }
 
 /** The volumes of the daemon, and how they come and go. One attach or detach of a namespace runs at a time. */
@@ -31,6 +52,7 @@ export class VolumeSet {
   readonly #poller = new Poller();
   readonly #pool: WorkerPool;
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #closing = Promise.withResolvers<void>();
   #isClosing = false;
   #attaching = 0;
 
@@ -49,13 +71,24 @@ export class VolumeSet {
 
   /** Attaches a volume, or adds paths to one that is attached. */
   async attach(params: AttachParams, warn: Warn): Promise<AttachResult> {
-    if (this.#isClosing) throw new UmpathError("in-use", "Cannot attach: the daemon is shutting down");
+    this.#checkOpen();
     this.#attaching++;
     try {
       return await this.#inTurn(turnOf(params), () => this.#attach(params, warn));
     } finally {
       this.#attaching--;
     }
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosing) throw closing();
+  }
+
+  /** What `work` gives; once the daemon is to end, nobody waits for it any more. */
+  async #unlessClosing<T>(work: Promise<T>): Promise<T> {
+    await Promise.race([work, this.#closing.promise]);
+    this.#checkOpen();
+    return await work;
   }
 
   /** Runs `work` when all earlier work with the same key has ended. */
@@ -71,6 +104,7 @@ export class VolumeSet {
   }
 
   async #attach(params: AttachParams, warn: Warn): Promise<AttachResult> {
+    this.#checkOpen();
     const existing = this.all.find((v) => v.plan.nqn === params.nqn && v.plan.nsid === params.nsid && !v.isDetaching);
     if (existing !== undefined) {
       await this.#extend(existing, params, warn);
@@ -99,67 +133,98 @@ export class VolumeSet {
       queues,
       depth,
     };
-    const attempts = await this.#openAll(params.paths, session);
-    const first = attempts.find((attempt) => attempt.session !== null);
-    if (first === undefined || first.session === null) throw worst(attempts);
-    const granted = Math.min(queues, first.session.controller.queues);
-    const plan: VolumePlan = {
+    const attempts = await this.#openAll(unique(params.paths), session);
+    try {
+      const volume = await this.#openFirst(attempts, { params, timeouts, session, driver });
+      await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), warn);
+      return volume;
+    } catch (error) {
+      for (const attempt of attempts) attempt.session?.abandon();
+      throw error;
+    }
+  }
+
+  /** Opens the volume over the first path that can serve it: one whose controller answers may still not give queues. */
+  async #openFirst(attempts: Attempt[], wanted: WantedVolume): Promise<AttachedVolume> {
+    for (const attempt of attempts) {
+      if (attempt.session === null) continue;
+      try {
+        const volume = await this.#open(this.#planOf(wanted, attempt.session), attempt.spec, {
+          session: attempt.session,
+          driver: wanted.driver,
+        });
+        attempt.isUsed = true;
+        return volume;
+      } catch (error) {
+        attempt.session.abandon();
+        attempt.session = null;
+        attempt.failure = UmpathError.from(error);
+        if (!PATH_ERRORS.includes(attempt.failure.code) || this.#isClosing) throw error;
+      }
+    }
+    throw worst(attempts);
+  }
+
+  #planOf({ params, timeouts, session }: WantedVolume, first: ControllerSession): VolumePlan {
+    return {
       index: this.#freeIndex(),
       name: this.#freeName(params),
       nqn: params.nqn,
       nsid: params.nsid,
       policy: params.policy,
-      queues: granted,
-      depth,
+      queues: Math.min(session.queues, first.controller.queues),
+      depth: session.depth,
       readOnly: params.readOnly,
       timeouts,
       session,
     };
-    return await this.#open(plan, attempts, first as Attempt & { session: ControllerSession }, { driver, warn });
   }
 
   async #open(
     plan: VolumePlan,
-    attempts: Attempt[],
-    first: Attempt & { session: ControllerSession },
-    options: { driver: DeviceDriver; warn: Warn },
+    spec: PathSpec,
+    options: { session: ControllerSession; driver: DeviceDriver },
   ): Promise<AttachedVolume> {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0];
     const deps = { pool: this.#pool, poller: this.#poller, seed };
-    const volume = new AttachedVolume(plan, first.session, deps);
+    const volume = new AttachedVolume(plan, options.session, deps);
     this.#volumes.set(plan.index, volume);
-    void volume.gone.then(() => this.#volumes.delete(plan.index));
-    const others = attempts.filter((attempt) => attempt !== first);
+    void volume.gone.then(() => this.#forget(volume));
     try {
-      await volume.open(first.spec, first.session, options.driver);
+      await volume.open(spec, options.session, options.driver);
     } catch (error) {
-      for (const other of others) other.session?.abandon();
+      this.#forget(volume);
       throw error;
     }
-    await this.#addPaths(volume, others, options.warn);
     log.info(`${plan.name} is attached as ${volume.device ?? "a user-space device"}`);
     return volume;
   }
 
+  #forget(volume: AttachedVolume): void {
+    if (this.#volumes.get(volume.plan.index) === volume) this.#volumes.delete(volume.plan.index);
+  }
+
   /** Tries all paths at once. Once one is up, the others get a little longer, and are tried again later. */
   async #openAll(specs: PathSpec[], session: Omit<SessionOptions, "spec">): Promise<Attempt[]> {
-    const attempts: Attempt[] = specs.map((spec) => ({ spec, session: null, failure: null }));
+    const attempts: Attempt[] = specs.map((spec) => ({ spec, session: null, failure: null, isUsed: false }));
     const anyUp = Promise.withResolvers<void>();
-    let isOver = false;
+    const over = new AbortController();
     const all = attempts.map(async (attempt) => {
       try {
-        const opened = await ControllerSession.open(this.#poller, { ...session, spec: attempt.spec });
-        if (isOver) return opened.abandon();
+        const opened = await ControllerSession.open(this.#poller, { ...session, spec: attempt.spec }, over.signal);
+        if (over.signal.aborted) return opened.abandon();
         attempt.session = opened;
         anyUp.resolve();
       } catch (error) {
-        attempt.failure = UmpathError.from(error);
+        if (!over.signal.aborted) attempt.failure = UmpathError.from(error);
       }
     });
-    const ended = Promise.all(all).then(() => {});
+    const ended = Promise.race([Promise.all(all).then(() => {}), this.#closing.promise]);
     await Promise.race([ended, anyUp.promise.then(() => pause(FURTHER_PATHS_MS, ended))]);
-    isOver = true;
-    return attempts;
+    over.abort();
+    if (!this.#isClosing) return attempts;
+    for (const attempt of attempts) attempt.session?.abandon();
+    throw closing();
   }
 
   /** Adds paths that were tried already; those that failed go on being tried, and are named. */
@@ -169,16 +234,18 @@ export class VolumeSet {
         this.#addLate(volume, attempt, warn);
         continue;
       }
-      const failure = await volume.addPath(attempt.spec, attempt.session);
-      if (failure !== null) warn(failure.message);
+      const failure = await this.#unlessClosing(volume.addPath(attempt.spec, attempt.session));
+      if (failure !== null) warn(failureWords(failure));
     }
   }
 
   #addLate(volume: AttachedVolume, attempt: Attempt, warn: Warn): void {
     warn(`${attempt.failure?.message ?? `Path "${pathWords(attempt.spec)}" is not up yet`}; it keeps being tried`);
-    void volume.addPath(attempt.spec, null).then((failure) => {
-      if (failure instanceof ForeignPath) log.error(failure.message);
-    });
+    const added = volume.addPath(attempt.spec, null);
+    added.then(
+      (failure) => failure instanceof ForeignPath && log.error(failure.message),
+      (error) => log.error(`Cannot add path "${pathWords(attempt.spec)}" to ${volume.name}`, error),
+    );
   }
 
   #checkName(name: string | null): void {
@@ -196,6 +263,8 @@ export class VolumeSet {
   }
 
   #freeName(params: AttachParams): string {
+    // Another attach may have taken the name while this one connected.
+    this.#checkName(params.name);
     const base = params.name ?? defaultName(params.nqn, params.nsid);
     const taken = new Set(this.all.map((volume) => volume.name));
     if (!taken.has(base)) return base;
@@ -207,14 +276,18 @@ export class VolumeSet {
   // ── a volume that is there ────────────────────────────────────────────────────────────────────────────────────────
 
   async #extend(volume: AttachedVolume, params: AttachParams, warn: Warn): Promise<void> {
-    const fresh = params.paths.filter((spec) => volume.findPath(spec) === null);
-    if (fresh.length > PATHS_MAX) throw new UmpathError("usage", `Cannot add ${fresh.length} paths at once`);
-    const failures = await Promise.all(fresh.map((spec) => volume.addPath(spec, null)));
-    const refused = failures.filter((failure) => failure instanceof ForeignPath);
+    const fresh: PathSpec[] = [];
+    for (const spec of unique(params.paths)) {
+      const path = volume.findPath(spec);
+      // One that was given up is tried anew: somebody says that it is there.
+      if (path?.state === "disabled") await volume.removePath(path);
+      if (path === null || path.state === "disabled") fresh.push(spec);
+    }
+    const failures = await this.#unlessClosing(Promise.all(fresh.map((spec) => volume.addPath(spec, null))));
+    const refused = failures.filter((failure) => failure !== null && !isKept(failure));
     if (refused.length > 0 && refused.length === fresh.length) throw refused[0]!;
     for (const failure of failures) {
-      if (failure === null) continue;
-      warn(failure instanceof ForeignPath ? failure.message : `${failure.message}; it keeps being tried`);
+      if (failure !== null) warn(failureWords(failure));
     }
   }
 
@@ -236,15 +309,25 @@ export class VolumeSet {
   async detach(params: DetachParams): Promise<DetachResult> {
     const volumes = params.all ? this.all : [...new Set(params.volumes.map((word) => this.find(word)))];
     if (!params.force) volumes.forEach((volume) => volume.checkUnused());
-    await Promise.all(
-      volumes.map((volume) => this.#inTurn(turnOf(volume.plan), () => volume.detach({ force: params.force }))),
-    );
+    else volumes.forEach((volume) => volume.isDetaching && volume.cutWaits());
+    await Promise.all(volumes.map((volume) => this.#inTurn(turnOf(volume.plan), () => this.#detach(volume, params))));
     return { detached: volumes.map((volume) => volume.name) };
   }
 
-  /** Takes everything away, in use or not: the process is to end. */
+  async #detach(volume: AttachedVolume, { force }: DetachParams): Promise<void> {
+    // Again, now that its turn has come: its device may not have been there before, or not in use.
+    if (!force) volume.checkUnused();
+    await volume.detach({ force });
+  }
+
+  /** Takes everything away, in use or not: the process is to end. An attach that is under way ends at once. */
   async close(): Promise<void> {
     this.#isClosing = true;
+    this.#closing.resolve();
+    for (const volume of this.all) {
+      if (volume.isDetaching) volume.cutWaits();
+      else volume.interruptOpen();
+    }
     await Promise.allSettled(this.#turns.values());
     const results = await Promise.allSettled(this.all.map((volume) => volume.detach({ force: true })));
     for (const result of results) {
@@ -252,6 +335,23 @@ export class VolumeSet {
     }
     this.#pool.stop();
   }
+}
+
+function closing(): UmpathError {
+  return new UmpathError("in-use", "Cannot attach: the daemon is shutting down");
+}
+
+function unique(specs: PathSpec[]): PathSpec[] {
+  return specs.filter((spec, i) => specs.findIndex((other) => isSamePath(other, spec)) === i);
+}
+
+/** False for a path that is not tried again: it leads elsewhere, or there is no room for it. */
+function isKept(failure: UmpathError): boolean {
+  return !(failure instanceof ForeignPath) && failure.code !== "usage";
+}
+
+function failureWords(failure: UmpathError): string {
+  return isKept(failure) ? `${failure.message}; it keeps being tried` : failure.message;
 }
 
 function turnOf(namespace: { nqn: string; nsid: number }): string {

@@ -5,6 +5,9 @@ import { Wake } from "./wake.ts";
 const POLLIN = 0x001;
 const POLLOUT = 0x004;
 
+/** The kernel could not poll just now: interrupted, or out of memory. */
+const RETRY_MS = 10;
+
 /** What is watched about one descriptor. `onReady` is called while it is readable or writable as wanted, or in error. */
 export interface Watch {
   readonly fd: number;
@@ -50,7 +53,7 @@ export class Poller {
       const set = this.#pollSet(watches);
       const round = native().um_poll(set, watches.length + 1, -1);
       this.#round = round;
-      await round;
+      if (await round < 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       this.#dispatch(watches, new DataView(set.buffer));
     }
     this.#isRunning = false;

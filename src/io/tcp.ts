@@ -1,6 +1,6 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
-import { EINVAL, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
+import { ECANCELED, EINVAL, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
 import type { Poller, Watch } from "./poller.ts";
 
 /** Where a TCP connection goes, and from where. */
@@ -20,11 +20,16 @@ export class ConnectFailure extends Error {
 }
 
 /**
- * Connects without blocking the thread, within `timeoutMs`.
+ * Connects without blocking the thread, within `timeoutMs`, unless `signal` is aborted first.
  *
  * @throws ConnectFailure with the reason in words.
  */
-export async function tcpConnect(poller: Poller, to: TcpEndpoints, timeoutMs: number): Promise<number> {
+export async function tcpConnect(
+  poller: Poller,
+  to: TcpEndpoints,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<number> {
   const fd = native().um_tcp_connect(
     cString(to.traddr),
     to.trsvcid,
@@ -32,8 +37,9 @@ export async function tcpConnect(poller: Poller, to: TcpEndpoints, timeoutMs: nu
     cString(to.hostIface ?? ""),
   );
   if (fd < 0) throw new ConnectFailure(beginWords(to, -fd), -fd);
-  if (!await writable(poller, fd, timeoutMs)) {
+  if (!await writable(poller, { fd, timeoutMs, signal })) {
     native().um_socket_close(fd, 1);
+    if (signal?.aborted) throw new ConnectFailure("it was called off", ECANCELED);
     throw new ConnectFailure(`no answer within ${timeoutMs / 1000} s`, ETIMEDOUT);
   }
   const error = native().um_socket_connected(fd);
@@ -54,14 +60,21 @@ function beginWords(to: TcpEndpoints, errno: number): string {
   return `${errnoWords(errno)}${host}`;
 }
 
-/** True once the socket is writable, false if that does not happen in time. */
-async function writable(poller: Poller, fd: number, timeoutMs: number): Promise<boolean> {
+/** True once the socket is writable, false if that does not happen in time or is not waited for any more. */
+async function writable(
+  poller: Poller,
+  { fd, timeoutMs, signal }: { fd: number; timeoutMs: number; signal: AbortSignal | undefined },
+): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const watch: Watch = { fd, wantsRead: false, wantsWrite: true, onReady: () => resolve(true) };
-  const timer = setTimeout(() => resolve(false), timeoutMs);
+  const giveUp = () => resolve(false);
+  const timer = setTimeout(giveUp, timeoutMs);
+  signal?.addEventListener("abort", giveUp);
+  if (signal?.aborted) giveUp();
   poller.add(watch);
   const isWritable = await promise;
   clearTimeout(timer);
+  signal?.removeEventListener("abort", giveUp);
   await poller.remove(watch);
   return isWritable;
 }

@@ -204,6 +204,10 @@ export class FakePortal {
   async #accept(listener: Deno.TcpListener): Promise<void> {
     try {
       for await (const socket of listener) {
+        if (this.#listener !== listener) {
+          socket.close();
+          continue;
+        }
         const connection = new FakeConnection(this, socket);
         this.connections.add(connection);
         void connection.serve().finally(() => this.connections.delete(connection));

@@ -1,0 +1,366 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { setLogSink } from "../../../src/base/log.ts";
+import type { AttachParams, PathInfo, Timeouts } from "../../../src/host/api.ts";
+import { VolumeSet } from "../../../src/host/volume_set.ts";
+import { WorkerPool } from "../../../src/host/worker_pool.ts";
+import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { type FakePortal, FakeTarget, NQN } from "./fake_target.ts";
+import { attachParams, delay, eventually, failureOf } from "./host_fixture.ts";
+
+const OTHER_UUID = "5a3c1c1e-0000-4000-8000-00000000beef";
+
+/** A set of volumes on two worker threads, what it warned of, and what it logged. */
+class Rig implements AsyncDisposable {
+  readonly warnings: string[] = [];
+  readonly log: string[] = [];
+  readonly failures: string[] = [];
+  readonly set: VolumeSet;
+
+  constructor(workers = 2) {
+    setLogSink((line) => this.log.push(line));
+    this.set = new VolumeSet(new WorkerPool(workers, (reason) => this.failures.push(reason)));
+  }
+
+  attach(portals: FakePortal[], more: Partial<AttachParams> = {}) {
+    return this.set.attach(attachParams(portals, more), (words) => this.warnings.push(words));
+  }
+
+  detach(name: string, force = false) {
+    return this.set.detach({ volumes: [name], all: false, force });
+  }
+
+  paths(name = "vol-n1"): PathInfo[] {
+    return this.set.find(name).info().paths;
+  }
+
+  states(name = "vol-n1"): string[] {
+    return this.paths(name).map((path) => path.state);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.set.close();
+    setLogSink(null);
+    assertEquals(this.failures, []);
+    const bugs = this.log.filter((line) => /bug|does not expect|\bat .*\.ts:\d/.test(line));
+    assertEquals(bugs, []);
+  }
+}
+
+/** Registers a test that has a rig and a target; afterwards nothing may be left of either. */
+function testSet(name: string, portals: number, body: (rig: Rig, target: FakeTarget) => Promise<void>): void {
+  Deno.test(name, async () => {
+    await using target = FakeTarget.start({ portals });
+    {
+      await using rig = new Rig();
+      await body(rig, target);
+    }
+    await eventually("no connection is left", () => target.connections === 0);
+  });
+}
+
+testSet("attach() makes a volume of all paths and tells what they are", 2, async (rig, target) => {
+  const { volume, device, created } = await rig.attach(target.portals);
+  assertEquals([device, created, rig.warnings], ["vol-n1", true, []]);
+  assertEquals(volume.state, "live");
+  assertEquals(volume.sizeBytes, target.memory.length);
+  assertEquals([volume.model, volume.serial], ["Fake array", "FAKE0001"]);
+  assertEquals(
+    volume.paths.map((
+      { state, queues, cntlid, reconnects, reason },
+    ) => [state, queues, cntlid! > 0, reconnects, reason]),
+    [
+      ["live", 2, true, 0, null],
+      ["live", 2, true, 0, null],
+    ],
+  );
+  assertEquals(target.portals.map((portal) => portal.ioQueues), [2, 2]);
+  await rig.detach("vol-n1");
+  assert(rig.set.isEmpty);
+});
+
+testSet(
+  "attach() again adds the paths that are missing, and does nothing about those that are there",
+  2,
+  async (rig, target) => {
+    const [first, second] = target.portals;
+    await rig.attach([first]);
+    const { created, volume } = await rig.attach([first, second, second]);
+    assertEquals([created, volume.paths.length, volume.state], [false, 2, "live"]);
+    assertEquals(first.count("connect") + second.count("connect"), 2);
+  },
+);
+
+testSet("attach() twice at once makes one volume", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  const both = await Promise.all([rig.attach([first]), rig.attach([second])]);
+  assertEquals(both.map(({ created }) => created).sort(), [false, true]);
+  assertEquals(rig.set.all.length, 1);
+  assertEquals(rig.states(), ["live", "live"]);
+});
+
+testSet(
+  "attach() over a path that is down and one that is up warns, and goes on with the first",
+  2,
+  async (rig, target) => {
+    const [up, down] = target.portals;
+    await down.stop();
+    const { volume } = await rig.attach([down, up]);
+    assertEquals(volume.state, "degraded");
+    assertMatch(rig.warnings.join(), /connection refused; it keeps being tried/);
+    down.start();
+    await eventually("both are live", () => rig.states().join() === "live,live");
+    assertEquals(rig.paths().map((path) => path.reconnects), [0, 0]);
+  },
+);
+
+testSet("attach() goes on with another path if the first one gives no I/O queue", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  first.fault = { at: "io connect", how: "close" };
+  const { volume } = await rig.attach([first, second]);
+  assertEquals(volume.name, "vol-n1");
+  assertEquals(volume.paths.find((path) => path.traddr === second.address)!.state, "live");
+  assertMatch(rig.warnings.join(), /the controller closed the connection; it keeps being tried/);
+  first.fault = null;
+  await eventually("both are live", () => rig.states().join() === "live,live");
+});
+
+testSet("attach() refuses a second path to another namespace, and the first stays", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  second.uuid = OTHER_UUID;
+  const { volume } = await rig.attach([first, second]);
+  assertEquals(volume.paths.length, 1);
+  assertMatch(rig.warnings.join(), /it leads to another namespace: its UUID is .*beef, not .*0001$/);
+  const failure = await failureOf(rig.attach([second]));
+  assertEquals(failure.code, "refused");
+  assertEquals(rig.states(), ["live"]);
+});
+
+testSet(
+  "a path that leads to another namespace after a reconnect is not used, and is again when it is right",
+  2,
+  async (rig, target) => {
+    const [first, second] = target.portals;
+    await rig.attach([first, second]);
+    second.uuid = OTHER_UUID;
+    await second.kill();
+    await eventually("the reason is told", () => /another namespace/.test(rig.paths()[1].reason ?? ""));
+    assertEquals(rig.states(), ["live", "reconnecting"]);
+    second.uuid = first.uuid;
+    await eventually("it is live", () => rig.states().join() === "live,live");
+  },
+);
+
+testSet("attach() takes the queues that are granted, and refuses a path that grants fewer", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  first.queuesMax = 1;
+  const { volume } = await rig.attach([first, second]);
+  assertEquals([volume.queues, volume.state], [1, "live"]);
+  assertEquals(volume.paths.map((path) => path.queues), [1, 1]);
+  await rig.detach("vol-n1");
+  first.queuesMax = 2;
+  second.queuesMax = 1;
+  const more = await rig.attach([first, second]);
+  assertEquals(more.volume.paths.length, 1);
+  assertMatch(rig.warnings.join(), /grants 1 I\/O queues and the volume has 2/);
+});
+
+testSet("attach() with the largest depth works with a controller that takes it", 1, async (rig, target) => {
+  target.portals[0].mqes = 1023;
+  const { volume } = await rig.attach(target.portals, { depth: 1024 });
+  assertEquals([volume.state, volume.depth], ["live", 1024]);
+  await delay(50);
+  assertEquals(rig.states(), ["live"]);
+});
+
+testSet("attach() gives every volume a name of its own, and refuses one that is taken", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  second.nqn = "nqn.2026-11.io.other:vol";
+  const names = (await Promise.all([rig.attach([first]), rig.attach([second], { nqn: second.nqn })]))
+    .map(({ volume }) => volume.name);
+  assertEquals(names.sort(), ["vol-n1", "vol-n1-2"]);
+  assertEquals((await rig.detach("vol-n1-2")).detached, ["vol-n1-2"]);
+  const free = rig.set.find("vol-n1").plan.nqn === NQN ? second : first;
+  const failure = await failureOf(rig.attach([free], { nqn: free.nqn, name: "vol-n1" }));
+  assertEquals(failure.code, "in-use");
+  assertStringIncludes(failure.message, "another volume has that name");
+});
+
+testSet("attach() of two volumes at once under one given name refuses one of them", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  second.nqn = "nqn.2026-11.io.other:vol";
+  const results = await Promise.allSettled([
+    rig.attach([first], { name: "data" }),
+    rig.attach([second], { nqn: second.nqn, name: "data" }),
+  ]);
+  assertEquals(results.map((result) => result.status).sort(), ["fulfilled", "rejected"]);
+  const failed = results.find((result) => result.status === "rejected")!;
+  assertEquals((failed as PromiseRejectedResult).reason.code, "in-use");
+  await rig.detach("data");
+});
+
+testSet("attach() fails in words and with the right code, and leaves nothing", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  const missing = await failureOf(rig.attach([first], { nsid: 9 }));
+  assertEquals(missing.code, "not-found");
+  first.refusesHosts = true;
+  await second.stop();
+  const refused = await failureOf(rig.attach([first, second]));
+  assertEquals(refused.code, "refused");
+  assertStringIncludes(refused.message, "this host is not allowed");
+  assertStringIncludes(refused.message, "connection refused");
+  first.refusesHosts = false;
+  first.fault = { at: "io connect", how: "close" };
+  const lost = await failureOf(rig.attach([first]));
+  assertEquals(lost.code, "unreachable");
+  assert(rig.set.isEmpty);
+  const contradiction = await failureOf(
+    rig.attach([first], { timeouts: { writeHoldMs: 5_000, noPathTimeoutMs: 1_000 } }),
+  );
+  assertEquals(contradiction.code, "usage");
+  assertStringIncludes(contradiction.message, "--write-hold 5s with --no-path-timeout 1s");
+});
+
+testSet(
+  "a path whose portal is gone reconnects with its reason in words, and is live once it is back",
+  2,
+  async (rig, target) => {
+    await rig.attach(target.portals);
+    for (let round = 1; round <= 3; round++) {
+      await target.portals[1].stop();
+      await eventually("reconnecting", () => rig.states().join() === "live,reconnecting");
+      await eventually("the reason", () => /connection refused/.test(rig.paths()[1].reason ?? ""));
+      assertEquals(rig.set.find("vol-n1").state, "degraded");
+      assertEquals([rig.paths()[1].queues, rig.paths()[1].cntlid], [0, null]);
+      target.portals[1].start();
+      await eventually("live again", () => rig.states().join() === "live,live");
+      assertEquals(rig.paths()[1].reconnects, round);
+    }
+    await Promise.all(target.portals.map((portal) => portal.stop()));
+    await eventually("no path", () => rig.set.find("vol-n1").state === "no-path");
+    for (const portal of target.portals) portal.start();
+    await eventually("both live again", () => rig.set.find("vol-n1").state === "live");
+    const lines = rig.log.filter((line) => line.includes("reconnecting"));
+    assert(lines.length < 30, `${lines.length} lines of reconnecting:\n${lines.join("")}`);
+  },
+);
+
+testSet("a path whose I/O connection alone is lost connects again", 1, async (rig, target) => {
+  await rig.attach(target.portals);
+  const { cntlid } = rig.paths()[0];
+  target.portals[0].killIoQueues();
+  await eventually("it has a new controller", () => rig.states()[0] === "live" && rig.paths()[0].cntlid !== cntlid);
+  assertEquals(rig.paths()[0].reconnects, 1);
+});
+
+testSet(
+  "a path whose keep-alives are not answered is lost within the keep-alive timeout, and says why",
+  2,
+  async (rig, target) => {
+    await rig.attach(target.portals, { timeouts: { keepAliveMs: 400 } as Partial<Timeouts> });
+    target.portals[1].answersKeepAlives = false;
+    const start = performance.now();
+    await eventually("it is lost", () => rig.paths()[1].state === "reconnecting");
+    assert(performance.now() - start < 650, `${performance.now() - start} ms`);
+    assertMatch(rig.log.join(""), /is reconnecting: it does not answer keep-alives/);
+    target.portals[1].answersKeepAlives = true;
+    await eventually("it is live", () => rig.states().join() === "live,live");
+  },
+);
+
+testSet("a path follows the ANA state that the target tells", 2, async (rig, target) => {
+  for (const portal of target.portals) portal.ana = AnaStateCode.OPTIMIZED;
+  await rig.attach(target.portals);
+  target.portals[1].setAna(AnaStateCode.INACCESSIBLE);
+  await eventually("inaccessible", () => rig.paths()[1].ana === "inaccessible");
+  assertEquals(rig.states(), ["live", "live"]);
+  assertEquals(rig.set.find("vol-n1").state, "degraded");
+  target.portals[1].setAna(AnaStateCode.NON_OPTIMIZED);
+  await eventually("non-optimized", () => rig.paths()[1].ana === "non-optimized");
+  assertEquals(rig.set.find("vol-n1").state, "live");
+});
+
+testSet("a path is given up after --ctrl-loss-timeout, and attach() tries it anew", 2, async (rig, target) => {
+  const timeouts = { ctrlLossTimeoutMs: 300, reconnectDelayMs: 200, reconnectDelayMaxMs: 5_000 };
+  await rig.attach(target.portals, { timeouts });
+  await target.portals[1].stop();
+  const start = performance.now();
+  await eventually("given up", () => rig.paths()[1].state === "disabled");
+  assert(performance.now() - start < 700, `${performance.now() - start} ms`);
+  assertMatch(rig.paths()[1].reason ?? "", /given up after 0\.3 s without the controller: .*connection refused/);
+  target.portals[1].start();
+  await delay(100);
+  assertEquals(rig.states(), ["live", "disabled"]);
+  await rig.attach(target.portals);
+  assertEquals(rig.states(), ["live", "live"]);
+});
+
+testSet("detach() while a path connects is quick", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  await rig.attach([first]);
+  for (const at of ["icresp", "identify controller", "io connect"] as const) {
+    second.fault = { at, how: "stall" };
+    const adding = rig.attach([second]).catch((error) => error);
+    await eventually(`it waits at ${at}`, () => second.count(at) > 0);
+    const start = performance.now();
+    await rig.set.find("vol-n1").detach({ force: false });
+    assert(performance.now() - start < 1_000, `${at}: ${performance.now() - start} ms`);
+    await adding;
+    second.fault = null;
+    await rig.attach([first]);
+  }
+});
+
+testSet("detach() during attach waits for it and leaves nothing", 1, async (rig, target) => {
+  target.portals[0].adminDelayMs = 5;
+  const attaching = rig.attach(target.portals);
+  await eventually("the volume is there", () => rig.set.all.length === 1);
+  const detaching = rig.detach("vol-n1");
+  await attaching;
+  assertEquals((await detaching).detached, ["vol-n1"]);
+  assert(rig.set.isEmpty);
+});
+
+testSet("close() ends an attach that is under way, at every stage, and what was attached", 2, async (_rig, target) => {
+  for (const at of ["icresp", "identify controller", "io connect"] as const) {
+    const rig = new Rig();
+    await rig.attach([target.portals[0]]);
+    const other = { nqn: "nqn.2026-11.io.other:vol" };
+    target.portals[1].nqn = other.nqn;
+    target.portals[1].fault = { at, how: "stall" };
+    target.portals[1].seen.clear();
+    const attaching = failureOf(rig.attach([target.portals[1]], other));
+    await eventually(`it waits at ${at}`, () => target.portals[1].count(at) > 0);
+    const start = performance.now();
+    await rig.set.close();
+    assert(performance.now() - start < 1_500, `${at}: ${performance.now() - start} ms`);
+    const failure = await attaching;
+    assertMatch(failure.message, /the daemon is shutting down|was removed/, at);
+    assert(rig.set.isEmpty);
+    assertEquals((await failureOf(rig.attach([target.portals[0]]))).code, "in-use");
+  }
+});
+
+testSet("paths that come and go all the time end in order with the volume", 3, async (rig, target) => {
+  await rig.attach(target.portals);
+  const end = performance.now() + 1_500;
+  const flapping = target.portals.map(async (portal, i) => {
+    for (let n = i; performance.now() < end; n++) {
+      await delay(7 + 11 * i);
+      if (n % 3 === 0) portal.killIoQueues();
+      else if (n % 3 === 1) await portal.kill();
+      else {
+        await portal.stop();
+        portal.start();
+      }
+    }
+  });
+  const churning = (async () => {
+    while (performance.now() < end) {
+      await rig.detach("vol-n1");
+      await rig.attach(target.portals).catch((error) => assertMatch(error.code, /unreachable/));
+      if (rig.set.isEmpty) await rig.attach(target.portals).catch(() => {});
+      if (rig.set.isEmpty) return;
+    }
+  })();
+  await Promise.all([...flapping, churning]);
+});
