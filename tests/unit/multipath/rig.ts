@@ -1,0 +1,239 @@
+/** A volume over connections to scripted targets that share one storage, all in memory and on a clock of the test's. */
+import { assert } from "@std/assert";
+import { PATHS_MAX } from "../../../src/base/limits.ts";
+import { RequestTable } from "../../../src/block/request.ts";
+import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
+import { PathTable } from "../../../src/multipath/path_table.ts";
+import { type PathLimits, Volume } from "../../../src/multipath/volume.ts";
+import { Connection } from "../../../src/nvme/connection.ts";
+import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { ScriptedTarget, type TargetCommand, type TargetManners, type TargetStorage } from "../nvme/scripted_target.ts";
+
+export interface RigOptions {
+  paths?: number;
+  depth?: number;
+  requestBytes?: number;
+  blockSize?: number;
+  readOnly?: boolean;
+  /** Commands that one connection takes. */
+  connectionDepth?: number;
+  inCapsuleBytes?: number;
+  limits?: Partial<PathLimits>;
+  ioTimeoutMs?: number;
+  noPathTimeoutMs?: number;
+  writeHoldMs?: number;
+  manners?: Partial<TargetManners>;
+  storage?: TargetStorage;
+}
+
+/** One path: its present connection, and the target at the other end. */
+export interface RigPath {
+  connection: Connection;
+  target: ScriptedTarget;
+}
+
+const RECEIVE_BYTES = 8192;
+
+export class Rig {
+  readonly requests: RequestTable;
+  readonly memory: Uint8Array<ArrayBuffer>;
+  readonly table = new PathTable();
+  readonly counters = new Counters();
+  readonly volume: Volume;
+  readonly paths: (RigPath | null)[] = new Array(PATHS_MAX).fill(null);
+  readonly limits: PathLimits;
+  readonly blockSize: number;
+  readonly #options: RigOptions;
+  readonly #connectionDepth: number;
+  readonly #connectionsAt: number;
+  nowMs = 1000;
+
+  constructor(options: RigOptions = {}) {
+    const depth = options.depth ?? 16;
+    const requestBytes = options.requestBytes ?? 8192;
+    this.#options = options;
+    this.blockSize = options.blockSize ?? 512;
+    this.#connectionDepth = options.connectionDepth ?? 8;
+    this.#connectionsAt = depth * requestBytes;
+    this.memory = new Uint8Array(this.#connectionsAt + PATHS_MAX * this.#connectionBytes);
+    this.requests = new RequestTable(depth, { bufferBytes: requestBytes });
+    this.limits = { maxTransferBytes: 4096, maxDiscardBlocks: 0xffffffff, maxWriteZeroesBlocks: 64, ...options.limits };
+    this.table.setTimeouts({
+      ioTimeoutMs: options.ioTimeoutMs ?? 30_000,
+      noPathTimeoutMs: options.noPathTimeoutMs ?? 5_000,
+      writeHoldMs: options.writeHoldMs ?? 2_000,
+    });
+    this.volume = new Volume({
+      requests: this.requests,
+      memory: this.memory,
+      nsid: 1,
+      blockSize: this.blockSize,
+      readOnly: options.readOnly ?? false,
+      policy: "round-robin",
+      paths: this.table,
+      counters: this.counters,
+    });
+    for (let path = 0; path < (options.paths ?? 2); path++) this.addPath(path);
+  }
+
+  get #connectionBytes(): number {
+    return Connection.arenaBytes(this.#connectionDepth, RECEIVE_BYTES);
+  }
+
+  /** A new connection for the path, usable, and optimized unless another state is given. */
+  addPath(path: number, limits: PathLimits = this.limits, ana: number = AnaStateCode.OPTIMIZED): RigPath {
+    const connection = new Connection({
+      memory: this.memory,
+      arenaOffset: this.#connectionsAt + path * this.#connectionBytes,
+      depth: this.#connectionDepth,
+      inCapsuleBytes: this.#options.inCapsuleBytes ?? 0,
+      receiveBytes: RECEIVE_BYTES,
+    });
+    const manners = { blockSize: this.blockSize, ...this.#options.manners };
+    const target = new ScriptedTarget(manners, this.#options.storage);
+    target.isOpen = true;
+    connection.adopt({
+      maxH2cDataBytes: target.manners.maxH2cDataBytes,
+      dataAlignment: (target.manners.cpda + 1) * 4,
+    });
+    this.volume.addConnection(path, connection, limits);
+    this.table.setAna(path, ana);
+    this.table.setUsable(path, true);
+    return this.paths[path] = { connection, target };
+  }
+
+  target(path: number): ScriptedTarget {
+    return this.paths[path]!.target;
+  }
+
+  commands(path: number): TargetCommand[] {
+    return [...this.target(path).commands.values()];
+  }
+
+  submit(slot: number, op: number, lba: number, blocks: number, flags = 0): void {
+    const { requests } = this;
+    requests.op[slot] = op;
+    requests.flags[slot] = flags;
+    requests.lbaLow[slot] = lba % 2 ** 32;
+    requests.lbaHigh[slot] = Math.floor(lba / 2 ** 32);
+    requests.blocks[slot] = blocks;
+    requests.status[slot] = -1;
+    this.volume.submit(slot, this.nowMs);
+  }
+
+  buffer(slot: number, bytes = this.requests.bufferBytes): Uint8Array {
+    return this.memory.subarray(this.requests.dataOffset[slot], this.requests.dataOffset[slot] + bytes);
+  }
+
+  /** Moves all bytes of all paths that work, both ways, until nothing moves. */
+  pump(): void {
+    do {
+      this.volume.handleAnswers(this.nowMs);
+    } while (this.paths.map((path) => path !== null && this.#move(path)).includes(true));
+  }
+
+  #move(path: RigPath): boolean {
+    let moved = false;
+    while (this.send(path) || this.receive(path)) moved = true;
+    return moved;
+  }
+
+  send({ connection, target }: RigPath, bytesMax = Infinity): boolean {
+    const buffer = connection.sendBuffer;
+    if (connection.state === "failed" || (!buffer.isSending && !connection.pollSend())) return false;
+    let sent = 0;
+    for (let i = 0; i < buffer.segments && sent < bytesMax; i++) {
+      const at = buffer.segmentOffset(i);
+      const bytes = Math.min(buffer.segmentBytes(i), bytesMax - sent);
+      target.receive(this.memory.slice(at, at + bytes));
+      sent += bytes;
+    }
+    connection.handleSent(sent);
+    return true;
+  }
+
+  receive({ connection, target }: RigPath, bytesMax = Infinity): boolean {
+    if (connection.state === "failed" || target.pending === 0) return false;
+    connection.prepareReceive();
+    const { receiveOffset, receiveBytes } = connection;
+    const room = receiveBytes[0] + (connection.receiveSegments > 1 ? receiveBytes[1] : 0);
+    const bytes = target.take(Math.min(room, bytesMax));
+    const first = bytes.subarray(0, receiveBytes[0]);
+    this.memory.set(first, receiveOffset[0]);
+    this.memory.set(bytes.subarray(first.length), receiveOffset[1]);
+    connection.handleReceived(bytes.length);
+    return true;
+  }
+
+  /** Answers one command of a path. */
+  answer(path: number, command: TargetCommand, status = 0): void {
+    const target = this.target(path);
+    if (status !== 0) target.respond(command.cid, status);
+    else target.answer(command.cid);
+    this.pump();
+  }
+
+  /** The connection of a path fails; its socket is not quiet yet. */
+  failPath(path: number): void {
+    this.paths[path]!.connection.handleTransportError("it was pulled out");
+    this.volume.stopPath(path);
+    this.volume.dispatch(this.nowMs);
+  }
+
+  /** The path is lost and its socket quiet. */
+  losePath(path: number): void {
+    this.failPath(path);
+    this.quietPath(path);
+  }
+
+  quietPath(path: number): void {
+    this.paths[path] = null;
+    this.table.setUsable(path, false);
+    this.volume.handlePathLost(path, this.nowMs);
+    this.volume.dispatch(this.nowMs);
+    this.pump();
+  }
+
+  /** Time passes, with a look at the deadlines every `stepMs`. */
+  advance(ms: number, stepMs = 100): void {
+    const end = this.nowMs + ms;
+    while (this.nowMs < end) {
+      this.nowMs = Math.min(this.nowMs + stepMs, end);
+      this.volume.handleTime(this.nowMs);
+      this.pump();
+    }
+  }
+
+  /** Requests that are answered: slots and errnos. */
+  answers(): [slot: number, errno: number][] {
+    const all: [number, number][] = [];
+    for (let slot = this.volume.pollCompletion(); slot >= 0; slot = this.volume.pollCompletion()) {
+      all.push([slot, this.requests.status[slot]]);
+    }
+    return all;
+  }
+
+  get held(): number {
+    return this.counters.queue(QueueCounter.HELD);
+  }
+
+  get waiting(): number {
+    return this.counters.queue(QueueCounter.WAITING);
+  }
+
+  count(path: number, counter: keyof typeof PathCounter): number {
+    return this.counters.path(path, PathCounter[counter]);
+  }
+
+  /** Nothing is left inside, anywhere. */
+  checkIdle(): void {
+    assert(!this.volume.isBusy, "no request is inside");
+    assert(this.held === 0 && this.waiting === 0, `${this.held} held, ${this.waiting} waiting`);
+    this.paths.forEach((path, index) => {
+      assert(this.count(index, "IN_FLIGHT") === 0, `path ${index} counts ${this.count(index, "IN_FLIGHT")} in flight`);
+      if (path === null) return;
+      assert(path.connection.inFlight === 0, `path ${index} has ${path.connection.inFlight} commands in flight`);
+      assert(path.target.violations.length === 0, path.target.violations.join(", "));
+    });
+  }
+}

@@ -1,0 +1,50 @@
+import { assertEquals } from "@std/assert";
+import { PATHS_MAX } from "../../../src/base/limits.ts";
+import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
+import { PathTable } from "../../../src/multipath/path_table.ts";
+
+Deno.test("PathTable shows every reader what one writer says, path by path", () => {
+  const writer = new PathTable();
+  const reader = new PathTable(writer.shared);
+  for (let path = 0; path < PATHS_MAX; path++) assertEquals([reader.isUsable(path), reader.ana(path)], [false, 0]);
+  for (let path = 0; path < PATHS_MAX; path++) {
+    writer.setUsable(path, path % 2 === 0);
+    writer.setAna(path, path);
+  }
+  for (let path = 0; path < PATHS_MAX; path++) {
+    assertEquals([reader.isUsable(path), reader.ana(path)], [path % 2 === 0, path]);
+  }
+  writer.setUsable(0, false);
+  assertEquals(reader.isUsable(0), false);
+});
+
+Deno.test("PathTable carries times, -1 for off, and the cut", () => {
+  const writer = new PathTable();
+  const reader = new PathTable(writer.shared);
+  writer.setTimeouts({ ioTimeoutMs: 30_000, noPathTimeoutMs: -1, writeHoldMs: 0 });
+  assertEquals([reader.ioTimeoutMs, reader.noPathTimeoutMs, reader.writeHoldMs], [30_000, -1, 0]);
+  assertEquals(reader.isCut, false);
+  writer.cut();
+  assertEquals(reader.isCut, true);
+  writer.setUsable(PATHS_MAX - 1, true);
+  writer.setAna(PATHS_MAX - 1, 0xf);
+  assertEquals([reader.ioTimeoutMs, reader.noPathTimeoutMs, reader.writeHoldMs], [30_000, -1, 0]);
+});
+
+Deno.test("Counters keep every path and queue counter apart", () => {
+  const counters = new Counters();
+  const reader = new Counters(counters.shared);
+  const names = Object.values(PathCounter);
+  for (let path = 0; path < PATHS_MAX; path++) {
+    for (const counter of names) counters.addPath(path, counter, 1 + path * names.length + counter);
+  }
+  counters.setQueue(QueueCounter.WAITING, 7);
+  counters.setQueue(QueueCounter.HELD, 8);
+  for (let path = 0; path < PATHS_MAX; path++) {
+    for (const counter of names) assertEquals(reader.path(path, counter), 1 + path * names.length + counter);
+  }
+  assertEquals([reader.queue(QueueCounter.WAITING), reader.queue(QueueCounter.HELD)], [7, 8]);
+  counters.addPath(3, PathCounter.READ_BYTES, 2 ** 52);
+  assertEquals(reader.path(3, PathCounter.READ_BYTES), 2 ** 52 + 1 + 3 * names.length + PathCounter.READ_BYTES);
+  assertEquals(reader.path(3, PathCounter.WRITES), 1 + 3 * names.length + PathCounter.WRITES);
+});

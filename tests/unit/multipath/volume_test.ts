@@ -1,0 +1,482 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { AssertionFailure } from "../../../src/base/assert.ts";
+import { EIO, ENODATA, EOPNOTSUPP, EROFS } from "../../../src/base/errno.ts";
+import { BlockFlag, BlockOp } from "../../../src/block/request.ts";
+import { NvmOpcode } from "../../../src/spec/nvme.ts";
+import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
+import type { TargetCommand } from "../nvme/scripted_target.ts";
+import { pattern } from "../nvme/wire.ts";
+import { Rig } from "./rig.ts";
+
+const MANUAL = { manners: { answers: false } };
+
+/** Commands by their LBA and blocks. */
+function ranges(commands: TargetCommand[]): [number, number][] {
+  return commands.map(({ lba, blocks }) => [lba, blocks] as [number, number]).sort((a, b) => a[0] - b[0]);
+}
+
+// ── spread and splitting ────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("Volume spreads requests over its paths in turn and counts them", () => {
+  const rig = new Rig({ paths: 3, depth: 9 });
+  for (let slot = 0; slot < 9; slot++) rig.submit(slot, slot < 6 ? BlockOp.READ : BlockOp.WRITE, slot, 1);
+  rig.pump();
+  assertEquals(rig.answers().sort((a, b) => a[0] - b[0]), Array.from({ length: 9 }, (_, slot) => [slot, 0]));
+  for (let path = 0; path < 3; path++) {
+    assertEquals([rig.count(path, "READS"), rig.count(path, "WRITES")], [2, 1]);
+    assertEquals([rig.count(path, "READ_BYTES"), rig.count(path, "WRITE_BYTES")], [1024, 512]);
+    assertEquals([rig.count(path, "ERRORS"), rig.count(path, "FAILOVERS")], [0, 0]);
+  }
+  rig.checkIdle();
+});
+
+Deno.test("Volume uses the other path when one is full, waits when all are, and then goes on in order", () => {
+  const rig = new Rig({ connectionDepth: 2, ...MANUAL });
+  for (let slot = 0; slot < 8; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length], [2, 2]);
+  assertEquals(rig.waiting, 4);
+  assertEquals([rig.count(0, "IN_FLIGHT"), rig.count(1, "IN_FLIGHT")], [2, 2]);
+  rig.answer(1, rig.commands(1)[0]);
+  rig.answer(1, rig.commands(1)[0]);
+  assertEquals(ranges(rig.commands(1)), [[4, 1], [5, 1]]);
+  assertEquals(rig.waiting, 2);
+  // One that comes now goes behind those that wait.
+  rig.submit(1, BlockOp.READ, 100, 1);
+  for (let i = 0; i < 4; i++) rig.answer(0, rig.commands(0)[0]);
+  assertEquals(ranges(rig.commands(0)), [[100, 1]]);
+  rig.answer(0, rig.commands(0)[0]);
+  while (rig.commands(1).length > 0) rig.answer(1, rig.commands(1)[0]);
+  assertEquals(rig.answers().map(([slot]) => slot).sort(), [0, 1, 1, 2, 3, 4, 5, 6, 7]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume splits what is larger than a command, and puts every part where it belongs", () => {
+  const written = new Map<number, Uint8Array>();
+  const storage = {
+    execute(command: TargetCommand, data: Uint8Array) {
+      for (let i = 0; i < command.blocks; i++) {
+        const at = data.subarray(i * 512, (i + 1) * 512);
+        if (command.opcode === NvmOpcode.WRITE) written.set(command.lba + i, at.slice());
+        else at.set(written.get(command.lba + i)!);
+      }
+      return 0;
+    },
+  };
+  const rig = new Rig({ paths: 3, requestBytes: 65536, limits: { maxTransferBytes: 4096 }, storage });
+  const data = pattern(65536 - 512, 3);
+  rig.buffer(2).set(data);
+  rig.submit(2, BlockOp.WRITE, 1000, 127);
+  rig.pump();
+  assertEquals(rig.answers(), [[2, 0]]);
+  assertEquals([0, 1, 2].map((path) => rig.count(path, "WRITES")), [6, 5, 5]);
+  assertEquals(written.size, 127);
+  rig.submit(5, BlockOp.READ, 1000, 127);
+  rig.pump();
+  assertEquals(rig.answers(), [[5, 0]]);
+  assertEquals(rig.buffer(5, data.length), data);
+  assertEquals(rig.buffer(5).subarray(data.length).every((byte) => byte === 0), true);
+  rig.checkIdle();
+});
+
+Deno.test("Volume carries an LBA from its low half into its high half", () => {
+  const rig = new Rig({ paths: 1, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 2 ** 32 - 4, 16);
+  rig.submit(1, BlockOp.READ, 2 ** 32 - 8, 16);
+  rig.submit(2, BlockOp.READ, 2 ** 52 + 2 ** 32 - 1, 9);
+  rig.pump();
+  assertEquals(ranges(rig.commands(0)), [
+    ...[[2 ** 32 - 8, 8], [2 ** 32 - 4, 8], [2 ** 32, 8], [2 ** 32 + 4, 8]],
+    ...[[2 ** 52 + 2 ** 32 - 1, 8], [2 ** 52 + 2 ** 32 + 7, 1]],
+  ] as [number, number][]);
+});
+
+Deno.test("Volume splits by the limits of the path that takes the part", () => {
+  const rig = new Rig({ paths: 0, ...MANUAL });
+  rig.addPath(0, { ...rig.limits, maxTransferBytes: 1024 });
+  rig.addPath(1, { ...rig.limits, maxTransferBytes: 4096 });
+  rig.submit(0, BlockOp.READ, 0, 16);
+  rig.pump();
+  assertEquals(ranges(rig.commands(0)), [[0, 2], [10, 2]]);
+  assertEquals(ranges(rig.commands(1)), [[2, 8], [12, 4]]);
+});
+
+Deno.test("Volume sends FUA, and deallocates with write zeroes unless it must not", () => {
+  const rig = new Rig({ paths: 1, ...MANUAL });
+  rig.submit(0, BlockOp.WRITE, 0, 1, BlockFlag.FUA);
+  rig.submit(1, BlockOp.WRITE, 1, 1);
+  rig.submit(2, BlockOp.WRITE_ZEROES, 2, 1, BlockFlag.FUA);
+  rig.submit(3, BlockOp.WRITE_ZEROES, 3, 1, BlockFlag.NO_UNMAP);
+  rig.pump();
+  const cdw12 = rig.commands(0).sort((a, b) => a.lba - b.lba)
+    .map(({ sqe }) => new DataView(sqe.buffer).getUint32(48, true) >>> 16);
+  assertEquals(cdw12, [0x4000, 0, 0x4200, 0]);
+});
+
+Deno.test("Volume splits write zeroes by its own limit and never past what a command can name", () => {
+  const rig = new Rig({ paths: 1, ...MANUAL });
+  rig.submit(0, BlockOp.WRITE_ZEROES, 0, 130);
+  rig.pump();
+  assertEquals(ranges(rig.commands(0)), [[0, 64], [64, 64], [128, 2]]);
+
+  const large = new Rig({ paths: 1, limits: { maxWriteZeroesBlocks: 0xffffffff }, ...MANUAL });
+  large.submit(0, BlockOp.WRITE_ZEROES, 0, 65537);
+  large.pump();
+  assertEquals(ranges(large.commands(0)), [[0, 65536], [65536, 1]]);
+});
+
+Deno.test("Volume discards with one range a command, each with a place of its own in the request's buffer", () => {
+  const discarded: [number, number][] = [];
+  const storage = {
+    execute(command: TargetCommand, data: Uint8Array) {
+      const view = new DataView(data.buffer, data.byteOffset);
+      assertEquals([command.opcode, data.length, view.getUint32(0, true)], [NvmOpcode.DATASET_MANAGEMENT, 16, 0]);
+      discarded.push([Number(view.getBigUint64(8, true)), view.getUint32(4, true)]);
+      return 0;
+    },
+  };
+  for (const inCapsuleBytes of [0, 4096]) {
+    const rig = new Rig({ inCapsuleBytes, limits: { maxDiscardBlocks: 1000 }, storage });
+    discarded.length = 0;
+    rig.submit(0, BlockOp.DISCARD, 2 ** 32 - 500, 2500);
+    rig.pump();
+    assertEquals(rig.answers(), [[0, 0]]);
+    discarded.sort((a, b) => a[0] - b[0]);
+    assertEquals(discarded, [[2 ** 32 - 500, 1000], [2 ** 32 + 500, 1000], [2 ** 32 + 1500, 500]]);
+    rig.checkIdle();
+  }
+  const huge = new Rig({ paths: 1, storage });
+  discarded.length = 0;
+  huge.submit(0, BlockOp.DISCARD, 0, 0xffffffff);
+  huge.pump();
+  assertEquals([huge.answers(), discarded], [[[0, 0]], [[0, 0xffffffff]]]);
+});
+
+Deno.test("Volume answers EOPNOTSUPP to what its paths cannot do", () => {
+  const rig = new Rig({ limits: { maxDiscardBlocks: 0, maxWriteZeroesBlocks: 0 } });
+  rig.submit(0, BlockOp.DISCARD, 0, 8);
+  rig.submit(1, BlockOp.WRITE_ZEROES, 0, 8);
+  rig.pump();
+  assertEquals(rig.answers(), [[0, EOPNOTSUPP], [1, EOPNOTSUPP]]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume that is read-only answers EROFS to all that writes", () => {
+  const rig = new Rig({ readOnly: true });
+  const ops = [BlockOp.READ, BlockOp.WRITE, BlockOp.FLUSH, BlockOp.DISCARD, BlockOp.WRITE_ZEROES];
+  ops.forEach((op, slot) => rig.submit(slot, op, 0, op === BlockOp.FLUSH ? 0 : 8));
+  rig.pump();
+  assertEquals(new Map(rig.answers()), new Map([[0, 0], [1, EROFS], [2, 0], [3, EROFS], [4, EROFS]]));
+  rig.checkIdle();
+});
+
+Deno.test("Volume flushes once, on one path", () => {
+  const rig = new Rig(MANUAL);
+  rig.submit(0, BlockOp.FLUSH, 0, 0);
+  rig.pump();
+  assertEquals([...rig.commands(0), ...rig.commands(1)].map((c) => [c.opcode, c.nsid, c.dataBytes]), [[0, 1, 0]]);
+});
+
+// ── statuses ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("Volume fails a request with the errno of its status, once all parts are answered", () => {
+  const rig = new Rig(MANUAL);
+  rig.submit(0, BlockOp.READ, 0, 16);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0], StatusCode.UNRECOVERED_READ_ERROR);
+  assertEquals(rig.answers(), []);
+  rig.answer(1, rig.commands(1)[0]);
+  assertEquals(rig.answers(), [[0, ENODATA]]);
+  assertEquals([rig.count(0, "ERRORS"), rig.count(1, "ERRORS"), rig.count(0, "FAILOVERS")], [1, 0, 0]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume does not retry what the controller forbids to retry", () => {
+  const rig = new Rig(MANUAL);
+  for (const status of [StatusCode.NAMESPACE_NOT_READY, StatusCode.ANA_INACCESSIBLE]) {
+    rig.submit(0, BlockOp.READ, 0, 1);
+    rig.pump();
+    const path = rig.commands(0).length > 0 ? 0 : 1;
+    rig.answer(path, rig.commands(path)[0], status | StatusField.DNR);
+    assertEquals(rig.answers().length, 1);
+    assertEquals(rig.requests.status[0] > 0, true);
+    rig.checkIdle();
+  }
+});
+
+Deno.test("Volume sends all of a request again when one of its parts must be, and a good end is a good end", () => {
+  const rig = new Rig(MANUAL);
+  rig.submit(0, BlockOp.READ, 0, 16);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0], StatusCode.COMMAND_INTERRUPTED);
+  rig.answer(1, rig.commands(1)[0]);
+  assertEquals([rig.answers(), rig.commands(0).length + rig.commands(1).length], [[], 0]);
+  rig.advance(200);
+  assertEquals(ranges([...rig.commands(0), ...rig.commands(1)]), [[0, 8], [8, 8]]);
+  for (const path of [0, 1]) rig.answer(path, rig.commands(path)[0]);
+  assertEquals(rig.answers(), [[0, 0]]);
+  rig.checkIdle();
+});
+
+// ── lost paths ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("Volume moves reads and flushes of a lost path at once, and holds what changes data", () => {
+  const rig = new Rig({ paths: 1, writeHoldMs: 2000, ...MANUAL });
+  const ops = [BlockOp.READ, BlockOp.FLUSH, BlockOp.WRITE, BlockOp.WRITE_ZEROES, BlockOp.DISCARD];
+  ops.forEach((op, slot) => rig.submit(slot, op, 8 * slot, op === BlockOp.FLUSH ? 0 : 8));
+  rig.pump();
+  assertEquals(rig.commands(0).length, 5);
+  rig.addPath(1);
+  rig.losePath(0);
+  assertEquals(rig.commands(1).map((c) => c.opcode).sort(), [NvmOpcode.FLUSH, NvmOpcode.READ]);
+  assertEquals([rig.held, rig.count(0, "FAILOVERS"), rig.count(0, "IN_FLIGHT")], [3, 5, 0]);
+  rig.advance(1900);
+  assertEquals([rig.held, rig.commands(1).length], [3, 2]);
+  rig.advance(100);
+  assertEquals([rig.held, rig.commands(1).length], [0, 5]);
+  rig.target(1).manners.answers = true;
+  for (const command of rig.commands(1)) {
+    if (command.data.length > 0) rig.target(1).sendR2t(command.cid, command.dataBytes);
+    else rig.answer(1, command);
+  }
+  rig.pump();
+  assertEquals(rig.answers().map(([, errno]) => errno), [0, 0, 0, 0, 0]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume does not give a request back before the lost path's socket is quiet", () => {
+  const rig = new Rig({ ioTimeoutMs: -1, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 8);
+  rig.submit(1, BlockOp.READ, 8, 8);
+  rig.pump();
+  rig.failPath(0);
+  rig.pump();
+  assertEquals(rig.commands(1).length, 1);
+  rig.table.cut();
+  rig.advance(60_000);
+  assertEquals(rig.answers().length, 0);
+  rig.answer(1, rig.commands(1)[0]);
+  assertEquals(rig.answers(), [[1, 0]]);
+  rig.quietPath(0);
+  assertEquals(rig.commands(1).length, 1);
+});
+
+Deno.test("Volume takes answers that came before the path was lost, and those that waited for their send", () => {
+  const rig = new Rig({ paths: 1, inCapsuleBytes: 4096, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.submit(1, BlockOp.WRITE, 1, 8);
+  const path = rig.paths[0]!;
+  rig.send(path, 72 + 72 + 100);
+  const [read] = rig.commands(0);
+  rig.target(0).answer(read.cid);
+  // The target answers the write although its data is not complete.
+  rig.target(0).respond(path.connection.commands.cid[1], 0x06);
+  rig.receive(path);
+  path.connection.handleTransportError("it was pulled out");
+  rig.losePath(0);
+  assertEquals(rig.answers(), [[0, 0]]);
+  assertEquals(rig.held, 0, "the write was answered: there is nothing to hold");
+});
+
+Deno.test("Volume releases held writes when their controller is known to be dead", () => {
+  const rig = new Rig(MANUAL);
+  for (let slot = 0; slot < 4; slot++) rig.submit(slot, BlockOp.WRITE, slot, 1);
+  rig.pump();
+  rig.losePath(0);
+  assertEquals(rig.held, 2);
+  rig.volume.releaseHeld(1, rig.nowMs);
+  assertEquals(rig.held, 2);
+  rig.volume.releaseHeld(0, rig.nowMs);
+  assertEquals(rig.held, 0);
+  rig.pump();
+  assertEquals(rig.commands(1).length, 4);
+});
+
+Deno.test("Volume does not hold if it is told not to", () => {
+  const rig = new Rig({ writeHoldMs: 0, ...MANUAL });
+  rig.submit(0, BlockOp.WRITE, 0, 1);
+  rig.submit(1, BlockOp.WRITE, 1, 1);
+  rig.pump();
+  rig.losePath(1);
+  assertEquals([rig.held, rig.commands(0).length], [0, 2]);
+});
+
+Deno.test("Volume goes on with a request that was partly issued when a path was lost", () => {
+  const rig = new Rig({ connectionDepth: 1, requestBytes: 65536, depth: 4, ...MANUAL });
+  // Two of eight parts are in flight, the rest waits for room.
+  rig.submit(0, BlockOp.READ, 0, 64);
+  rig.submit(1, BlockOp.READ, 1000, 1);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length, rig.waiting], [1, 1, 2]);
+  rig.losePath(1);
+  // The part on the path that is left must be answered before the request begins anew; the other one overtakes it.
+  rig.answer(0, rig.commands(0)[0]);
+  assertEquals(ranges(rig.commands(0)), [[1000, 1]]);
+  rig.answer(0, rig.commands(0)[0]);
+  for (let part = 0; part < 8; part++) {
+    assertEquals(ranges(rig.commands(0)), [[8 * part, 8]]);
+    rig.answer(0, rig.commands(0)[0]);
+  }
+  assertEquals(rig.answers(), [[1, 0], [0, 0]]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume fails a connection whose command is not answered in time, and moves on", () => {
+  const rig = new Rig({ ioTimeoutMs: 3000, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.advance(2900);
+  assertEquals(rig.paths[0]!.connection.state, "ready");
+  rig.advance(100);
+  assertEquals(rig.paths[0]!.connection.state, "failed");
+  assertEquals(rig.paths[0]!.connection.failure!.reason, "a command was not answered within 3 s");
+  assertEquals(rig.paths[1]!.connection.state, "ready");
+  rig.losePath(0);
+  assertEquals(rig.commands(1).length, 1);
+});
+
+Deno.test("Volume waits for answers as long as it takes if there is no timeout", () => {
+  const rig = new Rig({ ioTimeoutMs: -1, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.advance(10 ** 7, 10 ** 6);
+  assertEquals(rig.paths[0]!.connection.state, "ready");
+});
+
+// ── no path ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("Volume without a path waits, and fails requests with EIO when it has waited long enough", () => {
+  const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
+  rig.losePath(0);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.submit(1, BlockOp.WRITE, 0, 1);
+  rig.pump();
+  assertEquals(rig.waiting, 2);
+  rig.advance(4900);
+  assertEquals(rig.answers(), []);
+  rig.advance(100);
+  assertEquals(rig.answers(), [[0, EIO], [1, EIO]]);
+  // The volume has had no path for long: what comes now fails at once.
+  rig.submit(2, BlockOp.READ, 0, 1);
+  assertEquals(rig.answers(), [[2, EIO]]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume goes on when a path is back in time", () => {
+  const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
+  rig.losePath(0);
+  for (let slot = 0; slot < 16; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
+  rig.advance(4900);
+  rig.addPath(0);
+  rig.advance(100);
+  assertEquals(rig.answers().map(([slot, errno]) => slot + errno), [...Array(16).keys()]);
+  // The next loss has its own time.
+  rig.losePath(0);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.advance(4900);
+  assertEquals(rig.answers(), []);
+  rig.advance(100);
+  assertEquals(rig.answers(), [[0, EIO]]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume waits for ever if there is no limit, until the wait is cut", () => {
+  const rig = new Rig({ paths: 1, noPathTimeoutMs: -1 });
+  rig.losePath(0);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.advance(10 ** 7, 10 ** 6);
+  assertEquals(rig.answers(), []);
+  rig.table.cut();
+  rig.advance(100);
+  assertEquals(rig.answers(), [[0, EIO]]);
+  rig.submit(1, BlockOp.READ, 0, 1);
+  assertEquals(rig.answers(), [[1, EIO]]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume serves requests over paths that work though the wait is cut", () => {
+  const rig = new Rig();
+  rig.table.cut();
+  rig.submit(0, BlockOp.WRITE, 0, 16);
+  rig.pump();
+  assertEquals(rig.answers(), [[0, 0]]);
+});
+
+Deno.test("Volume answers a request with EIO, once, whose last parts found no path", () => {
+  const rig = new Rig({ paths: 1, connectionDepth: 1, noPathTimeoutMs: 0, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 16);
+  rig.pump();
+  rig.table.setUsable(0, false);
+  rig.volume.handleTime(rig.nowMs);
+  assertEquals(rig.answers(), [], "a part is in flight");
+  rig.answer(0, rig.commands(0)[0]);
+  assertEquals(rig.answers(), [[0, EIO]]);
+  rig.checkIdle();
+});
+
+// ── ANA and the table ───────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("Volume uses optimized paths before others, and inaccessible ones not at all", () => {
+  const rig = new Rig({ paths: 4, depth: 16, connectionDepth: 16, noPathTimeoutMs: 100_000, ...MANUAL });
+  const states = [
+    AnaStateCode.NON_OPTIMIZED,
+    AnaStateCode.OPTIMIZED,
+    AnaStateCode.INACCESSIBLE,
+    AnaStateCode.OPTIMIZED,
+  ];
+  states.forEach((state, path) => rig.table.setAna(path, state));
+  const submitFour = (from: number) => {
+    for (let slot = from; slot < from + 4; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
+    rig.pump();
+    return [0, 1, 2, 3].map((path) => rig.commands(path).length);
+  };
+  assertEquals(submitFour(0), [0, 2, 0, 2]);
+  rig.table.setUsable(1, false);
+  rig.table.setAna(3, AnaStateCode.PERSISTENT_LOSS);
+  assertEquals(submitFour(4), [4, 2, 0, 2]);
+  rig.table.setAna(0, AnaStateCode.CHANGE);
+  assertEquals(submitFour(8), [4, 2, 0, 2]);
+  assertEquals(rig.waiting, 4);
+  rig.table.setAna(2, AnaStateCode.NON_OPTIMIZED);
+  rig.advance(100);
+  assertEquals(rig.commands(2).length, 4);
+});
+
+Deno.test("Volume picks no path that is stopped, though its commands may still be answered", () => {
+  const rig = new Rig(MANUAL);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.submit(1, BlockOp.READ, 1, 1);
+  rig.pump();
+  rig.volume.stopPath(0);
+  rig.submit(2, BlockOp.READ, 2, 1);
+  rig.submit(3, BlockOp.READ, 3, 1);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length], [1, 3]);
+  rig.answer(0, rig.commands(0)[0]);
+  assertEquals(rig.answers(), [[0, 0]]);
+});
+
+Deno.test("Volume takes a path again after it was lost, and refuses two connections for one", () => {
+  const rig = new Rig({ paths: 2 });
+  assertThrows(() => rig.addPath(1), AssertionFailure);
+  rig.losePath(1);
+  rig.volume.handlePathLost(1, rig.nowMs);
+  rig.addPath(1);
+  for (let slot = 0; slot < 4; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
+  rig.pump();
+  assertEquals([rig.count(0, "READS"), rig.count(1, "READS")], [2, 2]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume is idle in its eyes when nothing is inside", () => {
+  const rig = new Rig(MANUAL);
+  assertEquals(rig.volume.isBusy, false);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  assertEquals(rig.volume.isBusy, true);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0]);
+  assertEquals(rig.volume.isBusy, false);
+  rig.volume.handleTime(rig.nowMs + 10 ** 9);
+  assertEquals(rig.paths[0]!.connection.state, "ready");
+});
