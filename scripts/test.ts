@@ -3,7 +3,7 @@
  *
  * Usage: deno task test [RING…] [-- ARGS-OF-DENO-TEST…]. A ring is one of the names below; "vm" stands for all kernels.
  */
-import { type Ring, type RingResult, runRing, Tasks } from "./test_ring.ts";
+import { InterruptedError, type Ring, type RingResult, runRing, Tasks } from "./test_ring.ts";
 import { formatCounts, sumCounts } from "./test_summary.ts";
 
 const RINGS: Ring[] = [
@@ -60,4 +60,10 @@ async function main(): Promise<number> {
   return sum.failed > 0 || sum.passed === 0 ? 1 : 0;
 }
 
-Deno.exit(await main());
+try {
+  Deno.exit(await main());
+} catch (error) {
+  if (!(error instanceof InterruptedError)) throw error;
+  console.error(`test: ${error.message}`);
+  Deno.exit(error.signal === "SIGINT" ? 130 : 143);
+}

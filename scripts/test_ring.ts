@@ -1,5 +1,5 @@
 /** One ring of tests: what it needs first, what it runs and where. */
-import { parseSkipped, parseSummary, type TestCounts } from "./test_summary.ts";
+import { parseBroken, parseSkipped, parseSummary, type TestCounts } from "./test_summary.ts";
 import { findKernel } from "./vm_kernel.ts";
 
 /** A ring as scripts/test.ts lists it. */
@@ -27,6 +27,15 @@ export interface RingResult {
 }
 
 const REPO = Deno.realPathSync(`${import.meta.dirname}/..`);
+
+/** A signal has ended the run. */
+export class InterruptedError extends Error {
+  readonly signal: Deno.Signal;
+  constructor(signal: Deno.Signal) {
+    super(`Ended by ${signal}`);
+    this.signal = signal;
+  }
+}
 
 /** Runs tasks once each. */
 export class Tasks {
@@ -59,7 +68,10 @@ async function runTests(ring: Ring, tasks: Tasks, testArgs: string[]): Promise<O
   const { code, output } = await runChild(commandOf(ring, files, testArgs), ring.timeoutS + 30);
   const remarks = parseSkipped(output).map((name) => `skipped: ${name}`);
   const counts = parseSummary(output);
-  if (!counts) return outcome("failed", `ended with exit code ${code} and without a summary`);
+  if (!counts) {
+    remarks.push(`ended with exit code ${code} before all tests had run`);
+    return { counts: parseBroken(output), remarks };
+  }
   if (code !== 0 && counts.failed === 0) {
     counts.failed = 1;
     remarks.push(`ended with exit code ${code}`);
@@ -91,12 +103,19 @@ function commandOf(ring: Ring, files: string[], testArgs: string[]): string[] {
   return [...machine, "--timeout", String(ring.timeoutS), "--", ...tests];
 }
 
-/** Runs Deno; shows its output and keeps it. Signals that reach us meanwhile are passed on. */
+/** Runs Deno; shows its output and keeps it. A signal is passed on, and throws once the child has ended. */
 async function runChild(args: string[], timeoutS: number): Promise<{ code: number; output: string }> {
   const options = { args, cwd: REPO, stdin: "null", stdout: "piped", stderr: "inherit" } as const;
   const child = new Deno.Command(Deno.execPath(), options).spawn();
   const signals: Deno.Signal[] = ["SIGINT", "SIGTERM"];
-  const handlers = signals.map((signal) => [signal, () => child.kill(signal)] as const);
+  let interruption: InterruptedError | undefined;
+  const handlers = signals.map((signal) => {
+    const handler = () => {
+      interruption = new InterruptedError(signal);
+      child.kill(signal);
+    };
+    return [signal, handler] as const;
+  });
   for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
   const timer = setTimeout(() => child.kill("SIGTERM"), timeoutS * 1000);
   try {
@@ -106,6 +125,7 @@ async function runChild(args: string[], timeoutS: number): Promise<{ code: numbe
       for (let done = 0; done < chunk.length;) done += await Deno.stdout.write(chunk.subarray(done));
     }
     const { code } = await child.status;
+    if (interruption) throw interruption;
     return { code, output: await new Blob(chunks as Uint8Array<ArrayBuffer>[]).text() };
   } finally {
     clearTimeout(timer);

@@ -9,6 +9,7 @@ export interface TestCounts {
 }
 
 const SUMMARY = /^(?:ok|FAILED) \| (\d+) passed(?: \([^)]*\))? \| (\d+) failed(?: \([^)]*\))?(?: \| (\d+) ignored)?/gm;
+const RESULT = /(?:^| )(ok|FAILED|ignored) \([0-9hmsµ]+\)$/gm;
 const IGNORED = /^(.*\S) \.\.\. ignored\b/gm;
 
 /** The counts of the last summary line, or undefined when the run ended without one. */
@@ -16,6 +17,13 @@ export function parseSummary(output: string): TestCounts | undefined {
   const last = [...stripVTControlCharacters(output).matchAll(SUMMARY)].at(-1);
   if (!last) return undefined;
   return { passed: Number(last[1]), failed: Number(last[2]), skipped: Number(last[3] ?? 0) };
+}
+
+/** The counts of a run that ended without a summary: what it printed so far, and one more failure for its end. */
+export function parseBroken(output: string): TestCounts {
+  const results = [...stripVTControlCharacters(output).matchAll(RESULT)].map((match) => match[1]);
+  const count = (word: string) => results.filter((result) => result === word).length;
+  return { passed: count("ok"), failed: count("FAILED") + 1, skipped: count("ignored") };
 }
 
 /** Names of the tests that were skipped; a name says what was missing. */

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { parseSkipped, parseSummary } from "../../scripts/test_summary.ts";
+import { parseBroken, parseSkipped, parseSummary } from "../../scripts/test_summary.ts";
 
 Deno.test("parseSummary() takes the last summary line, with colours, steps and ignored tests", () => {
   const output =
@@ -11,6 +11,12 @@ Deno.test("parseSummary() takes the last summary line, with colours, steps and i
 
 Deno.test("parseSummary() finds nothing in the output of a run that crashed", () => {
   assertEquals(parseSummary("one ... ok (3ms)\nerror: Uncaught\n"), undefined);
+});
+
+Deno.test("parseBroken() counts what was printed before the run ended, and its end as a failure", () => {
+  const output =
+    "one ... ok (3ms)\ntwo ...\noutput\n FAILED (1m6s)\nthree ... ignored (0ms)\nfour ... ok (15µs)\nfive ...";
+  assertEquals(parseBroken(output), { passed: 2, failed: 2, skipped: 1 });
 });
 
 Deno.test("parseSkipped() gives the names of ignored tests", () => {
