@@ -3,6 +3,7 @@
  * device, a file system on it, and the loss and return of a path under load. Every claim that is printed was checked.
  */
 import { dmesgMark, dmesgProblems, eventually, run, type RunResult, umpathBinary } from "../tests/vm/harness.ts";
+import { leftovers } from "../tests/vm/leftovers.ts";
 import { NvmetTarget } from "../tests/vm/nvmet.ts";
 import { Load } from "./demo_load.ts";
 import { demand, duration, mebibytes, Story } from "./demo_story.ts";
@@ -22,7 +23,7 @@ const FILES = 8;
 const FILE_BYTES = 2 << 20;
 const RUN_DIR = "/run/umpath";
 
-const WAIT_MS_MAX = 40_000;
+const WAIT_MS_MAX = 60_000;
 /** How long the load runs on both paths before one goes, and after it is back. */
 const CALM_MS = 2_000;
 
@@ -224,29 +225,18 @@ async function verify(device: string, sums: string): Promise<void> {
   story.pause();
 }
 
-async function detach(device: string): Promise<void> {
+async function detach(): Promise<void> {
   story.event(`$ umpath detach ${NAME}`);
   story.detail((await umpath("detach", NAME)).stderr);
   undo.pop();
-  const left = await leftovers(device);
-  demand(left.length === 0, `left behind: ${left.join(", ")}`);
+  const left = leftovers(null);
+  demand(left.length === 0, `something is left behind:\n${left.join("\n")}`);
+  demand(!await isThere(`${RUN_DIR}/control.sock`), "the control socket is left behind");
   story.event("No device, process, connection or socket is left");
 }
 
-async function leftovers(device: string): Promise<string[]> {
-  const left = ublkDevices();
-  for (const node of [device, device.replace("ublkb", "ublkc"), `${RUN_DIR}/control.sock`]) {
-    if ((await run("test", ["-e", node])).code === 0) left.push(node);
-  }
-  for (const { name } of Deno.readDirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    const exe = await Deno.readLink(`/proc/${name}/exe`).catch(() => "");
-    if (exe === umpathBinary()) left.push(`process ${name}`);
-  }
-  const ports = PORTS.map(({ port }) => `dport = :${port}`).join(" or ");
-  const sockets = (await run("ss", ["-Htn", "state", "established", `( ${ports} )`], { check: true })).stdout.trim();
-  if (sockets !== "") left.push(sockets);
-  return left;
+async function isThere(path: string): Promise<boolean> {
+  return (await run("test", ["-e", path])).code === 0;
 }
 
 function pause(ms: number): Promise<void> {
@@ -263,7 +253,7 @@ async function road(): Promise<void> {
   await compareCounts(device);
   await losePath(device, target);
   await verify(device, sums);
-  await detach(device);
+  await detach();
   const problems = await dmesgProblems(mark);
   demand(problems.length === 0, `the kernel complained:\n${problems.join("\n")}`);
   await target.close();
