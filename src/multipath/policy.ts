@@ -30,10 +30,11 @@ export class RoundRobin implements Policy {
 
   select(candidates: Candidates): number {
     const paths = candidates.paths;
+    const last = this.#last < paths ? this.#last : -1;
     let best = NO_PATH;
     let bestRank = Infinity;
     for (let i = 1; i <= paths; i++) {
-      let path = this.#last + i;
+      let path = last + i;
       if (path >= paths) path -= paths;
       const rank = candidates.rank(path);
       if (rank === 0 || rank > bestRank) continue;
