@@ -88,7 +88,8 @@ export class Volume implements BlockDevice, Candidates {
   readonly #lastStatus: Uint16Array;
   readonly #wakeAtMs: Float64Array;
   readonly #holdUntilMs: Float64Array;
-  readonly #holdPath: Int8Array;
+  /** The lost paths, a bit each, whose controllers may still execute a part of the request. */
+  readonly #holdPaths: Uint16Array;
 
   #policy: Policy;
   #paths = 0;
@@ -120,7 +121,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#lastStatus = new Uint16Array(depth);
     this.#wakeAtMs = new Float64Array(depth);
     this.#holdUntilMs = new Float64Array(depth);
-    this.#holdPath = new Int8Array(depth);
+    this.#holdPaths = new Uint16Array(depth);
   }
 
   static #makePolicy(name: string): Policy {
@@ -140,6 +141,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#retries[slot] = 0;
     this.#lastStatus[slot] = 0;
     this.#holdUntilMs[slot] = 0;
+    this.#holdPaths[slot] = 0;
     const op = this.#requests.op[slot];
     if (this.#readOnly && op !== BlockOp.READ && op !== BlockOp.FLUSH) return this.#complete(slot, EROFS);
     if (this.#ready.length > 0 || !this.#issue(slot, nowMs)) this.#makeReady(slot);
@@ -196,7 +198,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#again[slot] = Again.ELSEWHERE;
     if (holdMs > 0 && changesData(this.#requests.op[slot])) {
       this.#holdUntilMs[slot] = nowMs + holdMs;
-      this.#holdPath[slot] = path;
+      this.#holdPaths[slot] |= 1 << path;
     }
     if (this.#outstanding[slot] === 0 && this.#place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
   }
@@ -204,7 +206,9 @@ export class Volume implements BlockDevice, Candidates {
   /** The lost controller of `path` is known to execute nothing any more: its held writes may go elsewhere now. */
   releaseHeld(path: number, nowMs: number): void {
     for (let slot = 0; slot < this.#place.length; slot++) {
-      if (this.#holdPath[slot] !== path) continue;
+      if ((this.#holdPaths[slot] & (1 << path)) === 0) continue;
+      this.#holdPaths[slot] &= ~(1 << path);
+      if (this.#holdPaths[slot] !== 0) continue;
       this.#holdUntilMs[slot] = 0;
       if (this.#place[slot] === Place.HELD) this.#unpark(slot);
     }

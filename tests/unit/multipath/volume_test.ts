@@ -293,6 +293,22 @@ Deno.test("Volume releases held writes when their controller is known to be dead
   assertEquals(rig.commands(1).length, 4);
 });
 
+Deno.test("Volume holds a write whose parts were lost on two paths until both controllers are dead", () => {
+  const rig = new Rig({ paths: 3, ...MANUAL });
+  rig.submit(0, BlockOp.WRITE, 0, 16);
+  rig.pump();
+  assertEquals([0, 1, 2].map((path) => rig.commands(path).length), [1, 1, 0]);
+  rig.losePath(0);
+  rig.losePath(1);
+  assertEquals(rig.held, 1);
+  rig.volume.releaseHeld(1, rig.nowMs);
+  rig.pump();
+  assertEquals([rig.held, rig.commands(2).length], [1, 0], "the controller of path 0 may still write");
+  rig.volume.releaseHeld(0, rig.nowMs);
+  rig.pump();
+  assertEquals([rig.held, rig.commands(2).length], [0, 2]);
+});
+
 Deno.test("Volume does not hold if it is told not to", () => {
   const rig = new Rig({ writeHoldMs: 0, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 1);
