@@ -416,6 +416,8 @@ export class Volume implements BlockDevice, Candidates {
 
   /** No command of the request is in flight: it is answered, or goes round again. */
   #settle(slot: number, nowMs: number): void {
+    // A request that failed is held, too: what is written after its answer must not be overwritten by a part of it.
+    if (this.#holdUntilMs[slot] > nowMs) return this.#park(slot, Place.HELD, this.#holdUntilMs[slot]);
     if (this.#error[slot] !== 0) return this.#complete(slot, this.#error[slot]);
     if (this.#again[slot] === Again.NO) return this.#complete(slot, 0);
     const isRefusal = this.#lastStatus[slot] !== 0;
@@ -427,8 +429,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#issued[slot] = 0;
     this.#parts[slot] = 0;
     this.#lastStatus[slot] = 0;
-    if (this.#holdUntilMs[slot] > nowMs) this.#park(slot, Place.HELD, this.#holdUntilMs[slot]);
-    else if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + retryDelayMs(this.#retries[slot]));
+    if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + retryDelayMs(this.#retries[slot]));
     else this.#makeReady(slot);
   }
 

@@ -309,6 +309,20 @@ Deno.test("Volume holds a write whose parts were lost on two paths until both co
   assertEquals([rig.held, rig.commands(2).length], [0, 2]);
 });
 
+Deno.test("Volume holds a failed write, too, while a lost controller may still execute a part of it", () => {
+  const rig = new Rig({ writeHoldMs: 2000, ...MANUAL });
+  rig.submit(0, BlockOp.WRITE, 0, 16);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0], StatusCode.WRITE_FAULT);
+  rig.losePath(1);
+  assertEquals(rig.answers(), [], "what is written to the same blocks after the answer could be overwritten");
+  rig.advance(1900);
+  assertEquals(rig.answers(), []);
+  rig.advance(100);
+  assertEquals(rig.answers(), [[0, ENODATA]]);
+  rig.checkIdle();
+});
+
 Deno.test("Volume does not hold if it is told not to", () => {
   const rig = new Rig({ writeHoldMs: 0, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 1);
