@@ -97,7 +97,8 @@ export class Volume implements BlockDevice, Candidates {
   #delayed = 0;
   #inside = 0;
   #noPathSinceMs = NaN;
-  #anaChanged = -1;
+  /** Paths whose ANA state is in doubt, a bit each. */
+  #anaChanged = 0;
 
   constructor(options: VolumeOptions) {
     const depth = options.requests.depth;
@@ -217,8 +218,9 @@ export class Volume implements BlockDevice, Candidates {
 
   /** A path whose ANA state an answer has put in doubt; -1 if there is none. Taken by this call. */
   takeAnaChanged(): number {
-    const path = this.#anaChanged;
-    this.#anaChanged = -1;
+    if (this.#anaChanged === 0) return -1;
+    const path = 31 - Math.clz32(this.#anaChanged);
+    this.#anaChanged &= ~(1 << path);
     return path;
   }
 
@@ -403,7 +405,7 @@ export class Volume implements BlockDevice, Candidates {
     switch (statusDisposition(status)) {
       case "failover":
         this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
-        this.#anaChanged = path;
+        this.#anaChanged |= 1 << path;
         this.#again[slot] = Again.ELSEWHERE;
         break;
       case "retry":

@@ -192,6 +192,19 @@ Deno.test("Volume fails a request with the errno of its status, once all parts a
   rig.checkIdle();
 });
 
+Deno.test("Volume tells every path whose ANA state is in doubt, once", () => {
+  const rig = new Rig({ paths: 3, ...MANUAL });
+  for (let slot = 0; slot < 6; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
+  rig.pump();
+  assertEquals(rig.volume.takeAnaChanged(), -1);
+  for (const path of [2, 0]) {
+    for (const command of rig.commands(path)) rig.target(path).respond(command.cid, StatusCode.ANA_TRANSITION);
+  }
+  rig.pump();
+  assertEquals([rig.volume.takeAnaChanged(), rig.volume.takeAnaChanged()].sort(), [0, 2]);
+  assertEquals(rig.volume.takeAnaChanged(), -1);
+});
+
 Deno.test("Volume does not retry what the controller forbids to retry", () => {
   const rig = new Rig(MANUAL);
   for (const status of [StatusCode.NAMESPACE_NOT_READY, StatusCode.ANA_INACCESSIBLE]) {
