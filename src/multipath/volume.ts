@@ -253,6 +253,10 @@ export class Volume implements BlockDevice, Candidates {
       this.#place[slot] = Place.NOWHERE;
       if (isOver && this.#outstanding[slot] === 0) this.#settle(slot, nowMs);
     }
+    this.#countWaiting();
+  }
+
+  #countWaiting(): void {
     this.#counters.setQueue(QueueCounter.WAITING, this.#ready.length + this.#delayed);
   }
 
@@ -371,6 +375,7 @@ export class Volume implements BlockDevice, Candidates {
       if (connection !== null) this.#drainCompletions(path, connection, nowMs);
     }
     if (this.#ready.length > 0) this.dispatch(nowMs);
+    else this.#countWaiting();
   }
 
   #drainCompletions(path: number, connection: Connection, nowMs: number): void {

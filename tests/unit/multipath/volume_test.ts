@@ -205,6 +205,30 @@ Deno.test("Volume tells every path whose ANA state is in doubt, once", () => {
   assertEquals(rig.volume.takeAnaChanged(), -1);
 });
 
+Deno.test("Volume retries what the controller could not do just now, later and a bounded number of times", () => {
+  const rig = new Rig({ paths: 1, ioTimeoutMs: -1, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  let tries = 0;
+  const startMs = rig.nowMs;
+  while (rig.answers().length === 0) {
+    if (rig.commands(0).length > 0) {
+      tries++;
+      rig.answer(0, rig.commands(0)[0], StatusCode.NAMESPACE_NOT_READY);
+      assertEquals(rig.commands(0).length, 0, "it is not sent again at once");
+      if (rig.volume.isBusy) {
+        rig.volume.handleAnswers(rig.nowMs);
+        assertEquals(rig.waiting, 1);
+      }
+    } else rig.advance(100);
+    assertEquals(rig.nowMs - startMs < 60_000, true, "it ends");
+  }
+  assertEquals(tries, 17);
+  assertEquals(rig.nowMs - startMs > 10_000, true, "the delay grows");
+  assertEquals(rig.requests.status[0], 121);
+  rig.checkIdle();
+});
+
 Deno.test("Volume does not retry what the controller forbids to retry", () => {
   const rig = new Rig(MANUAL);
   for (const status of [StatusCode.NAMESPACE_NOT_READY, StatusCode.ANA_INACCESSIBLE]) {
