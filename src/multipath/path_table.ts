@@ -1,9 +1,10 @@
 import { PATHS_MAX } from "../base/limits.ts";
+import { AnaStateCode } from "../spec/nvme_log.ts";
 
 /** Words of one path in the table. */
 const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, WORDS: 4 } as const;
 /** Words of the volume before those of its paths. */
-const Header = { IO_TIMEOUT: 0, NO_PATH_TIMEOUT: 1, WRITE_HOLD: 2, CUT: 3, WORDS: 8 } as const;
+const Header = { IO_TIMEOUT: 0, NO_PATH_TIMEOUT: 1, WRITE_HOLD: 2, CUT: 3, SERVED: 4, WORDS: 8 } as const;
 
 /**
  * What the control plane tells the data plane of a volume's paths, in memory that both share: one writer (the main
@@ -26,6 +27,7 @@ export class PathTable {
 
   setUsable(path: number, usable: boolean): void {
     Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.USABLE, usable ? 1 : 0);
+    this.#countIfServing(path);
   }
 
   /** A state of `AnaStateCode`; 0 while it is not known. */
@@ -35,6 +37,18 @@ export class PathTable {
 
   setAna(path: number, state: number): void {
     Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.ANA, state);
+    this.#countIfServing(path);
+  }
+
+  /** Changes whenever a path may serve I/O anew: a wait for a path begins anew with it. */
+  get servedCount(): number {
+    return Atomics.load(this.#words, Header.SERVED);
+  }
+
+  #countIfServing(path: number): void {
+    const ana = this.ana(path);
+    const isServing = ana === AnaStateCode.OPTIMIZED || ana === AnaStateCode.NON_OPTIMIZED;
+    if (isServing && this.isUsable(path)) Atomics.add(this.#words, Header.SERVED, 1);
   }
 
   get ioTimeoutMs(): number {

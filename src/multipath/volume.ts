@@ -96,7 +96,9 @@ export class Volume implements BlockDevice, Candidates {
   #held = 0;
   #delayed = 0;
   #inside = 0;
+  /** Since when no path serves, as far as requests have noticed, and the table's count of that moment. */
   #noPathSinceMs = NaN;
+  #noPathServedCount = 0;
   /** Paths whose ANA state is in doubt, a bit each. */
   #anaChanged = 0;
 
@@ -165,7 +167,6 @@ export class Volume implements BlockDevice, Candidates {
     this.#connections[path] = connection;
     this.#limits[path] = limits;
     this.#paths = Math.max(this.#paths, path + 1);
-    this.#noPathSinceMs = NaN;
   }
 
   /** Picks no more commands for the path; those in flight stay until {@linkcode handlePathLost}. */
@@ -357,7 +358,11 @@ export class Volume implements BlockDevice, Candidates {
 
   /** True if the request was answered because it has waited too long for a path. */
   #handleNoPath(slot: number, nowMs: number): boolean {
-    if (Number.isNaN(this.#noPathSinceMs)) this.#noPathSinceMs = nowMs;
+    const servedCount = this.#table.servedCount;
+    if (Number.isNaN(this.#noPathSinceMs) || servedCount !== this.#noPathServedCount) {
+      this.#noPathSinceMs = nowMs;
+      this.#noPathServedCount = servedCount;
+    }
     const timeoutMs = this.#table.noPathTimeoutMs;
     const isOver = this.#table.isCut || (timeoutMs >= 0 && nowMs - this.#noPathSinceMs >= timeoutMs);
     if (!isOver) return false;

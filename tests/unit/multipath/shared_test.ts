@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { PATHS_MAX } from "../../../src/base/limits.ts";
 import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
+import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 
 Deno.test("PathTable shows every reader what one writer says, path by path", () => {
   const writer = new PathTable();
@@ -47,4 +48,19 @@ Deno.test("Counters keep every path and queue counter apart", () => {
   counters.addPath(3, PathCounter.READ_BYTES, 2 ** 52);
   assertEquals(reader.path(3, PathCounter.READ_BYTES), 2 ** 52 + 1 + 3 * names.length + PathCounter.READ_BYTES);
   assertEquals(reader.path(3, PathCounter.WRITES), 1 + 3 * names.length + PathCounter.WRITES);
+});
+
+Deno.test("PathTable counts when a path may serve anew, and no other change", () => {
+  const table = new PathTable();
+  const count = () => table.servedCount;
+  table.setAna(0, AnaStateCode.OPTIMIZED);
+  assertEquals(count(), 0);
+  table.setUsable(0, true);
+  assertEquals(count(), 1);
+  table.setAna(0, AnaStateCode.INACCESSIBLE);
+  table.setUsable(0, false);
+  table.setUsable(0, true);
+  assertEquals(count(), 1);
+  table.setAna(0, AnaStateCode.NON_OPTIMIZED);
+  assertEquals(new PathTable(table.shared).servedCount, 2);
 });

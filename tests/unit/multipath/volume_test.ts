@@ -448,6 +448,36 @@ Deno.test("Volume goes on when a path is back in time", () => {
   rig.checkIdle();
 });
 
+Deno.test("Volume counts the time without a path from the last one, though no request used it", () => {
+  const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
+  rig.table.setAna(0, AnaStateCode.INACCESSIBLE);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.advance(5000);
+  assertEquals(rig.answers(), [[0, EIO]]);
+  rig.table.setAna(0, AnaStateCode.OPTIMIZED);
+  rig.nowMs += 3_600_000;
+  rig.table.setAna(0, AnaStateCode.CHANGE);
+  rig.submit(1, BlockOp.READ, 0, 1);
+  rig.advance(4900);
+  assertEquals(rig.answers(), []);
+  rig.table.setAna(0, AnaStateCode.NON_OPTIMIZED);
+  rig.advance(100);
+  assertEquals(rig.answers(), [[1, 0]]);
+});
+
+Deno.test("Volume does not wait longer for a path because useless ones come and go", () => {
+  const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
+  rig.table.setAna(0, AnaStateCode.INACCESSIBLE);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  for (let i = 0; i < 7; i++) {
+    rig.advance(700);
+    rig.losePath(0);
+    rig.addPath(0, rig.limits, AnaStateCode.INACCESSIBLE);
+  }
+  rig.advance(100);
+  assertEquals(rig.answers(), [[0, EIO]]);
+});
+
 Deno.test("Volume waits for ever if there is no limit, until the wait is cut", () => {
   const rig = new Rig({ paths: 1, noPathTimeoutMs: -1 });
   rig.losePath(0);
