@@ -56,6 +56,9 @@ export interface VolumeOptions {
   readonly counters: Counters;
 }
 
+/** What is added to the rank of a path that has refused the request: more than the ranks of ANA states differ. */
+const RANK_AVOIDED = 2;
+
 /** Where a request waits. */
 const Place = { NOWHERE: 0, READY: 1, HELD: 2, DELAYED: 3 } as const;
 
@@ -86,12 +89,16 @@ export class Volume implements BlockDevice, Candidates {
   readonly #again: Uint8Array;
   readonly #retries: Uint8Array;
   readonly #lastStatus: Uint16Array;
+  /** The paths that could not serve the request, a bit each: others are used before them. */
+  readonly #refusedPaths: Uint16Array;
   readonly #wakeAtMs: Float64Array;
   readonly #holdUntilMs: Float64Array;
   /** The lost paths, a bit each, whose controllers may still execute a part of the request. */
   readonly #holdPaths: Uint16Array;
 
   #policy: Policy;
+  /** Of the request that a path is picked for: its refused paths. */
+  #avoided = 0;
   #paths = 0;
   #held = 0;
   #delayed = 0;
@@ -122,6 +129,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#again = new Uint8Array(depth);
     this.#retries = new Uint8Array(depth);
     this.#lastStatus = new Uint16Array(depth);
+    this.#refusedPaths = new Uint16Array(depth);
     this.#wakeAtMs = new Float64Array(depth);
     this.#holdUntilMs = new Float64Array(depth);
     this.#holdPaths = new Uint16Array(depth);
@@ -143,6 +151,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#again[slot] = Again.NO;
     this.#retries[slot] = 0;
     this.#lastStatus[slot] = 0;
+    this.#refusedPaths[slot] = 0;
     this.#holdUntilMs[slot] = 0;
     this.#holdPaths[slot] = 0;
     const op = this.#requests.op[slot];
@@ -235,7 +244,8 @@ export class Volume implements BlockDevice, Candidates {
     if (this.#limits[path] === null || !this.#table.isUsable(path)) return 0;
     if (this.#connections[path]!.state !== "ready") return 0;
     const ana = this.#table.ana(path);
-    return ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 2 : 0;
+    const rank = ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 2 : 0;
+    return rank > 0 && (this.#avoided & (1 << path)) !== 0 ? rank + RANK_AVOIDED : rank;
   }
 
   room(path: number): number {
@@ -269,6 +279,7 @@ export class Volume implements BlockDevice, Candidates {
   /** Issues what is left of a request; false if it must wait for a path. */
   #issue(slot: number, nowMs: number): boolean {
     const total = Math.max(this.#requests.blocks[slot], 1);
+    this.#avoided = this.#refusedPaths[slot];
     while (this.#issued[slot] < total) {
       const path = this.#policy.select(this);
       if (path === ALL_FULL) return false;
@@ -416,6 +427,7 @@ export class Volume implements BlockDevice, Candidates {
       case "failover":
         this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
         this.#anaChanged |= 1 << path;
+        this.#refusedPaths[slot] |= 1 << path;
         this.#again[slot] = Again.ELSEWHERE;
         break;
       case "retry":
@@ -436,13 +448,24 @@ export class Volume implements BlockDevice, Candidates {
     if (isRefusal && ++this.#retries[slot] > RETRIES_MAX) {
       return this.#complete(slot, statusErrno(this.#lastStatus[slot]));
     }
-    const isDelayed = isRefusal && (this.#again[slot] === Again.LATER || this.#retries[slot] > 1);
+    const isDelayed = isRefusal && (this.#again[slot] === Again.LATER || !this.#hasOtherPath(slot));
+    if (isDelayed) this.#refusedPaths[slot] = 0;
     this.#again[slot] = Again.NO;
     this.#issued[slot] = 0;
     this.#parts[slot] = 0;
     this.#lastStatus[slot] = 0;
     if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + retryDelayMs(this.#retries[slot]));
     else this.#makeReady(slot);
+  }
+
+  /** True if a usable path has not refused the request yet. */
+  #hasOtherPath(slot: number): boolean {
+    this.#avoided = this.#refusedPaths[slot];
+    for (let path = 0; path < this.#paths; path++) {
+      const rank = this.rank(path);
+      if (rank > 0 && rank <= RANK_AVOIDED) return true;
+    }
+    return false;
   }
 
   #park(slot: number, place: number, untilMs: number): void {

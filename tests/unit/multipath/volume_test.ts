@@ -192,6 +192,31 @@ Deno.test("Volume fails a request with the errno of its status, once all parts a
   rig.checkIdle();
 });
 
+Deno.test("Volume sends what a path cannot serve to another at once, not to the same again", () => {
+  const rig = new Rig({ paths: 3, depth: 16, connectionDepth: 32, ...MANUAL });
+  for (let slot = 0; slot < 12; slot++) rig.submit(slot, BlockOp.WRITE, slot, 1);
+  rig.pump();
+  const refuse = (path: number) => {
+    for (const command of rig.commands(path)) rig.target(path).respond(command.cid, StatusCode.ANA_INACCESSIBLE);
+  };
+  // Two paths refuse all they have, and whatever moved from the one to the other.
+  for (let round = 0; round < 3; round++) {
+    refuse(0);
+    refuse(1);
+    for (const path of [0, 1, 2]) while (rig.send(rig.paths[path]!) || rig.receive(rig.paths[path]!));
+    rig.volume.handleAnswers(rig.nowMs);
+  }
+  rig.pump();
+  while (rig.commands(2).length > 0) {
+    const command = rig.commands(2)[0];
+    rig.target(2).sendR2t(command.cid, 512);
+    rig.pump();
+    rig.answer(2, command);
+  }
+  assertEquals(rig.answers().map(([slot, errno]) => slot + errno).sort((a, b) => a - b), [...Array(12).keys()]);
+  rig.checkIdle();
+});
+
 Deno.test("Volume tells every path whose ANA state is in doubt, once", () => {
   const rig = new Rig({ paths: 3, ...MANUAL });
   for (let slot = 0; slot < 6; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
@@ -576,4 +601,27 @@ Deno.test("Volume is idle in its eyes when nothing is inside", () => {
   assertEquals(rig.volume.isBusy, false);
   rig.volume.handleTime(rig.nowMs + 10 ** 9);
   assertEquals(rig.paths[0]!.connection.state, "ready");
+});
+
+Deno.test("Volume asks a path again that has refused a request, after a delay, if there is no other", () => {
+  const rig = new Rig({ paths: 2, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0], StatusCode.ANA_TRANSITION);
+  rig.answer(1, rig.commands(1)[0], StatusCode.ANA_TRANSITION);
+  assertEquals([rig.commands(0).length, rig.commands(1).length, rig.waiting], [0, 0, 1]);
+  rig.advance(200);
+  assertEquals(rig.commands(0).length + rig.commands(1).length, 1);
+});
+
+Deno.test("Volume prefers a non-optimized path to an optimized one that has refused the request", () => {
+  const rig = new Rig({ paths: 2, ...MANUAL });
+  rig.table.setAna(1, AnaStateCode.NON_OPTIMIZED);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0], StatusCode.ANA_INACCESSIBLE);
+  assertEquals([rig.commands(0).length, rig.commands(1).length], [0, 1]);
+  rig.submit(1, BlockOp.READ, 0, 1);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length], [1, 1], "other requests use it all the same");
 });
