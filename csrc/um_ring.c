@@ -100,13 +100,13 @@ fail:
 	return rc;
 }
 
-static int completions_ready(const struct um_ring *ring)
+static uint32_t completions_ready(const struct um_ring *ring)
 {
 	const uint32_t *head = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_head);
 	const uint32_t *tail = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_tail);
 
 	/* Acquire: pairs with the kernel's release of the tail after it has written the entries. */
-	return *head != __atomic_load_n(tail, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(tail, __ATOMIC_ACQUIRE) - *head;
 }
 
 static uint64_t now_ns(void)
@@ -117,38 +117,55 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* One turn of the loop: submit, then wait for `wait` completions; look for them for `spin_us` before sleeping, and
- * sleep at most `timeout_ms` (negative: for ever). Returns how many entries were submitted; bit 30 is set if the
- * spin found something, so that the caller can tell whether spinning pays. */
-int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t wait, uint32_t spin_us, int32_t timeout_ms)
+/* Looks for `wait` completions for `spin_us`: 1 if they came, 0 if not, or -errno. */
+static int spin(const struct um_ring *ring, uint32_t wait, uint32_t spin_us)
+{
+	uint64_t deadline = now_ns() + spin_us * 1000ull;
+	int rc;
+
+	do {
+		rc = enter(ring, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+		if (rc < 0)
+			return rc;
+		if (completions_ready(ring) >= wait)
+			return 1;
+	} while (now_ns() < deadline);
+	return 0;
+}
+
+/* One turn of the loop: submit, and if `timeout_ms` is not 0 wait for a completion; look for it for `spin_us` before
+ * sleeping, and sleep at most `timeout_ms` (negative: for ever). `spare` of the entries are likely to complete while
+ * they are submitted, and that alone is nothing to return for: then the wait is for one completion more.
+ * Returns how many entries were submitted; bit 30 is set if the spin found something, so that the caller can tell
+ * whether spinning pays. */
+int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t spare, uint32_t spin_us, int32_t timeout_ms)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000, .tv_nsec = (timeout_ms % 1000) * 1000000ll };
 	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
-	uint64_t deadline;
+	uint32_t wait = timeout_ms != 0, ready;
 	int submitted = 0, rc;
 
-	if (spin_us && wait) {
+	if (wait && (spin_us || spare)) {
 		rc = enter(ring, submit, 0, IORING_ENTER_GETEVENTS, NULL, 0);
-		if (rc < 0)
+		if (rc < 0 || (uint32_t)rc < submit)
 			return rc;
 		submitted = rc;
-		if (completions_ready(ring))
-			return submitted;
-		deadline = now_ns() + spin_us * 1000ull;
-		do {
-			rc = enter(ring, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
-			if (rc < 0)
-				return rc;
-			if (completions_ready(ring))
-				return submitted | (1 << 30);
-		} while (now_ns() < deadline);
 		submit = 0;
+		ready = completions_ready(ring);
+		if (ready > spare)
+			return submitted;
+		wait = ready + 1;
+		if (spin_us) {
+			rc = spin(ring, wait, spin_us);
+			if (rc)
+				return rc < 0 ? submitted : submitted | (1 << 30);
+		}
 	}
-	if (timeout_ms < 0 || !wait)
+	if (timeout_ms <= 0)
 		rc = enter(ring, submit, wait, IORING_ENTER_GETEVENTS, NULL, 0);
 	else
 		rc = enter(ring, submit, wait, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
-	if (rc == -ETIME || rc == -EINTR)
+	if (rc < 0 && (submitted || rc == -ETIME || rc == -EINTR))
 		rc = submit ? rc : 0;
 	return rc < 0 ? rc : rc + submitted;
 }

@@ -86,8 +86,7 @@ export class DataPlane implements Disposable {
       const busy = this.#isBusy();
       const spinUs = this.#spin.budgetUs(busy);
       const hits = this.#ring.spinHits;
-      const waitMs = this.#waitMs(busy);
-      this.#ring.turn(waitMs === 0 ? 0 : 1, spinUs, waitMs);
+      this.#ring.turn(spinUs, this.#waitMs(busy));
       if (spinUs > 0) this.#spin.handleResult(this.#ring.spinHits !== hits);
       if (this.#starting.length > 0 && this.#ring.pending === 0) this.#tellStarted();
       const nowMs = performance.now();

@@ -22,7 +22,7 @@ const CQE_WORDS_SHIFT = 2;
  *
  * It belongs to the thread that made it (SINGLE_ISSUER, DEFER_TASKRUN): completions appear only inside {@linkcode turn}.
  *
- *     prep…() prep…() → turn(wait) → while (next()) { high, low, result } → …
+ *     prep…() prep…() → turn() → while (next()) { high, low, result } → …
  */
 export class Ring implements Disposable {
   /** Of the completion that `next()` took: the halves of its token, and its result (≥ 0 or -errno). */
@@ -47,6 +47,8 @@ export class Ring implements Disposable {
   #head = 0;
   #seen = 0;
   #pending = 0;
+  /** Sends among the pending ones. */
+  #sends = 0;
 
   /** @throws SystemError if the kernel has no io_uring or does not allow it. */
   constructor(options: { submissions: number; completions: number }) {
@@ -78,13 +80,15 @@ export class Ring implements Disposable {
   }
 
   /**
-   * Submits what is prepared and waits for `wait` completions (0: does not), looking for them for `spinUs`
-   * microseconds before it sleeps, at most `timeoutMs` (negative: as long as it takes).
+   * Submits what is prepared and waits for a completion, at most `timeoutMs` (0: does not wait; negative: as long as it
+   * takes), looking for it for `spinUs` microseconds before it sleeps. Sends that complete at once do not end the wait:
+   * nearly all of them do, and there is nothing to do then that could not be done with the next completion.
    */
-  turn(wait: number, spinUs: number, timeoutMs: number): void {
+  turn(spinUs: number, timeoutMs: number): void {
     Atomics.store(this.#ring, this.#sqTail, this.#tail);
-    const result = native().um_ring_turn(this.#state, this.#pending, wait, spinUs, timeoutMs);
+    const result = native().um_ring_turn(this.#state, this.#pending, this.#sends, spinUs, timeoutMs);
     this.turns++;
+    this.#sends = 0;
     if (result < 0) return this.#turnFailed(-result);
     if (result & SPIN_HIT) this.spinHits++;
     this.#pending -= result & ~SPIN_HIT;
@@ -129,6 +133,7 @@ export class Ring implements Disposable {
 
   prepSend(fd: number, address: number, length: number, flags: number, high: number, low: number): void {
     this.#data(this.#sqe(Op.SEND, fd, high, low), address, length, flags);
+    this.#sends++;
   }
 
   /** `address` is that of a struct msghdr which stays as it is until the completion. */
@@ -138,6 +143,7 @@ export class Ring implements Disposable {
 
   prepSendMessage(fd: number, address: number, flags: number, high: number, low: number): void {
     this.#data(this.#sqe(Op.SENDMSG, fd, high, low), address, 1, flags);
+    this.#sends++;
   }
 
   /** A ublk I/O command: `struct ublksrv_io_cmd` {q_id, tag, result, addr} in the entry's last 16 bytes. */
@@ -160,7 +166,7 @@ export class Ring implements Disposable {
   }
 
   #sqe(op: number, fd: number, high: number, low: number): number {
-    if (this.#pending === this.#entries) this.turn(0, 0, -1);
+    if (this.#pending === this.#entries) this.turn(0, 0);
     assert(this.#pending < this.#entries, "The kernel takes submissions whenever it is entered");
     const at = (this.#tail & this.#sqMask) << SQE_WORDS_SHIFT;
     const sqes = this.#sqes;

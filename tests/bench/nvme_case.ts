@@ -133,7 +133,7 @@ class Loop {
       done += this.#turn(performance.now());
       const spinUs = this.#spin.budgetUs(true);
       const hitsBefore = ring.spinHits;
-      ring.turn(1, spinUs, TICK_MS);
+      ring.turn(spinUs, TICK_MS);
       if (spinUs > 0) this.#spin.handleResult(ring.spinHits !== hitsBefore);
       nowMs = performance.now();
       this.#reap();

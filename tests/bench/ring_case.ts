@@ -53,7 +53,7 @@ export function streamBody(): () => number {
 
 function complete(ring: Ring, count: number): number {
   for (let left = count; left > 0;) {
-    ring.turn(left, 0, -1);
+    ring.turn(0, -1);
     while (ring.next()) {
       if (ring.result < 0) throw new Error(`An operation of the ring failed: errno ${-ring.result}`);
       left--;
