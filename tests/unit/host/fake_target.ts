@@ -158,6 +158,8 @@ export class FakePortal {
   /** How long every answer to a Fabrics or admin command takes. */
   adminDelayMs = 0;
   answersKeepAlives = true;
+  /** How long the answer to a keep-alive takes. */
+  keepAliveDelayMs = 0;
   answersIo = true;
   /** An `AnaStateCode`, or null for a portal that does not report ANA. */
   ana: number | null = null;
@@ -512,7 +514,9 @@ class FakeConnection {
         return this.#getLogPage(sqe);
       case AdminOpcode.KEEP_ALIVE:
         if (this.#isFaulty("keep alive") || !this.#portal.answersKeepAlives) return;
-        return this.#answer(sqe);
+        if (this.#portal.keepAliveDelayMs === 0) return this.#answer(sqe);
+        setTimeout(() => this.#answer(sqe), this.#portal.keepAliveDelayMs);
+        return;
       case AdminOpcode.ASYNC_EVENT_REQUEST:
         if (this.#isFaulty("asynchronous event request")) return;
         this.#eventRequests.push(get16(sqe, SqeAt.CID));
