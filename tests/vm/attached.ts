@@ -1,5 +1,5 @@
 /** A volume that a test has attached, and what it can see of it. */
-import type { AttachParams, PathInfo, PathSpec, VolumeInfo } from "../../src/host/api.ts";
+import type { AttachParams, PathInfo, PathSpec, Timeouts, VolumeInfo } from "../../src/host/api.ts";
 import { ask, volumes } from "./daemon_process.ts";
 import { eventually } from "./eventually.ts";
 import { type NvmetOptions, type NvmetPort, NvmetTarget } from "./nvmet.ts";
@@ -14,6 +14,9 @@ export const KERNEL_HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:kernel";
 export const UUID = "7f3f1a3e-0a3b-4a57-9d38-0c5f0f4f2a11";
 
 const STATE_MS = 30_000;
+
+/** An emulated machine that shares its host may stand still for seconds: that alone must not look like a lost path. */
+const TIMEOUTS: Partial<Timeouts> = { keepAliveMs: 15_000, writeHoldMs: 1000 };
 
 /** A target with one namespace of 64 MiB behind both ports, unless told otherwise. */
 export function makeTarget(
@@ -47,7 +50,8 @@ export class AttachedVolume implements AsyncDisposable {
   static async attach(options: Partial<AttachParams> & { ports?: NvmetPort[] } = {}): Promise<AttachedVolume> {
     const { ports = PORTS, ...given } = options;
     const warnings: string[] = [];
-    const params = { ...attachDefaults(), paths: ports.map(pathTo), ...given };
+    const timeouts = { ...TIMEOUTS, ...given.timeouts };
+    const params = { ...attachDefaults(), paths: ports.map(pathTo), ...given, timeouts };
     const result = await ask("attach", params, (warning) => warnings.push(warning));
     if (result === null) throw new Error("No daemon runs");
     return new AttachedVolume(result.volume.name, result.device, warnings);
@@ -113,7 +117,7 @@ function attachDefaults(): AttachParams {
     queues: null,
     depth: null,
     readOnly: false,
-    timeouts: {},
+    timeouts: TIMEOUTS,
     hostNqn: HOST_NQN,
     hostId: HOST_ID,
   };
