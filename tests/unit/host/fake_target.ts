@@ -204,8 +204,9 @@ export class FakePortal {
   }
 
   async #accept(listener: Deno.TcpListener): Promise<void> {
-    try {
-      for await (const socket of listener) {
+    for (;;) {
+      try {
+        const socket = await listener.accept();
         if (this.#listener !== listener) {
           socket.close();
           continue;
@@ -213,9 +214,11 @@ export class FakePortal {
         const connection = new FakeConnection(this, socket);
         this.connections.add(connection);
         void connection.serve().finally(() => this.connections.delete(connection));
+      } catch (error) {
+        if (error instanceof Deno.errors.BadResource) return;
+        // A host that is gone again before it was accepted.
+        if (!(error instanceof Deno.errors.NotConnected || error instanceof Deno.errors.ConnectionAborted)) throw error;
       }
-    } catch (error) {
-      if (!(error instanceof Deno.errors.BadResource)) throw error;
     }
   }
 
@@ -286,7 +289,6 @@ class FakeConnection {
   constructor(portal: FakePortal, socket: Deno.TcpConn) {
     this.#portal = portal;
     this.#socket = socket;
-    socket.setNoDelay(true);
   }
 
   get peer(): string {
@@ -295,6 +297,7 @@ class FakeConnection {
 
   async serve(): Promise<void> {
     try {
+      this.#socket.setNoDelay(true);
       for (let pdu = await this.#readPdu(); pdu !== null; pdu = await this.#readPdu()) {
         const delayMs = this.qid > 0 ? 0 : this.#portal.adminDelayMs;
         if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
