@@ -237,7 +237,10 @@ export class ControllerSession {
     const queues = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
     if (failed === undefined) return queues;
     closeQueues(queues);
-    throw failureOf(this.#options, failed.reason);
+    // A controller that is gone knows nothing of its queues: that it is gone is the reason, not that it refuses them.
+    this.#admin.takeArrived();
+    const lost = this.#admin.endReason;
+    throw failureOf(this.#options, lost === null ? failed.reason : new ConnectionLost(lost));
   }
 
   async #openQueue(qid: number, signal: AbortSignal | undefined): Promise<OpenQueue> {

@@ -112,6 +112,11 @@ export class HostConnection {
     return this.#fd >= 0;
   }
 
+  /** Why the connection is over; null while it is open. */
+  get endReason(): string | null {
+    return this.isOpen ? null : this.#endReason;
+  }
+
   get #isReady(): boolean {
     return this.#connection.state === "ready";
   }
