@@ -16,15 +16,15 @@ export const UUID = "7f3f1a3e-0a3b-4a57-9d38-0c5f0f4f2a11";
 const STATE_MS = 30_000;
 
 /** An emulated machine that shares its host may stand still for seconds: that alone must not look like a lost path. */
-const TIMEOUTS: Partial<Timeouts> = { keepAliveMs: 15_000, writeHoldMs: 1000 };
+const TIMEOUTS: Partial<Timeouts> = { connectTimeoutMs: 30_000, keepAliveMs: 15_000, writeHoldMs: 1000 };
 
 /** A target with one namespace of 64 MiB behind both ports, unless told otherwise. */
 export function makeTarget(
   options: Partial<NvmetOptions> & { blockSize?: 512 | 4096; sizeMiB?: number; attributes?: Record<string, number> } =
     {},
 ): Promise<NvmetTarget> {
-  const { blockSize = 4096, sizeMiB = 64, attributes = {}, ...rest } = options;
-  const namespaces = [{ nsid: 1, sizeMiB, blockSize, uuid: UUID, attributes }];
+  const { blockSize = 4096, sizeMiB = 64, ...rest } = options;
+  const namespaces = [{ nsid: 1, sizeMiB, blockSize, uuid: UUID }];
   return NvmetTarget.create({ nqn: NQN, ports: PORTS, namespaces, ...rest });
 }
 

@@ -112,7 +112,10 @@ export class PduProxy implements AsyncDisposable {
 
   async #relay(from: Deno.TcpConn, to: Deno.TcpConn, fateOf: (pdu: Uint8Array, index: number) => PduFate) {
     let index = 0;
+    let isSilent = false;
     for await (const pdu of readPdus(from)) {
+      // Silence lasts until somebody else ends the connection.
+      if (isSilent) continue;
       const fate = fateOf(pdu, index++);
       if (this.#gate !== null) await this.#gate.promise;
       if (fate instanceof Uint8Array) {
@@ -121,9 +124,7 @@ export class PduProxy implements AsyncDisposable {
       }
       await writeAll(to, fate.bytes);
       if (fate.then === "cut") return;
-      // Silence: until somebody else ends the connection.
-      for await (const _ of readPdus(from));
-      return;
+      isSilent = true;
     }
   }
 }
