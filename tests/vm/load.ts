@@ -3,6 +3,8 @@ import { eventually } from "./eventually.ts";
 import { fio, type FioResult } from "./fio.ts";
 
 const STARTED_MS = 30_000;
+/** Lines of fio that are worth reading when it fails. */
+const WORDS_LINES = 5;
 
 type FioOptions = Record<string, string | number | true>;
 
@@ -68,7 +70,10 @@ export async function underLoad(
 /** What went wrong in these runs, in fio's words; nothing if they all passed. */
 export function loadErrors(results: FioResult[]): string[] {
   return results.filter(({ code, jobs }) => code !== 0 || jobs.some((job) => job.error !== 0))
-    .map(({ code, jobs, stderr }) => `exit code ${code}, error ${jobs.map((job) => job.error).join()}: ${stderr}`);
+    .map(({ code, jobs, stderr }) => {
+      const errors = jobs.map((job) => job.error).join();
+      return `exit code ${code}, error ${errors}: ${stderr.split("\n").slice(0, WORDS_LINES).join("\n")}`;
+    });
 }
 
 /** Write requests that a block device has completed. */
