@@ -10,6 +10,11 @@ interface TimeoutOption extends DurationOptions {
   description: string;
 }
 
+/** A time that the user has named; null is "off". */
+interface Chosen {
+  ms: number | null;
+}
+
 /** Every option that sets a time. */
 export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze([
   { name: "--connect-timeout", key: "connectTimeoutMs", description: "limit of bringing one path up" },
@@ -45,9 +50,13 @@ export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze([
 
 /** The options for the argument parser. */
 export function timeoutOptions(): Option[] {
-  return TIMEOUT_OPTIONS.map((option) =>
-    new Option(`${option.name} <duration>`, option.description).argParser((word: string) => parseDuration(word, option))
-  );
+  return TIMEOUT_OPTIONS.map((option) => {
+    const made = new Option(`${option.name} <duration>`, option.description);
+    // "--no-path-timeout" is a name of its own, not the opposite of a "--path-timeout".
+    made.negate = false;
+    // In a box: the parser takes a bare null for no value at all.
+    return made.argParser((word: string): Chosen => ({ ms: parseDuration(word, option) }));
+  });
 }
 
 /** What the user named, of the values that the argument parser gave. */
@@ -55,7 +64,7 @@ export function chosenTimeouts(values: Record<string, unknown>): Partial<Timeout
   const chosen: Partial<Record<keyof Timeouts, number | null>> = {};
   for (const { name, key } of TIMEOUT_OPTIONS) {
     const value = values[name.slice(2).replace(/-(.)/g, (_, letter) => letter.toUpperCase())];
-    if (value !== undefined) chosen[key] = value as number | null;
+    if (value !== undefined) chosen[key] = (value as Chosen).ms;
   }
   return chosen as Partial<Timeouts>;
 }

@@ -252,6 +252,7 @@ export class AttachedVolume implements PathOwner {
   #makePath(spec: PathSpec): VolumePath {
     let index = 0;
     while (this.#paths.has(index)) index++;
+    for (const counters of this.#counters) counters.clearPath(index);
     const path = new VolumePath({
       index,
       spec,

@@ -50,6 +50,11 @@ export class Counters {
     this.values[Counters.pathIndex(path, counter)] += amount;
   }
 
+  /** Begins to count anew for a path index that gets another path. */
+  clearPath(path: number): void {
+    this.values.fill(0, Counters.pathIndex(path, 0), Counters.pathIndex(path + 1, 0));
+  }
+
   queue(counter: number): number {
     return this.values[counter];
   }

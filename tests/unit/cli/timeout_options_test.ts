@@ -1,0 +1,23 @@
+import { Command } from "@commander-js/extra-typings";
+import { assertEquals } from "@std/assert";
+import { chosenTimeouts, TIMEOUT_OPTIONS, timeoutOptions } from "../../../src/cli/timeout_options.ts";
+
+function parse(...words: string[]) {
+  const command = new Command().exitOverride();
+  for (const option of timeoutOptions()) command.addOption(option);
+  return chosenTimeouts(command.parse(words, { from: "user" }).opts());
+}
+
+Deno.test("chosenTimeouts() gets every option that a user gives, and nothing else", () => {
+  assertEquals(parse(), {});
+  for (const { name, key } of TIMEOUT_OPTIONS) {
+    assertEquals(parse(name, "3s"), { [key]: 3000 }, name);
+    assertEquals(parse(`${name}=3s`), { [key]: 3000 }, name);
+  }
+});
+
+Deno.test("chosenTimeouts() takes off as no limit where there is one", () => {
+  for (const { name, key, off } of TIMEOUT_OPTIONS) {
+    if (off === true) assertEquals(parse(name, "off"), { [key]: null }, name);
+  }
+});
