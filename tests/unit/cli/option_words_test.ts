@@ -2,7 +2,6 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { parseSubsystemNqn } from "../../../src/cli/nqn.ts";
 import { oneOf, parseVolumeName, wholeNumber } from "../../../src/cli/option_words.ts";
-import { chosenTimeouts } from "../../../src/cli/timeout_options.ts";
 
 function usageMessage(body: () => unknown): string {
   const error = assertThrows(body, UmpathError);
@@ -38,13 +37,4 @@ Deno.test("parseSubsystemNqn() refuses malformed names and the discovery subsyst
   assertEquals(parseSubsystemNqn("nqn.2026-11.io.test:vol"), "nqn.2026-11.io.test:vol");
   assertStringIncludes(usageMessage(() => parseSubsystemNqn("vol")), 'Cannot use NQN "vol": it does not start');
   assertStringIncludes(usageMessage(() => parseSubsystemNqn("nqn.2014-08.org.nvmexpress.discovery")), "no volumes");
-});
-
-Deno.test("chosenTimeouts() has only what the user named, with off as null", () => {
-  assertEquals(chosenTimeouts({}), {});
-  assertEquals(chosenTimeouts({ ioTimeout: null, connectTimeout: 250, ctrlLossTimeout: 1, device: "none" }), {
-    ioTimeoutMs: null,
-    connectTimeoutMs: 250,
-    ctrlLossTimeoutMs: 1,
-  });
 });
