@@ -136,14 +136,14 @@ static int spin(const struct um_ring *ring, uint32_t wait, uint32_t spin_us)
 /* One turn of the loop: submit, and if `timeout_ms` is not 0 wait for a completion; look for it for `spin_us` before
  * sleeping, and sleep at most `timeout_ms` (negative: for ever). `spare` of the entries are likely to complete while
  * they are submitted, and that alone is nothing to return for: then the wait is for one completion more.
- * Returns how many entries were submitted; bit 30 is set if the spin found something, so that the caller can tell
- * whether spinning pays. */
+ * Returns how many entries were submitted, with bit 30 set if a spin found a completion and bit 29 if it found none, so
+ * that the caller can tell whether spinning pays. */
 int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t spare, uint32_t spin_us, int32_t timeout_ms)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000, .tv_nsec = (timeout_ms % 1000) * 1000000ll };
 	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
 	uint32_t wait = timeout_ms != 0, ready;
-	int submitted = 0, rc;
+	int submitted = 0, missed = 0, rc;
 
 	if (wait && (spin_us || spare)) {
 		rc = enter(ring, submit, 0, IORING_ENTER_GETEVENTS, NULL, 0);
@@ -159,6 +159,7 @@ int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t spare, uint32_t
 			rc = spin(ring, wait, spin_us);
 			if (rc)
 				return rc < 0 ? submitted : submitted | (1 << 30);
+			missed = 1 << 29;
 		}
 	}
 	if (timeout_ms <= 0)
@@ -167,7 +168,7 @@ int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t spare, uint32_t
 		rc = enter(ring, submit, wait, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
 	if (rc < 0 && (submitted || rc == -ETIME || rc == -EINTR))
 		rc = submit ? rc : 0;
-	return rc < 0 ? rc : rc + submitted;
+	return rc < 0 ? rc : (rc + submitted) | missed;
 }
 
 int um_ring_register(struct um_ring *ring, uint32_t opcode, void *argument, uint32_t count)

@@ -31,8 +31,11 @@ export const RETRY_DELAY_MS_MAX = 2_000;
 /** How often a queue with anything in it looks at its deadlines. It bounds how late a deadline is noticed. */
 export const TICK_MS = 100;
 
-/** Spinning before a sleep: about the time that a wake-up costs. */
-export const SPIN_US = 20;
+/**
+ * Spinning before a sleep: a wake-up here and one at a target that has gone to sleep as well. Much shorter, and half of
+ * the spins end just before the answer comes.
+ */
+export const SPIN_US = 50;
 
 /** Admin commands of ours in flight on one controller: bring-up, keep-alive, events and one log page need five. */
 export const ADMIN_QUEUE_SLOTS = 8;

@@ -81,15 +81,18 @@ export class DataPlane implements Disposable {
   run(): void {
     this.#isWoken = false;
     this.#touchAll();
+    let nowMs = performance.now();
     while (!this.#isWoken) {
-      this.#turnTouched(performance.now());
+      this.#turnTouched(nowMs);
       const busy = this.#isBusy();
       const spinUs = this.#spin.budgetUs(busy);
       const hits = this.#ring.spinHits;
+      const misses = this.#ring.spinMisses;
       this.#ring.turn(spinUs, this.#waitMs(busy));
-      if (spinUs > 0) this.#spin.handleResult(this.#ring.spinHits !== hits);
+      if (this.#ring.spinHits !== hits) this.#spin.handleResult(true);
+      else if (this.#ring.spinMisses !== misses) this.#spin.handleResult(false);
       if (this.#starting.length > 0 && this.#ring.pending === 0) this.#tellStarted();
-      const nowMs = performance.now();
+      nowMs = performance.now();
       this.#reap(nowMs);
       if (nowMs - this.#lastTickMs >= TICK_MS) this.#tick(nowMs);
     }

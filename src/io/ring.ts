@@ -10,8 +10,9 @@ const Op = { NOP: 0, SENDMSG: 9, RECVMSG: 10, READ: 22, SEND: 26, RECV: 27, URIN
 /** Flags of io_uring_setup(). */
 const Setup = { SUBMIT_ALL: 1 << 7, SINGLE_ISSUER: 1 << 12, DEFER_TASKRUN: 1 << 13 } as const;
 
-/** Bit of the result of `um_ring_turn()`: the spin found a completion. */
+/** Bits of the result of `um_ring_turn()`: a spin found a completion, or found none. */
 const SPIN_HIT = 1 << 30;
+const SPIN_MISS = 1 << 29;
 
 /** Shifts from bytes to words of 32 bits, and from an entry's index to its first word. */
 const SQE_WORDS_SHIFT = 4;
@@ -29,9 +30,10 @@ export class Ring implements Disposable {
   tokenLow = 0;
   tokenHigh = 0;
   result = 0;
-  /** How often the kernel was entered, and how often a spin was rewarded. */
+  /** How many turns there were, and in how many of them a spin was rewarded, or was not. */
   turns = 0;
   spinHits = 0;
+  spinMisses = 0;
 
   readonly #state: Uint8Array<ArrayBuffer>;
   readonly #ring: Int32Array;
@@ -91,7 +93,8 @@ export class Ring implements Disposable {
     this.#sends = 0;
     if (result < 0) return this.#turnFailed(-result);
     if (result & SPIN_HIT) this.spinHits++;
-    this.#pending -= result & ~SPIN_HIT;
+    if (result & SPIN_MISS) this.spinMisses++;
+    this.#pending -= result & ~(SPIN_HIT | SPIN_MISS);
     this.#seen = Atomics.load(this.#ring, this.#cqTail);
   }
 

@@ -126,15 +126,18 @@ class Loop {
     const cpuStart = cpuTimeUs();
     const turns = ring.turns;
     const hits = ring.spinHits;
+    const misses = ring.spinMisses;
     let done = 0;
     let nowMs = start;
     let tickMs = start;
     while (nowMs - start < milliseconds) {
-      done += this.#turn(performance.now());
+      done += this.#turn(nowMs);
       const spinUs = this.#spin.budgetUs(true);
       const hitsBefore = ring.spinHits;
+      const missesBefore = ring.spinMisses;
       ring.turn(spinUs, TICK_MS);
-      if (spinUs > 0) this.#spin.handleResult(ring.spinHits !== hitsBefore);
+      if (ring.spinHits !== hitsBefore) this.#spin.handleResult(true);
+      else if (ring.spinMisses !== missesBefore) this.#spin.handleResult(false);
       nowMs = performance.now();
       this.#reap();
       if (nowMs - tickMs < TICK_MS) continue;
@@ -147,6 +150,7 @@ class Loop {
       details: {
         iosPerTurn: done / (ring.turns - turns),
         spinHitsPerTurn: (ring.spinHits - hits) / (ring.turns - turns),
+        spinMissesPerTurn: (ring.spinMisses - misses) / (ring.turns - turns),
       },
     };
   }
