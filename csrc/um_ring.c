@@ -109,6 +109,25 @@ static uint32_t completions_ready(const struct um_ring *ring)
 	return __atomic_load_n(tail, __ATOMIC_ACQUIRE) - *head;
 }
 
+/* As `quiet`: no kind is. */
+#define UM_NO_KIND 0x100
+
+/* Completions that are ready and worth ending a turn for: all but those of kind `quiet` (the lowest byte of the upper
+ * half of user_data, see src/io/token.ts) that went well. */
+static uint32_t completions_loud(const struct um_ring *ring, uint32_t quiet)
+{
+	const uint32_t *head = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_head);
+	const struct io_uring_cqe *cqes = (const struct io_uring_cqe *)(uintptr_t)(ring->ring_addr + ring->cqes);
+	uint32_t ready = completions_ready(ring), loud = 0;
+
+	for (uint32_t i = 0; i < ready; i++) {
+		const struct io_uring_cqe *cqe = &cqes[(*head + i) & (ring->cq_entries - 1)];
+
+		loud += cqe->res < 0 || ((cqe->user_data >> 32) & 0xff) != quiet;
+	}
+	return loud;
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec t;
@@ -134,27 +153,26 @@ static int spin(const struct um_ring *ring, uint32_t wait, uint32_t spin_us)
 }
 
 /* One turn of the loop: submit, and if `timeout_ms` is not 0 wait for a completion; look for it for `spin_us` before
- * sleeping, and sleep at most `timeout_ms` (negative: for ever). `spare` of the entries are likely to complete while
- * they are submitted, and that alone is nothing to return for: then the wait is for one completion more.
+ * sleeping, and sleep at most `timeout_ms` (negative: for ever). Completions of kind `quiet` that come while their
+ * entries are submitted are nothing to return for by themselves: then the wait is for one completion more.
  * Returns how many entries were submitted, with bit 30 set if a spin found a completion and bit 29 if it found none, so
  * that the caller can tell whether spinning pays. */
-int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t spare, uint32_t spin_us, int32_t timeout_ms)
+int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us, int32_t timeout_ms)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000, .tv_nsec = (timeout_ms % 1000) * 1000000ll };
 	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
-	uint32_t wait = timeout_ms != 0, ready;
+	uint32_t wait = timeout_ms != 0;
 	int submitted = 0, missed = 0, rc;
 
-	if (wait && (spin_us || spare)) {
+	if (wait && (spin_us || quiet < UM_NO_KIND)) {
 		rc = enter(ring, submit, 0, IORING_ENTER_GETEVENTS, NULL, 0);
 		if (rc < 0 || (uint32_t)rc < submit)
 			return rc;
 		submitted = rc;
 		submit = 0;
-		ready = completions_ready(ring);
-		if (ready > spare)
+		if (completions_loud(ring, quiet))
 			return submitted;
-		wait = ready + 1;
+		wait = completions_ready(ring) + 1;
 		if (spin_us) {
 			rc = spin(ring, wait, spin_us);
 			if (rc)

@@ -34,7 +34,7 @@ UM_API int um_layout(uint32_t *out, uint32_t count);
 
 /* um_ring.c */
 UM_API int um_ring_setup(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, struct um_ring *ring);
-UM_API int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t wait, uint32_t spin_us, int32_t timeout_ms);
+UM_API int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us, int32_t timeout_ms);
 UM_API int um_ring_register(struct um_ring *ring, uint32_t opcode, void *argument, uint32_t count);
 UM_API int um_ring_close(struct um_ring *ring);
 

@@ -127,7 +127,9 @@ export class DataPlane implements Disposable {
       this.#touch(owner);
       if (kind === TokenKind.UBLK) queue.handleUblk(ring.tokenLow, ring.result, nowMs);
       else if (kind === TokenKind.RECEIVE) queue.handleReceived(ring.tokenLow, ring.result);
-      else if (kind === TokenKind.SEND) queue.handleSent(ring, ring.tokenLow, ring.result);
+      else if (kind === TokenKind.SEND || kind === TokenKind.SEND_MORE) {
+        queue.handleSent(ring, ring.tokenLow, ring.result);
+      }
     }
   }
 

@@ -26,6 +26,7 @@ export class Link {
   readonly #sendHeader: number;
   readonly #receiveToken: number;
   readonly #sendToken: number;
+  readonly #sendMoreToken: number;
   readonly #path: number;
   #isReceiving = false;
   #isSending = false;
@@ -56,6 +57,7 @@ export class Link {
     this.#writeHeader(this.#sendHeader, sendIov);
     this.#receiveToken = tokenHigh(TokenKind.RECEIVE, options.volume);
     this.#sendToken = tokenHigh(TokenKind.SEND, options.volume);
+    this.#sendMoreToken = tokenHigh(TokenKind.SEND_MORE, options.volume);
     this.#path = options.path;
   }
 
@@ -113,17 +115,18 @@ export class Link {
     const segments = buffer.segments;
     const flags = MSG_NOSIGNAL | MSG_WAITALL;
     const base = this.#memory.address;
+    const token = this.connection.hasMoreToSend ? this.#sendMoreToken : this.#sendToken;
     this.#isSending = true;
     if (segments === 1) {
       const address = base + buffer.segmentOffset(0);
-      ring.prepSend(this.fd, address, buffer.segmentBytes(0), flags, this.#sendToken, this.#path);
+      ring.prepSend(this.fd, address, buffer.segmentBytes(0), flags, token, this.#path);
       return;
     }
     for (let i = 0; i < segments; i++) {
       this.#writeIovec(this.#sendHeader, i, buffer.segmentOffset(i), buffer.segmentBytes(i));
     }
     this.#words[(this.#sendHeader + LAYOUT.msghdrIovlen) >> 2] = segments;
-    ring.prepSendMessage(this.fd, base + this.#sendHeader, flags, this.#sendToken, this.#path);
+    ring.prepSendMessage(this.fd, base + this.#sendHeader, flags, token, this.#path);
   }
 
   /** A receive came back with `result` bytes or -errno. */

@@ -193,8 +193,9 @@ export class VolumeQueue {
       if (link.connection.state === "failed" && !link.isShut) this.#handleLinkFailed(path, link);
       if (link.isShut && link.isQuiet) this.#handleLinkQuiet(path, link, nowMs);
     }
-    const doubted = this.volume.takeAnaChanged();
-    if (doubted >= 0) this.#tell({ type: "ana-doubt", volume: this.index, path: doubted });
+    for (let path = this.volume.takeAnaChanged(); path >= 0; path = this.volume.takeAnaChanged()) {
+      this.#tell({ type: "ana-doubt", volume: this.index, path });
+    }
   }
 
   #handleLinkFailed(path: number, link: Link): void {

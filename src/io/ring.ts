@@ -3,6 +3,7 @@ import { native } from "../../ffi/library.ts";
 import { check } from "../../ffi/result.ts";
 import { assert } from "../base/assert.ts";
 import { Memory, TWO_32 } from "./memory.ts";
+import { TokenKind } from "./token.ts";
 
 /** Opcodes of io_uring (linux/io_uring.h). */
 const Op = { NOP: 0, SENDMSG: 9, RECVMSG: 10, READ: 22, SEND: 26, RECV: 27, URING_CMD: LAYOUT.opUringCmd } as const;
@@ -13,6 +14,8 @@ const Setup = { SUBMIT_ALL: 1 << 7, SINGLE_ISSUER: 1 << 12, DEFER_TASKRUN: 1 << 
 /** Bits of the result of `um_ring_turn()`: a spin found a completion, or found none. */
 const SPIN_HIT = 1 << 30;
 const SPIN_MISS = 1 << 29;
+/** For `um_ring_turn()`: completions of every kind end a turn. */
+const NO_KIND = 0x100;
 
 /** Shifts from bytes to words of 32 bits, and from an entry's index to its first word. */
 const SQE_WORDS_SHIFT = 4;
@@ -88,7 +91,8 @@ export class Ring implements Disposable {
    */
   turn(spinUs: number, timeoutMs: number): void {
     Atomics.store(this.#ring, this.#sqTail, this.#tail);
-    const result = native().um_ring_turn(this.#state, this.#pending, this.#sends, spinUs, timeoutMs);
+    const quiet = this.#sends > 0 ? TokenKind.SEND : NO_KIND;
+    const result = native().um_ring_turn(this.#state, this.#pending, quiet, spinUs, timeoutMs);
     this.turns++;
     this.#sends = 0;
     if (result < 0) return this.#turnFailed(-result);

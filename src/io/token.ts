@@ -16,8 +16,13 @@ export const TokenKind = {
   UBLK: 2,
   /** A receive on a connection; owner is the volume, index the path. */
   RECEIVE: 3,
-  /** A send on a connection; owner is the volume, index the path. */
+  /**
+   * A send on a connection; owner is the volume, index the path. One that completes at once does not end a turn: there
+   * is nothing to do then that could not be done with the next completion.
+   */
   SEND: 4,
+  /** A send after which the connection has more to send already. */
+  SEND_MORE: 5,
 } as const;
 
 /** The high half of a token. */

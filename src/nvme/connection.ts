@@ -274,6 +274,11 @@ export class Connection {
     return this.sendBuffer.take();
   }
 
+  /** True if there is more to send than one send could gather. */
+  get hasMoreToSend(): boolean {
+    return this.#r2tCommands.length > 0;
+  }
+
   #answerR2ts(): void {
     const commands = this.commands;
     let written = 0;

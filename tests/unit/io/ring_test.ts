@@ -1,6 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
+import { native } from "../../../ffi/library.ts";
 import { Memory } from "../../../src/io/memory.ts";
 import { Ring } from "../../../src/io/ring.ts";
+import { Poller } from "../../../src/io/poller.ts";
+import { tcpConnect } from "../../../src/io/tcp.ts";
+import { tokenHigh, TokenKind } from "../../../src/io/token.ts";
 import { Wake } from "../../../src/io/wake.ts";
 
 /** Completions of this turn: high, low, result. */
@@ -161,4 +165,56 @@ Deno.test("Wake is drained of all its signals at once", () => {
   Wake.signal(wake.fd);
   ring.turn(0, 1000);
   assertEquals(reap(ring), [[1, 1, 8]]);
+});
+
+/** A connected pair: our end as the ring wants it, and the peer's. */
+async function connectedPair() {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const poller = new Poller();
+  const { port } = listener.addr as Deno.NetAddr;
+  const to = { traddr: "127.0.0.1", trsvcid: port, hostTraddr: null, hostIface: null };
+  const [fd, peer] = await Promise.all([tcpConnect(poller, to, 5000), listener.accept()]);
+  return {
+    fd,
+    peer,
+    [Symbol.dispose]: () =>
+      [() => native().um_socket_close(fd, 1), () => peer.close(), () => listener.close()].forEach((end) => end()),
+  };
+}
+
+Deno.test("Ring does not end a turn for a send that completes at once, but for what came with it", async () => {
+  using pair = await connectedPair();
+  using ring = new Ring({ submissions: 8, completions: 64 });
+  using memory = Memory.allocate(4096);
+  const send = tokenHigh(TokenKind.SEND, 0);
+  const receive = tokenHigh(TokenKind.RECEIVE, 0);
+  ring.prepSend(pair.fd, memory.address, 16, 0, send, 1);
+  const start = performance.now();
+  ring.turn(0, 50);
+  assert(performance.now() - start > 40, "a send alone ends no turn");
+  assertEquals(reap(ring), [[send, 1, 16]]);
+  ring.prepSend(pair.fd, memory.address, 16, 0, tokenHigh(TokenKind.SEND_MORE, 0), 1);
+  ring.turn(0, 10_000);
+  assertEquals(reap(ring).length, 1, "one after which there is more to send does");
+  await pair.peer.write(new Uint8Array(3));
+  ring.prepReceive(pair.fd, memory.address, 64, 0, receive, 2);
+  ring.prepSend(pair.fd, memory.address, 16, 0, send, 3);
+  ring.turn(0, 10_000);
+  assertEquals(reap(ring).length, 2);
+});
+
+Deno.test("Ring hands over a receive that is ready while a send waits for room", async () => {
+  using pair = await connectedPair();
+  using ring = new Ring({ submissions: 8, completions: 64 });
+  const bytes = 60 << 20;
+  using memory = Memory.allocate(bytes);
+  const waitAll = 0x100;
+  const receive = tokenHigh(TokenKind.RECEIVE, 0);
+  await pair.peer.write(new Uint8Array(3));
+  ring.prepReceive(pair.fd, memory.address, 64, 0, receive, 2);
+  ring.prepSend(pair.fd, memory.address, bytes, waitAll, tokenHigh(TokenKind.SEND, 0), 3);
+  const start = performance.now();
+  ring.turn(0, 10_000);
+  assert(performance.now() - start < 5_000);
+  assertEquals(reap(ring), [[receive, 2, 3]]);
 });
