@@ -19,7 +19,15 @@ export async function runVm(options: VmOptions): Promise<Series[]> {
   await mustSucceed([`${REPO}/scripts/deno`, "task", "--quiet", "build"]);
   const program = [`${REPO}/scripts/deno`, "run", "-A", "--quiet", `${REPO}/tests/bench/vm_guest.ts`];
   const words = [...program, "--reps", String(options.reps), ...options.names];
-  const machine = [`${REPO}/scripts/vm`, "--kernel", options.kernel, "--timeout", String(TIMEOUT_S)];
+  const machine = [
+    `${REPO}/scripts/vm`,
+    "--kernel",
+    options.kernel,
+    "--timeout",
+    String(TIMEOUT_S),
+    "--env",
+    "UMPATH_SLOW=1",
+  ];
   const output = await mustSucceed([...machine, "--", ...words]);
   const last = output.trimEnd().split("\n").pop() ?? "";
   return JSON.parse(last) as Series[];
