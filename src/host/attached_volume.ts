@@ -68,6 +68,9 @@ export class AttachedVolume implements PathOwner {
   #recordedDevice: number | null = null;
   #queueStarts: PromiseWithResolvers<void>[] = [];
   #queueDrains: PromiseWithResolvers<void>[] = [];
+  #adds: PromiseWithResolvers<string | null>[] = [];
+  /** The workers that have a share of the volume. */
+  #workers: number[] = [];
   #workersLeft = 0;
   #workersGone = Promise.withResolvers<void>();
   #isOpened = false;
@@ -131,9 +134,12 @@ export class AttachedVolume implements PathOwner {
   async open(spec: PathSpec, first: ControllerSession, driver: DeviceDriver): Promise<void> {
     this.#pool.subscribe(this.plan.index, (message, worker) => this.#handleMessage(message, worker));
     try {
-      if (driver !== "ublk") this.#addToWorkers(null);
-      else await this.#createDevice(spec, first);
-      if (driver !== "ublk") await this.#startFirst(spec, first);
+      if (driver === "ublk") {
+        await this.#createDevice(spec, first);
+      } else {
+        await this.#addToWorkers(null);
+        await this.#startFirst(spec, first);
+      }
       this.#isOpened = true;
     } catch (error) {
       if (this.#paths.size === 0) first.abandon();
@@ -155,8 +161,8 @@ export class AttachedVolume implements PathOwner {
     if (failure !== null) throw failure;
   }
 
-  #addToWorkers(device: UblkDevice | null): void {
-    this.#workersLeft = this.plan.queues;
+  async #addToWorkers(device: UblkDevice | null): Promise<void> {
+    this.#adds = Array.from({ length: this.plan.queues }, () => Promise.withResolvers<string | null>());
     for (let queue = 0; queue < this.plan.queues; queue++) {
       const counters = new Counters();
       this.#counters.push(counters);
@@ -173,6 +179,12 @@ export class AttachedVolume implements PathOwner {
         ublk: device === null ? null : { charFd: device.charFd, queueId: queue, ioctlEncode: device.ioctlEncode },
       };
       this.#pool.post(queue, message);
+    }
+    const failures = await Promise.all(this.#adds.map((add) => add.promise));
+    this.#workers = [...failures.keys()].filter((worker) => failures[worker] === null);
+    const failure = failures.find((words) => words !== null);
+    if (failure !== undefined) {
+      throw new UmpathError("host-lacks", `Cannot make the queues of ${this.name}: ${failure}`);
     }
   }
 
@@ -193,7 +205,7 @@ export class AttachedVolume implements PathOwner {
         this.plan.depth = device.depth;
         recordDevice(device.devId);
         this.#recordedDevice = device.devId;
-        this.#addToWorkers(device);
+        await this.#addToWorkers(device);
         await this.#startFirst(spec, first);
         await this.#startQueues();
       },
@@ -215,13 +227,11 @@ export class AttachedVolume implements PathOwner {
       this.#queueDrains = this.#counters.map(() => Promise.withResolvers<void>());
       this.#tellWorkers("abandon-queue");
     }
-    await Promise.all(this.#queueDrains.map((drained) => drained.promise));
+    await Promise.all(this.#workers.map((worker) => this.#queueDrains[worker].promise));
   }
 
   #tellWorkers(type: "abandon-queue" | "remove-volume"): void {
-    for (let queue = 0; queue < this.#counters.length; queue++) {
-      this.#pool.post(queue, { type, volume: this.plan.index });
-    }
+    for (const worker of this.#workers) this.#pool.post(worker, { type, volume: this.plan.index });
   }
 
   // ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,6 +347,8 @@ export class AttachedVolume implements PathOwner {
 
   #handleMessage(message: FromWorker, worker: number): void {
     switch (message.type) {
+      case "volume-added":
+        return this.#adds[worker].resolve(message.failure);
       case "queue-started":
         return this.#queueStarts[worker].resolve();
       case "queue-drained":
@@ -421,6 +433,7 @@ export class AttachedVolume implements PathOwner {
   async #abandon(): Promise<void> {
     this.cutWaits();
     await Promise.all([...this.#paths.values()].map((path) => this.removePath(path)));
+    this.#workersLeft = this.#workers.length;
     if (this.#workersLeft > 0) {
       this.#tellWorkers("remove-volume");
       await this.#workersGone.promise;

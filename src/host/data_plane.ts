@@ -73,8 +73,14 @@ export class DataPlane implements Disposable {
   }
 
   #addVolume(message: ToWorker & { type: "add-volume" }): void {
-    this.#volumes[message.volume] = new VolumeQueue(message, this.#tell);
-    this.#end = Math.max(this.#end, message.volume + 1);
+    let failure: string | null = null;
+    try {
+      this.#volumes[message.volume] = new VolumeQueue(message, this.#tell);
+      this.#end = Math.max(this.#end, message.volume + 1);
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+    this.#tell({ type: "volume-added", volume: message.volume, failure });
   }
 
   /** Runs until the main thread has something to say. */

@@ -6,7 +6,7 @@ import type { Geometry } from "../block/device.ts";
 import type { PathLimits } from "../multipath/volume.ts";
 import type { TransferParameters } from "../nvme/connection.ts";
 
-/** One queue of a new volume. */
+/** One queue of a new volume; answered by "volume-added". */
 export interface AddVolume {
   type: "add-volume";
   volume: number;
@@ -54,6 +54,8 @@ export type ToWorker =
 export type FromWorker =
   /** `posted` counts what was posted to the worker; count before you post, then signal `wakeFd`. */
   | { type: "ready"; wakeFd: number; posted: SharedArrayBuffer; warnings: string[] }
+  /** The answer to "add-volume"; `failure` says why the worker does not have it, null if it does. */
+  | { type: "volume-added"; volume: number; failure: string | null }
   | { type: "queue-started"; volume: number }
   /** Every tag of the ublk queue is over. `failure` is a negative errno other than the normal end, or 0. */
   | { type: "queue-drained"; volume: number; failure: number }
