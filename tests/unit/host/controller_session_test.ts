@@ -152,7 +152,7 @@ Deno.test("lost settles within the keep-alive timeout when keep-alives are not a
   portal.answersKeepAlives = false;
   const start = performance.now();
   assertEquals(await session.lost, "it does not answer keep-alives");
-  assert(performance.now() - start < 500, `${performance.now() - start} ms`);
+  assert(performance.now() - start < 3_000, `${performance.now() - start} ms`);
 });
 
 Deno.test("lost settles with the reason when the target ends the connection", async () => {
@@ -242,6 +242,6 @@ Deno.test("openQueues() ends when the admin queue does, and closes what was open
   await portal.kill();
   const failure = await failureOf(opening);
   assertEquals(failure.code, "unreachable");
-  assert(performance.now() - start < 500, `${performance.now() - start} ms`);
+  assert(performance.now() - start < 3_000, `${performance.now() - start} ms`);
   await eventually("all connections are closed", () => target.connections === 0);
 });

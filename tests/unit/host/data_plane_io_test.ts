@@ -117,7 +117,7 @@ testIo("no I/O is lost or torn while paths are killed, one or both, again and ag
 });
 
 testIo("reads of a lost path move at once, writes after the hold", {
-  timeouts: { writeHoldMs: 400 },
+  timeouts: { writeHoldMs: 2_000 },
 }, async (rig, target) => {
   const { writes, reads } = await fillPaths(rig, target);
   const [first, second] = target.portals;
@@ -125,11 +125,11 @@ testIo("reads of a lost path move at once, writes after the hold", {
   second.releaseIo();
   const start = performance.now();
   assertEquals(await Promise.all(reads), [0, 0]);
-  assert(performance.now() - start < 300, `Reads took ${performance.now() - start} ms`);
+  assert(performance.now() - start < 1_500, `Reads took ${performance.now() - start} ms`);
   assertEquals(await Promise.race([Promise.all(writes), Promise.resolve("held")]), "held");
   assertEquals(await Promise.all(writes), [0, 0]);
   const tookMs = performance.now() - start;
-  assert(tookMs >= 380 && tookMs < 900, `Writes took ${tookMs} ms`);
+  assert(tookMs >= 1_900 && tookMs < 8_000, `Writes took ${tookMs} ms`);
   assertEquals([target.memory[0], target.memory[BLOCK_BYTES]], [0x77, 0x77]);
   first.start();
 });
@@ -142,7 +142,7 @@ testIo("held writes go on at once when the lost controller says that it is reset
   target.portals[1].releaseIo();
   const start = performance.now();
   assertEquals(await Promise.all([...writes, ...reads]), [0, 0, 0, 0]);
-  assert(performance.now() - start < 1_000, `${performance.now() - start} ms`);
+  assert(performance.now() - start < 4_000, `${performance.now() - start} ms`);
   assertEquals(rig.released, 1);
 });
 
@@ -178,7 +178,7 @@ testIo("I/O fails with EIO when no path came back for the no-path timeout, and w
   const start = performance.now();
   assertEquals(await Promise.all([write(rig, 0, 1), read(rig, 1)]), [EIO, EIO]);
   const tookMs = performance.now() - start;
-  assert(tookMs >= 250 && tookMs < 800, `${tookMs} ms`);
+  assert(tookMs >= 250 && tookMs < 5_000, `${tookMs} ms`);
   target.portals[0].start();
   await eventually("it is live", () => rig.paths[0].state === "live");
   assertEquals(await write(rig, 0, 2), 0);

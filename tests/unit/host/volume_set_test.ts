@@ -260,7 +260,7 @@ testSet(
     target.portals[1].answersKeepAlives = false;
     const start = performance.now();
     await eventually("it is lost", () => rig.paths()[1].state === "reconnecting");
-    assert(performance.now() - start < 650, `${performance.now() - start} ms`);
+    assert(performance.now() - start < 3_000, `${performance.now() - start} ms`);
     assertMatch(rig.log.join(""), /is reconnecting: it does not answer keep-alives/);
     target.portals[1].answersKeepAlives = true;
     await eventually("it is live", () => rig.states().join() === "live,live");
@@ -285,7 +285,7 @@ testSet("a path is given up after --ctrl-loss-timeout, and attach() tries it ane
   await target.portals[1].stop();
   const start = performance.now();
   await eventually("given up", () => rig.paths()[1].state === "disabled");
-  assert(performance.now() - start < 700, `${performance.now() - start} ms`);
+  assert(performance.now() - start < 3_000, `${performance.now() - start} ms`);
   assertMatch(rig.paths()[1].reason ?? "", /given up after 0\.3 s without the controller: .*connection refused/);
   target.portals[1].start();
   await delay(100);
@@ -303,7 +303,7 @@ testSet("detach() while a path connects is quick", 2, async (rig, target) => {
     await eventually(`it waits at ${at}`, () => second.count(at) > 0);
     const start = performance.now();
     await rig.set.find("vol-n1").detach({ force: false });
-    assert(performance.now() - start < 1_000, `${at}: ${performance.now() - start} ms`);
+    assert(performance.now() - start < 4_000, `${at}: ${performance.now() - start} ms`);
     await adding;
     second.fault = null;
     await rig.attach([first]);
@@ -332,7 +332,7 @@ testSet("close() ends an attach that is under way, at every stage, and what was 
     await eventually(`it waits at ${at}`, () => target.portals[1].count(at) > 0);
     const start = performance.now();
     await rig.set.close();
-    assert(performance.now() - start < 1_500, `${at}: ${performance.now() - start} ms`);
+    assert(performance.now() - start < 5_000, `${at}: ${performance.now() - start} ms`);
     const failure = await attaching;
     assertMatch(failure.message, /the daemon is shutting down|was removed/, at);
     assert(rig.set.isEmpty);
