@@ -7,6 +7,7 @@ import { leftovers } from "../tests/vm/leftovers.ts";
 import { NvmetTarget } from "../tests/vm/nvmet.ts";
 import { Load } from "./demo_load.ts";
 import { demand, duration, mebibytes, Story } from "./demo_story.ts";
+import { count } from "../src/base/text.ts";
 import type { PathInfo, VolumeInfo } from "../src/host/api.ts";
 import { call } from "../src/host/control_client.ts";
 
@@ -17,13 +18,13 @@ const PORTS = [{ addr: "127.0.0.1", port: 4420 }, { addr: "127.0.0.2", port: 442
 const LOST = 1;
 const SIZE_MIB = 512;
 /** What the storage takes for a request, so that there are requests in flight on a path when it goes. */
-const ANSWER_MS = 20;
+const ANSWER_MS = 50;
 const FOLDER = "/tmp/umpath-demo";
 const FILES = 8;
 const FILE_BYTES = 2 << 20;
 const RUN_DIR = "/run/umpath";
 
-const WAIT_MS_MAX = 60_000;
+const WAIT_MS_MAX = 100_000;
 /** How long the load runs on both paths before one goes, and after it is back. */
 const CALM_MS = 2_000;
 
@@ -170,10 +171,9 @@ async function losePath(device: string, target: NvmetTarget): Promise<void> {
   const down = await eventually(async () => {
     const now = await volume();
     const path = now.paths[LOST]!;
-    return path.state === "reconnecting" && path.failovers > 0 ? now : null;
+    return path.state === "reconnecting" && path.queues === 0 ? now : null;
   }, WAIT_MS_MAX);
-  const words = `${down.paths[LOST]!.failovers} requests in flight, of which ${down.held} are writes and are held`;
-  story.event(`Path ${LOST} is lost with ${words}`);
+  story.event(`Path ${LOST} is lost${lossWords(down)}`);
   story.event(`$ umpath show ${NAME}`);
   story.detail((await umpath("show", NAME)).stdout);
   const holdMs = down.timeouts.writeHoldMs ?? 0;
@@ -191,25 +191,33 @@ async function losePath(device: string, target: NvmetTarget): Promise<void> {
   await endLoad(load, holdMs);
 }
 
+/** What was in flight on the path when it went. Now and then all of it is answered before the connections end. */
+function lossWords({ paths, held }: VolumeInfo): string {
+  const inFlight = paths[LOST]!.failovers;
+  if (inFlight === 0) return "; all that was in flight on it had been answered";
+  return ` with ${count(inFlight, "request")} in flight; held of these: ${count(held, "write")}`;
+}
+
 async function endLoad(load: Load, holdMs: number): Promise<void> {
   const { errors, reads, writes } = await load.end();
   undo.pop();
   demand(errors === 0, `the application saw error ${errors}`);
   const moved = sum((await volume()).paths, (path) => path.failovers);
-  const held = holdMs > 0 ? ` (those in flight on a lost path are held ${duration(holdMs)})` : "";
+  const held = holdMs > 0 && moved > 0 ? ` (those in flight on a lost path are held ${duration(holdMs)})` : "";
   story.event(
     `The application ends: ${reads.requests + writes.requests} requests, none failed, ${moved} changed paths`,
   );
-  story.detail(`longest read   ${duration(reads.longestMs)}`);
+  const behind = moved > 0 ? " (reads move at once, but a file system may keep some behind a held write)" : "";
+  story.detail(`longest read   ${duration(reads.longestMs)}${behind}`);
   story.detail(`longest write  ${duration(writes.longestMs)}${held}`);
   story.pause();
 }
 
 /** Waits until so many more commands have gone over a path. */
 async function usePath(index: number, commands: number): Promise<void> {
-  const count = (path: PathInfo) => path.reads + path.writes;
-  const start = count((await volume()).paths[index]!);
-  await eventually(async () => count((await volume()).paths[index]!) >= start + commands, WAIT_MS_MAX);
+  const done = (path: PathInfo) => path.reads + path.writes;
+  const start = done((await volume()).paths[index]!);
+  await eventually(async () => done((await volume()).paths[index]!) >= start + commands, WAIT_MS_MAX);
 }
 
 async function verify(device: string, sums: string): Promise<void> {
