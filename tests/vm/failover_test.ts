@@ -8,6 +8,9 @@ import { rebuildSubsystem } from "./subsystem.ts";
 import { UBLK_IO_ERRORS, vmTest } from "./vm_case.ts";
 
 const DETOUR = { addr: "127.0.0.3", port: 4420 };
+/** After this time half of what fio has in flight is stuck on a stalled path. */
+const STALL_MS = 1000;
+const STALLED_WRITES_MIN = 8;
 
 vmTest("both ports removed under load and back: I/O waits and goes on", {}, async () => {
   await using target = await makeTarget();
@@ -85,8 +88,7 @@ vmTest("writes of a lost path are held for a time that show tells, and no longer
   await using volume = await AttachedVolume.attach({ ports, timeouts: { writeHoldMs: 4000 } });
   const load = { ...smallLoad(volume.device, newSeed()), rw: "randwrite" };
   const results = await underLoad(load, async () => {
-    detour.stall();
-    await eventually(async () => (await volume.path(DETOUR)).inflight > 4, 10_000, 20);
+    await stallWithWrites(detour, volume.device);
     detour.cut();
     await eventually(async () => (await volume.info()).held > 0, 10_000, 20);
     const heldAt = performance.now();
@@ -122,3 +124,20 @@ vmTest("without a path for longer than the no-path timeout I/O fails, and recove
   await volume.waitState("live");
   assertEquals(loadErrors([await fio(smallLoad(volume.device, 1))]), []);
 });
+
+/** Stalls the way while there are writes on it: between two runs of fio there are none, and it is let go again. */
+async function stallWithWrites(detour: PduProxy, device: string): Promise<void> {
+  await eventually(async () => {
+    detour.stall();
+    await new Promise((resolve) => setTimeout(resolve, STALL_MS));
+    if (writesInFlight(device) >= STALLED_WRITES_MIN) return true;
+    detour.resume();
+    return false;
+  }, 30_000);
+}
+
+/** Writes that a block device has not completed. */
+function writesInFlight(device: string): number {
+  const text = Deno.readTextFileSync(`/sys/block/${device.replace("/dev/", "")}/inflight`);
+  return Number(text.trim().split(/\s+/)[1]);
+}
