@@ -202,8 +202,8 @@ export class HostConnection {
     while (this.#connection.state !== "failed") {
       const connection = this.#connection;
       connection.prepareReceive();
-      const offset = connection.receiveOffset[0];
-      const bytes = connection.receiveBytes[0];
+      const offset = connection.receiveBuffer.offset[0];
+      const bytes = connection.receiveBuffer.bytes[0];
       const got = native().um_socket_receive(this.#fd, this.#memory.subarray(offset, offset + bytes), bytes);
       if (got === -EAGAIN || got === -EINTR) return;
       if (got > 0) connection.handleReceived(got);

@@ -97,15 +97,16 @@ export class Link {
   #receive(ring: Ring): void {
     const connection = this.connection;
     connection.prepareReceive();
+    const { segments, offset, bytes } = connection.receiveBuffer;
     this.#isReceiving = true;
     const base = this.#memory.address;
-    if (connection.receiveSegments === 1) {
-      const address = base + connection.receiveOffset[0];
-      ring.prepReceive(this.fd, address, connection.receiveBytes[0], 0, this.#receiveToken, this.#path);
+    if (segments === 1) {
+      const address = base + offset[0];
+      ring.prepReceive(this.fd, address, bytes[0], 0, this.#receiveToken, this.#path);
       return;
     }
-    this.#writeIovec(this.#receiveHeader, 0, connection.receiveOffset[0], connection.receiveBytes[0]);
-    this.#writeIovec(this.#receiveHeader, 1, connection.receiveOffset[1], connection.receiveBytes[1]);
+    this.#writeIovec(this.#receiveHeader, 0, offset[0], bytes[0]);
+    this.#writeIovec(this.#receiveHeader, 1, offset[1], bytes[1]);
     this.#words[(this.#receiveHeader + LAYOUT.msghdrIovlen) >> 2] = 2;
     ring.prepReceiveMessage(this.fd, base + this.#receiveHeader, 0, this.#receiveToken, this.#path);
   }

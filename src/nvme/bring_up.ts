@@ -10,6 +10,7 @@
  */
 
 import { assert } from "../base/assert.ts";
+import { midSentence } from "../base/text.ts";
 import { AsyncEventConfig, NSID_MAX, SQE_BYTES } from "../spec/nvme.ts";
 import { CNTLID_DYNAMIC, ConnectDw0, QID_ADMIN } from "../spec/nvme_fabrics.ts";
 import {
@@ -146,7 +147,7 @@ function* connect(options: BringUpOptions): Steps<number> {
   const answer = yield* ask(command);
   if (answer.status !== 0) {
     const refusal = connectRefusal(answer.status, answer.result0);
-    throw new BringUpError(refusal.kind, `Connect failed: ${refusal.words}`, refusal.retryable);
+    throw new BringUpError(refusal.kind, refusal.words, refusal.retryable, answer.status);
   }
   const cntlid = answer.result0 & ConnectDw0.CNTLID_MASK;
   const authentication = ConnectDw0.AUTHENTICATION_REQUIRED | ConnectDw0.SECURE_CHANNEL_REQUIRED;
@@ -298,6 +299,6 @@ function parsed<T>(command: AdminCommand, data: Uint8Array | null, parse: (data:
   } catch (cause) {
     if (!(cause instanceof IdentifyError) && !(cause instanceof AnaLogError)) throw cause;
     const kind = cause instanceof IdentifyError ? cause.kind : "protocol";
-    throw new BringUpError(kind, `Cannot use the answer to ${command.name}: ${cause.message}`, kind === "protocol");
+    throw new BringUpError(kind, `Cannot use the answer to ${command.name}: ${midSentence(cause.message)}`, kind === "protocol");
   }
 }

@@ -8,8 +8,6 @@
  * Contract: every submitted command is given back exactly once by `pollCompletion()`, or is in flight when the state
  * becomes "failed". Bytes from the peer are never asserted on: what breaks the protocol fails the connection with a
  * reason in words, and nothing is ever written outside the data buffer of the command that asked for it.
- *
- * Received bytes:   start ≤ end ≤ receiveBytes     [parsed | start … end | free]
  */
 import { assert } from "../base/assert.ts";
 import { Fifo } from "../base/fifo.ts";
@@ -38,6 +36,7 @@ import {
   TermReqAt,
 } from "../spec/nvme_tcp.ts";
 import { CommandPhase, CommandTable, DataDirection } from "./command_table.ts";
+import { ReceiveBuffer } from "./receive_buffer.ts";
 import { SendBuffer } from "./send_buffer.ts";
 
 /** "opening" from `start()` until ICResp; "failed" is final. */
@@ -98,27 +97,18 @@ const H2C_HEADERS = 32;
 /** No send carries much more R2T data than this, so that a new command never waits behind all data of all writes. */
 const SEND_BYTES_SOFT_MAX = 1 << 20;
 const RECEIVE_BYTES_DEFAULT = 256 << 10;
-/** Data still missing of which it pays to receive it straight into the command's buffer. */
-const DIRECT_RECEIVE_BYTES_MIN = 8 << 10;
-/** With large data in flight, this much is received beyond the present data: the next header and little more. */
-const HEADER_TAIL_BYTES = 512;
 /** Average bytes a read in flight from which reads count as large. */
 const LARGE_READ_BYTES = 16 << 10;
 
 export class Connection {
   readonly commands: CommandTable;
   readonly sendBuffer: SendBuffer;
-  /** Where the next bytes belong: `receiveSegments` pieces of the arena, set by `prepareReceive()`. */
-  receiveSegments = 0;
-  readonly receiveOffset: [number, number] = [0, 0];
-  readonly receiveBytes: [number, number] = [0, 0];
+  readonly receiveBuffer: ReceiveBuffer;
 
   readonly #memory: Uint8Array<ArrayBuffer>;
   readonly #words: Uint32Array;
   readonly #view: DataView;
   readonly #inCapsuleBytes: number;
-  readonly #bufferStart: number;
-  readonly #bufferEnd: number;
   readonly #completions: Fifo;
   readonly #r2tCommands: Fifo;
   #state: ConnectionState = "idle";
@@ -128,14 +118,9 @@ export class Connection {
   #h2cPdo: number = PduHlen.H2CData;
   #maxH2cDataBytes = 0;
   #dataAlignment = 4;
-  #start: number;
-  #end: number;
-  /** Inside the data of a C2HData PDU: whose, how much is missing, and what its flags say. */
+  /** Inside the data of a C2HData PDU: whose it is, and what its flags say. */
   #dataCommand = -1;
-  #dataMissing = 0;
   #dataFlags = 0;
-  #paddingMissing = 0;
-  #directBytes = 0;
   #readsInFlight = 0;
   #readBytesInFlight = 0;
 
@@ -156,10 +141,9 @@ export class Connection {
     this.#words = new Uint32Array(options.memory.buffer, options.memory.byteOffset, options.memory.byteLength >> 2);
     this.#view = new DataView(options.memory.buffer, options.memory.byteOffset, options.memory.byteLength);
     this.#inCapsuleBytes = options.inCapsuleBytes;
-    this.#bufferStart = this.#start = this.#end = options.arenaOffset;
-    this.#bufferEnd = options.arenaOffset + receiveBytes;
+    this.receiveBuffer = new ReceiveBuffer(options.memory, { offset: options.arenaOffset, bytes: receiveBytes });
     this.sendBuffer = new SendBuffer(options.memory, {
-      offset: this.#bufferEnd,
+      offset: options.arenaOffset + receiveBytes,
       halfBytes: Connection.#halfBytes(options.depth),
       segmentsMax: SEGMENTS_MAX,
     });
@@ -183,7 +167,7 @@ export class Connection {
 
   /** True if bytes were received that belong to no complete PDU yet. */
   get isMidPdu(): boolean {
-    return this.#start !== this.#end || this.#dataMissing > 0 || this.#paddingMissing > 0;
+    return this.receiveBuffer.available > 0 || this.receiveBuffer.isInData;
   }
 
   /** What the IC exchange settled. Only in state "ready". */
@@ -326,36 +310,15 @@ export class Connection {
 
   // ── bytes in ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * Says where the next received bytes go: data that is still missing straight into its command's buffer where that
-   * pays, all else into the receive buffer.
-   */
+  /** Says in `receiveBuffer` where the next received bytes go. */
   prepareReceive(): void {
-    let piece = 0;
-    this.#directBytes = 0;
-    const missing = this.#dataMissing;
-    if (missing >= DIRECT_RECEIVE_BYTES_MIN && this.#paddingMissing === 0) {
-      this.#directBytes = missing;
-      this.receiveOffset[0] = this.#dataTarget();
-      this.receiveBytes[0] = missing;
-      piece = 1;
-    }
-    const free = this.#bufferEnd - this.#end;
-    const isLarge = this.#readBytesInFlight >= LARGE_READ_BYTES * this.#readsInFlight && this.#readsInFlight > 0;
-    const present = this.#paddingMissing + missing - this.#directBytes;
-    this.receiveOffset[piece] = this.#end;
-    this.receiveBytes[piece] = isLarge ? Math.min(free, present + HEADER_TAIL_BYTES) : free;
-    this.receiveSegments = piece + 1;
+    const reads = this.#readsInFlight;
+    this.receiveBuffer.prepare(reads > 0 && this.#readBytesInFlight >= LARGE_READ_BYTES * reads);
   }
 
   /** `bytes` bytes were received to where `prepareReceive()` said. */
   handleReceived(bytes: number): void {
-    const room = this.receiveBytes[0] + (this.receiveSegments > 1 ? this.receiveBytes[1] : 0);
-    assert(bytes > 0 && bytes <= room, "No more is received than there was room for");
-    const direct = Math.min(bytes, this.#directBytes);
-    this.#directBytes = 0;
-    if (direct > 0) this.#dataArrived(direct);
-    this.#end += bytes - direct;
+    if (this.receiveBuffer.handleReceived(bytes)) this.#dataComplete();
     this.#parse();
   }
 
@@ -370,36 +333,21 @@ export class Connection {
   }
 
   #parse(): void {
-    while (this.#state !== "failed" && this.#start < this.#end) {
-      if (this.#paddingMissing > 0) {
-        const bytes = Math.min(this.#end - this.#start, this.#paddingMissing);
-        this.#start += bytes;
-        this.#paddingMissing -= bytes;
-      } else if (this.#dataMissing > 0) {
-        const bytes = Math.min(this.#end - this.#start, this.#dataMissing);
-        this.#memory.copyWithin(this.#dataTarget(), this.#start, this.#start + bytes);
-        this.#start += bytes;
-        this.#dataArrived(bytes);
-      } else if (!this.#parsePdu()) break;
+    const buffer = this.receiveBuffer;
+    while (this.#state !== "failed") {
+      if (!buffer.isInData) {
+        if (!this.#parsePdu()) break;
+      } else if (buffer.moveData()) this.#dataComplete();
+      else break;
     }
-    this.#compact();
-  }
-
-  /** What is left is less than one header: it moves to the front. */
-  #compact(): void {
-    const left = this.#end - this.#start;
-    if (left > 0 && this.#start > this.#bufferStart) {
-      this.#memory.copyWithin(this.#bufferStart, this.#start, this.#end);
-    }
-    this.#start = this.#bufferStart;
-    this.#end = this.#bufferStart + left;
+    buffer.compact();
   }
 
   /** Takes one PDU header; false if it is not complete yet. */
   #parsePdu(): boolean {
-    const have = this.#end - this.#start;
+    const have = this.receiveBuffer.available;
     if (have < PDU_COMMON_HEADER_BYTES) return false;
-    const at = this.#start;
+    const at = this.receiveBuffer.at;
     const type = this.#memory[at + PduAt.TYPE];
     const hlen = this.#memory[at + PduAt.HLEN];
     const expected = pduHlen(type);
@@ -408,7 +356,7 @@ export class Connection {
     if (have < hlen) return this.#checkPlen(type, at);
     const plen = this.#view.getUint32(at + PduAt.PLEN, true);
     if (!this.#dispatch(type, at, plen)) return false;
-    this.#start += hlen;
+    this.receiveBuffer.take(hlen);
     return true;
   }
 
@@ -490,21 +438,14 @@ export class Connection {
       return this.#reject("sent SUCCESS with data that is not the last", PduAt.FLAGS);
     }
     this.#dataCommand = command;
-    this.#dataMissing = bytes;
     this.#dataFlags = flags;
-    this.#paddingMissing = pdo - PduHlen.C2HData;
+    this.receiveBuffer.beginData(commands.dataOffset[command] + offset, bytes, pdo - PduHlen.C2HData);
+    commands.transferred[command] += bytes;
     return true;
   }
 
-  #dataTarget(): number {
-    return this.commands.dataOffset[this.#dataCommand] + this.commands.transferred[this.#dataCommand];
-  }
-
-  #dataArrived(bytes: number): void {
+  #dataComplete(): void {
     const command = this.#dataCommand;
-    this.commands.transferred[command] += bytes;
-    this.#dataMissing -= bytes;
-    if (this.#dataMissing > 0) return;
     this.#dataCommand = -1;
     if ((this.#dataFlags & PduFlag.SUCCESS) !== 0) this.#answered(command, 0, 0, 0);
   }
@@ -623,9 +564,10 @@ export class Connection {
 
   /** Fails the connection for a PDU that the protocol does not allow. Always false. */
   #reject(words: string, fei: number, fes: number = FatalErrorStatus.INVALID_PDU_HEADER_FIELD): false {
-    const hlen = pduHlen(this.#memory[this.#start + PduAt.TYPE]) || PDU_COMMON_HEADER_BYTES;
-    const length = Math.min(this.#end - this.#start, TERM_REQ_DATA_BYTES_MAX, hlen);
-    this.#offending = this.#memory.slice(this.#start, this.#start + length);
+    const { at, available } = this.receiveBuffer;
+    const hlen = pduHlen(this.#memory[at + PduAt.TYPE]) || PDU_COMMON_HEADER_BYTES;
+    const length = Math.min(available, TERM_REQ_DATA_BYTES_MAX, hlen);
+    this.#offending = this.#memory.slice(at, at + length);
     this.#fail(`the controller ${words}`, fes, fei);
     return false;
   }

@@ -113,19 +113,22 @@ const TYPE_WORDS: Record<number, string> = {
   [StatusCodeType.VENDOR]: "vendor specific",
 };
 
-/** A status in words: "LBA out of range (status 0x80, do not retry)". */
+/** A status in words: "LBA out of range". One that has no words is told by its number, which is all there is. */
 export function statusWords(status: number): string {
   const code = status & StatusField.CODE_MASK;
   const type = code >> StatusField.SCT_SHIFT;
-  const words = ROW_BY_CODE.get(code)?.[1] ?? `unknown ${TYPE_WORDS[type] ?? `type ${type}`} error`;
-  return describe(words, status);
+  const known = ROW_BY_CODE.get(code)?.[1];
+  return known ?? `unknown ${TYPE_WORDS[type] ?? `type ${type}`} error (${numberWords(code)})`;
 }
 
-function describe(words: string, status: number): string {
+/** A status in numbers, for whoever looks it up: "status 0x80, do not retry". */
+export function statusNumberWords(status: number): string {
   const code = status & StatusField.CODE_MASK;
-  return `${words} (status 0x${code.toString(16).padStart(2, "0")}${
-    mayRetry(status) || code === 0 ? "" : ", do not retry"
-  })`;
+  return `${numberWords(code)}${mayRetry(status) || code === 0 ? "" : ", do not retry"}`;
+}
+
+function numberWords(code: number): string {
+  return `status 0x${code.toString(16).padStart(2, "0")}`;
 }
 
 /** The Linux errno of an I/O command's status; 0 for success. */
@@ -206,11 +209,11 @@ export function connectRefusal(status: number, result0: number): ConnectRefusal 
   const known = code === Code.CONNECT_INVALID_PARAMETERS ? badParameterWords(result0) : CONNECT_WORDS[code];
   if (known === undefined) {
     const kind = statusDisposition(status) === "fail" ? "refused" : "unreachable";
-    return { kind, words: statusWords(status), retryable: mayRetry(status) };
+    return { kind, words: `the target refuses Connect: ${statusWords(status)}`, retryable: mayRetry(status) };
   }
   return {
     kind: busy ? "unreachable" : "refused",
-    words: describe(known, status),
+    words: known,
     retryable: mayRetry(status) && code !== Code.AUTHENTICATION_REQUIRED,
   };
 }

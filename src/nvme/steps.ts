@@ -3,7 +3,7 @@
 import { assert } from "../base/assert.ts";
 import { StatusCode, StatusField } from "../spec/nvme_status.ts";
 import type { AdminCommand } from "./commands.ts";
-import { mayRetry, statusDisposition, statusWords } from "./status.ts";
+import { mayRetry, statusDisposition, statusNumberWords, statusWords } from "./status.ts";
 
 /** What bring-up wants next. */
 export type BringUpStep =
@@ -42,8 +42,10 @@ export class BringUpError extends Error {
     message: string,
     /** Whether the next attempt may succeed although nobody changes anything. */
     readonly retryable: boolean,
+    /** The status that the controller gave, if that is why: its number is the cause. */
+    status?: number,
   ) {
-    super(message);
+    super(message, status === undefined ? undefined : { cause: new Error(statusNumberWords(status)) });
   }
 }
 
@@ -67,11 +69,11 @@ export function* wait(ms: number): Steps<void> {
   assert(answer === null, "A wait is answered with null");
 }
 
-/** The error for a command that ended with `status`: "Identify controller failed: internal error (status 0x06)". */
+/** The error for a command that ended with `status`: "Identify controller failed: internal error". */
 export function commandFailure(command: AdminCommand, status: number): BringUpError {
   const words = `${command.name[0].toUpperCase()}${command.name.slice(1)} failed: ${statusWords(status)}`;
   const passes = statusDisposition(status) !== "fail";
   const authentication = (status & StatusField.CODE_MASK) === StatusCode.AUTHENTICATION_REQUIRED;
-  if (authentication) return new BringUpError("refused", words, false);
-  return new BringUpError(passes ? "unreachable" : "refused", words, mayRetry(status));
+  if (authentication) return new BringUpError("refused", words, false, status);
+  return new BringUpError(passes ? "unreachable" : "refused", words, mayRetry(status), status);
 }

@@ -155,8 +155,8 @@ export class Rig {
   receive({ connection, target }: RigPath, bytesMax = Infinity): boolean {
     if (connection.state === "failed" || target.pending === 0) return false;
     connection.prepareReceive();
-    const { receiveOffset, receiveBytes } = connection;
-    const room = receiveBytes[0] + (connection.receiveSegments > 1 ? receiveBytes[1] : 0);
+    const { offset: receiveOffset, bytes: receiveBytes, segments } = connection.receiveBuffer;
+    const room = receiveBytes[0] + (segments > 1 ? receiveBytes[1] : 0);
     const bytes = target.take(Math.min(room, bytesMax));
     const first = bytes.subarray(0, receiveBytes[0]);
     this.memory.set(first, receiveOffset[0]);

@@ -132,12 +132,15 @@ Deno.test("Connection receives large data straight into its buffer, with the nex
   const pdu = c2hPdu(cid, data);
   wire.inject(pdu.subarray(0, 24));
   wire.connection.prepareReceive();
-  assertEquals(wire.connection.receiveSegments, 2);
-  assertEquals([wire.connection.receiveOffset[0], wire.connection.receiveBytes[0]], [wire.offset(1), 65536]);
+  assertEquals(wire.connection.receiveBuffer.segments, 2);
+  assertEquals([wire.connection.receiveBuffer.offset[0], wire.connection.receiveBuffer.bytes[0]], [
+    wire.offset(1),
+    65536,
+  ]);
   wire.deliver(pdu.subarray(24, 24 + 50000));
   wire.connection.prepareReceive();
   assertEquals(
-    [wire.connection.receiveOffset[0], wire.connection.receiveBytes[0]],
+    [wire.connection.receiveBuffer.offset[0], wire.connection.receiveBuffer.bytes[0]],
     [wire.offset(1) + 50000, 15536],
   );
   wire.inject(pdu.subarray(50024));

@@ -162,16 +162,16 @@ export class Wire {
   }
 
   get receiveRoom(): number {
-    const { receiveBytes, receiveSegments } = this.connection;
+    const { bytes: receiveBytes, segments: receiveSegments } = this.connection.receiveBuffer;
     return receiveBytes[0] + (receiveSegments > 1 ? receiveBytes[1] : 0);
   }
 
   /** Puts bytes where `prepareReceive()` said, and tells. */
   deliver(bytes: Uint8Array): void {
     const { connection } = this;
-    const first = Math.min(bytes.length, connection.receiveBytes[0]);
-    this.memory.set(bytes.subarray(0, first), connection.receiveOffset[0]);
-    this.memory.set(bytes.subarray(first), connection.receiveOffset[1]);
+    const first = Math.min(bytes.length, connection.receiveBuffer.bytes[0]);
+    this.memory.set(bytes.subarray(0, first), connection.receiveBuffer.offset[0]);
+    this.memory.set(bytes.subarray(first), connection.receiveBuffer.offset[1]);
     connection.handleReceived(bytes.length);
   }
 
