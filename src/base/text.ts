@@ -11,6 +11,22 @@ export function listWords(words: readonly string[], conjunction = "and"): string
   return `${words.slice(0, -1).join(", ")} ${conjunction} ${words.at(-1)}`;
 }
 
+/** A sentence as it goes on after a colon: without its capital, unless that is part of a name such as ANA, I/O or 4K. */
+export function midSentence(sentence: string): string {
+  return /^[A-Z][a-z]*(?![A-Za-z0-9/])/.test(sentence) ? sentence[0]!.toLowerCase() + sentence.slice(1) : sentence;
+}
+
+/** Lines of at most `width` columns that break at spaces; a longer word has a line of its own. */
+export function wrapWords(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 /** A word in double quotes, with control characters made visible. */
 export function quote(word: string): string {
   return JSON.stringify(word);

@@ -1,6 +1,7 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
-import { ECANCELED, EINVAL, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
+import { ECANCELED, EINVAL, ENODEV, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
+import { quote } from "../base/text.ts";
 import type { Poller, Watch } from "./poller.ts";
 
 /** Where a TCP connection goes, and from where. */
@@ -56,6 +57,7 @@ function beginWords(to: TcpEndpoints, errno: number): string {
     to.hostIface === null ? "" : ` through ${to.hostIface}`,
   ].join("");
   if (errno === EINVAL) return `the address${host} is not valid`;
+  if (errno === ENODEV && to.hostIface !== null) return `there is no interface ${quote(to.hostIface)} on this host`;
   if (errno === EPERM && to.hostIface !== null) return `binding to ${to.hostIface} needs root`;
   return `${errnoWords(errno)}${host}`;
 }

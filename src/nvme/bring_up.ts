@@ -299,6 +299,10 @@ function parsed<T>(command: AdminCommand, data: Uint8Array | null, parse: (data:
   } catch (cause) {
     if (!(cause instanceof IdentifyError) && !(cause instanceof AnaLogError)) throw cause;
     const kind = cause instanceof IdentifyError ? cause.kind : "protocol";
-    throw new BringUpError(kind, `Cannot use the answer to ${command.name}: ${midSentence(cause.message)}`, kind === "protocol");
+    throw new BringUpError(
+      kind,
+      `Cannot use the answer to ${command.name}: ${midSentence(cause.message)}`,
+      kind === "protocol",
+    );
   }
 }

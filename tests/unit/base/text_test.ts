@@ -1,5 +1,15 @@
 import { assertEquals } from "@std/assert";
-import { alignRows, count, listWords, nearest, oneLine, printable, quote } from "../../../src/base/text.ts";
+import {
+  alignRows,
+  count,
+  listWords,
+  midSentence,
+  nearest,
+  oneLine,
+  printable,
+  quote,
+  wrapWords,
+} from "../../../src/base/text.ts";
 
 Deno.test("count() and listWords() make sentences", () => {
   assertEquals([count(0, "path"), count(1, "path"), count(2, "path")], ["0 paths", "1 path", "2 paths"]);
@@ -21,6 +31,20 @@ Deno.test("nearest() finds a near miss and nothing far", () => {
   assertEquals(nearest("LIST", commands), "list");
   assertEquals(nearest("frobnicate", commands), null);
   assertEquals(nearest("", commands), null);
+});
+
+Deno.test("midSentence() takes the capital of a sentence away, and leaves that of a name", () => {
+  assertEquals(midSentence("The controller is busy"), "the controller is busy");
+  assertEquals(midSentence("A path"), "a path");
+  for (const name of ["ANA log ends", "I/O queue 1", "NVMe is old", "CAP.MQES is 0", "connection refused", ""]) {
+    assertEquals(midSentence(name), name);
+  }
+});
+
+Deno.test("wrapWords() breaks lines at spaces", () => {
+  assertEquals(wrapWords("one two three", 7), ["one two", "three"]);
+  assertEquals(wrapWords("one incomprehensibilities two", 7), ["one", "incomprehensibilities", "two"]);
+  assertEquals(wrapWords("", 7), [""]);
 });
 
 Deno.test("oneLine() and printable() show control characters instead of sending them", () => {

@@ -80,7 +80,7 @@ Deno.test("open() says why it cannot connect, for each kind of address", async (
     [{ ...spec, trsvcid: 1 }, "connection refused"],
     [{ ...spec, traddr: "not an address" }, "the address is not valid"],
     [{ ...spec, hostTraddr: "192.0.2.77" }, "no such address on this host from 192.0.2.77"],
-    [{ ...spec, hostIface: "no-such-if" }, "through no-such-if"],
+    [{ ...spec, hostIface: "no-such-if" }, 'there is no interface "no-such-if" on this host'],
   ] as const;
   for (const [to, words] of cases) {
     const error = await assertRejects(() => HostConnection.open(poller, to, 1_000), ConnectionLost);

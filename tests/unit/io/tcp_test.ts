@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { native } from "../../../ffi/library.ts";
-import { ECONNREFUSED, EINVAL } from "../../../src/base/errno.ts";
+import { ECONNREFUSED, EINVAL, ENODEV } from "../../../src/base/errno.ts";
 import { Memory } from "../../../src/io/memory.ts";
 import { Poller, type Watch } from "../../../src/io/poller.ts";
 import { Ring } from "../../../src/io/ring.ts";
@@ -54,6 +54,7 @@ Deno.test("tcpConnect() says why it cannot connect, at once where the kernel kno
     [to(4420, { traddr: "256.1.1.1" }), EINVAL, "the address is not valid"],
     [to(4420, { hostTraddr: "nonsense" }), EINVAL, "the address from nonsense is not valid"],
     [to(4420, { hostTraddr: "192.0.2.1" }), 99, "no such address on this host from 192.0.2.1"],
+    [to(4420, { hostIface: "nosuch0" }), ENODEV, 'there is no interface "nosuch0" on this host'],
   ];
   for (const [endpoints, errno, words] of cases) {
     const startMs = performance.now();

@@ -121,7 +121,7 @@ Deno.test("bringUp() selects all command sets where NVM alone cannot be", () => 
 Deno.test("bringUp() tells why Connect was refused", () => {
   const refused = (status: number, result0 = 0) =>
     failure(new FakeController({ connect: answer({ status, result0 }) }));
-  expectFailure(refused(0x184 | DNR), "refused", "Connect failed: this host is not allowed on the subsystem", false);
+  expectFailure(refused(0x184 | DNR), "refused", "this host is not allowed on the subsystem", false);
   expectFailure(refused(0x182 | DNR, 0x10100), "refused", "no such subsystem on this port", false);
   expectFailure(refused(0x182, 48), "refused", "the target refuses the keep alive timeout", true);
   expectFailure(refused(0x01a | DNR), "refused", "the target refuses the keep alive timeout", false);
@@ -279,7 +279,7 @@ Deno.test("bringUp() refuses namespaces that umpath does not serve", () => {
   const data = identifyNamespaceData();
   put(data, 132, 2, 8);
   const metadata = failure(new FakeController({ "identify 0": answer({ data }) }));
-  expectFailure(metadata, "unsupported", "answer to identify namespace: Namespace 1 has 8 bytes of metadata", false);
+  expectFailure(metadata, "unsupported", "answer to identify namespace: namespace 1 has 8 bytes of metadata", false);
   const zoned = descriptorsData();
   zoned[44] = 2;
   const other = failure(new FakeController({ "identify 3": answer({ data: zoned }) }));
