@@ -20,8 +20,10 @@ type Meaning = readonly [code: ErrorCode, words: string, hint?: string];
 type Meanings = Readonly<Record<number, Meaning>>;
 
 const RUN_AS_ROOT = "Run umpath as root: ublk needs CAP_SYS_ADMIN";
-const LOAD_DRIVER = "Load the driver with: modprobe ublk_drv (Linux 6.0 or later)";
-const MAY_BE_STUCK = "The ublk driver of this kernel may be stuck since an earlier fault: see dmesg, and reboot";
+const LOAD_DRIVER = "Load the driver with: modprobe ublk_drv (Linux 6.1 or later)";
+const SEE_DRIVER = "See what the kernel says: dmesg, and ps -eo pid,stat,wchan:32,comm for processes in state D";
+const SEE_QUEUES = "See the daemon's log for its data-plane threads, top -H for what keeps them, and dmesg for ublk";
+const SEE_PATHS = "See umpath show and the daemon's log for the volume's paths, and dmesg for ublk";
 
 /** What an errno means whatever step it ended. */
 const ANY: Meanings = {
@@ -30,7 +32,7 @@ const ANY: Meanings = {
   [ENODEV]: ["not-found", "the ublk driver has no such device"],
   [ENOMEM]: ["host-lacks", "the kernel is out of memory", "Use fewer or shallower queues"],
   [EOPNOTSUPP]: ["host-lacks", "the ublk driver of this kernel does not know the command"],
-  [ETIMEDOUT]: ["timed-out", "no answer in time", MAY_BE_STUCK],
+  [ETIMEDOUT]: ["timed-out", "no answer in time", SEE_DRIVER],
 };
 
 const NO_DRIVER: Meaning = ["host-lacks", "this host has no ublk driver", LOAD_DRIVER];
@@ -57,6 +59,7 @@ const AT: Readonly<Record<string, Meanings>> = {
     [ENOENT]: NO_NODE,
     [EBUSY]: ["in-use", "another process has its character device open"],
   },
+  "start-queues": { [ETIMEDOUT]: ["timed-out", "its queues do not come up in time", SEE_QUEUES] },
   START_DEV: {
     [EINVAL]: [
       "host-lacks",
@@ -64,7 +67,7 @@ const AT: Readonly<Record<string, Meanings>> = {
       "Linux 6.17 takes no server from inside a pid namespace: run umpath outside of the container, or use another kernel",
     ],
     [EEXIST]: ["in-use", "it is started already"],
-    [ETIMEDOUT]: ["timed-out", "the queues or the partition scan took too long"],
+    [ETIMEDOUT]: ["timed-out", "the queues or the partition scan took too long", SEE_PATHS],
   },
   TRY_STOP_DEV: { [EBUSY]: ["in-use", "it is open", STILL_OPEN] },
   STOP_DEV: { [ETIMEDOUT]: ["timed-out", "I/O is still in flight", "Bring a path back, or let no-path-timeout pass"] },

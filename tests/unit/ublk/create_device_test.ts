@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import {
   EACCES,
@@ -132,6 +132,7 @@ const FAILURES: [script: Script, code: ErrorCode, words: string, trace: string[]
   [{ "wait-node": -ETIMEDOUT }, "timed-out", "node does not appear", [...CREATE.slice(0, 5), ...DELETE]],
   [{ "open-char-device": -EIO }, "host-lacks", "input/output error", [...CREATE.slice(0, 6), ...DELETE]],
   [{ "start-queues": -ENOMEM }, "host-lacks", "Cannot serve /dev/ublkb7", [...CREATE.slice(0, 7), ...STOP]],
+  [{ "start-queues": -ETIMEDOUT }, "timed-out", "do not come up in time", [...CREATE.slice(0, 7), ...STOP]],
   [{ START_DEV: -EINVAL }, "host-lacks", "does not take this process", [...CREATE.slice(0, 8), ...STOP]],
   [{ START_DEV: -ETIMEDOUT }, "timed-out", "took too long", [...CREATE.slice(0, 8), ...STOP]],
   [{ "wait-node": [0, -ETIMEDOUT] }, "timed-out", "Cannot find /dev/ublkb7", [...CREATE, ...STOP]],
@@ -145,6 +146,16 @@ for (const [script, code, words, trace] of FAILURES) {
     assert(error.message.includes(words), error.message);
   });
 }
+
+Deno.test("createDevice() says after a timeout what to look at, and the kernel that it needs", () => {
+  assertStringIncludes(failure(new FakeControl({ "start-queues": -ETIMEDOUT })).hint ?? "", "daemon's log");
+  for (const step of ["ADD_DEV", "start-queues", "START_DEV"]) {
+    const { hint } = failure(new FakeControl({ [step]: -ETIMEDOUT }));
+    assertStringIncludes(hint ?? "", "dmesg");
+    assert(!/reboot/.test(hint ?? ""), hint);
+  }
+  assertStringIncludes(failure(new FakeControl({ "open-control": -ENOENT })).hint ?? "", "Linux 6.1");
+});
 
 Deno.test("createDevice() gives up a character device that stays busy", () => {
   const control = new FakeControl({ "open-char-device": -EBUSY });
