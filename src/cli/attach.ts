@@ -1,7 +1,7 @@
 import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, QUEUE_DEPTH_MAX, WORKERS_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
-import type { AttachParams, AttachResult, DeviceChoice, PathSpec } from "../host/api.ts";
+import type { AttachParams, DeviceChoice, PathSpec } from "../host/api.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import type { Context, Declare } from "./commands.ts";
@@ -9,7 +9,6 @@ import { askOrStart } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { parseSubsystemNqn } from "./nqn.ts";
 import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
-import type { Output } from "./output.ts";
 import { pathWords } from "../host/path_words.ts";
 import { parsePathSpec } from "./path_spec.ts";
 import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
@@ -116,24 +115,11 @@ async function attach(
   { output }: Context,
 ): Promise<void> {
   const dir = ensureRunDir();
-  let warnings = 0;
-  const onWarning = (message: string) => {
-    warnings++;
-    output.warn(message);
-  };
-  const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning: (message) => output.warn(message) });
+  const onWarning = (message: string) => output.warn(message);
+  const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning });
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
   const start = async () => await (await import("../host/daemon_spawn.ts")).ensureDaemon(dir);
   const result = await askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start });
-  if (warnings === 0) warnOfPaths(result, output);
   if (output.json) output.object({ ...result });
   else output.line(result.device);
-}
-
-/** Names the paths that are not live, if the daemon has not. */
-function warnOfPaths({ volume }: AttachResult, output: Output): void {
-  for (const path of volume.paths.filter((path) => path.state !== "live")) {
-    const reason = path.reason === null ? "" : `: ${path.reason}`;
-    output.warn(`Path ${pathWords(path)} is ${path.state}${reason}; umpath keeps trying it`);
-  }
 }

@@ -17,9 +17,10 @@ import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeStat
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUsers } from "./device_users.ts";
 import { forgetDevice, recordDevice } from "./device_record.ts";
+import { ForeignPath, PathFailure } from "./path_failure.ts";
 import { isSamePath } from "./path_words.ts";
 import { type QueueControl, runControl } from "./ublk_driver.ts";
-import { ForeignPath, type PathOwner, VolumePath } from "./volume_path.ts";
+import { type PathOwner, VolumePath } from "./volume_path.ts";
 import type { AddVolume, FromWorker } from "./worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
@@ -246,16 +247,22 @@ export class AttachedVolume implements PathOwner {
 
   /**
    * Adds a path and begins to connect it; with `session`, one that was opened for it before. Resolves after the first
-   * attempt: null, or why it failed. A {@linkcode ForeignPath} is not kept; any other goes on being tried.
+   * attempt: null, or why it failed. After a final failure it is not kept, unless `keepsRefused` and it is only refused;
+   * after any other it goes on being tried.
    */
-  async addPath(spec: PathSpec, session: ControllerSession | null): Promise<UmpathError | null> {
+  async addPath(
+    spec: PathSpec,
+    session: ControllerSession | null,
+    { keepsRefused = false }: { keepsRefused?: boolean } = {},
+  ): Promise<UmpathError | null> {
     if (this.#paths.size >= PATHS_MAX) {
       session?.abandon();
       return new UmpathError("usage", `Cannot add a path to ${this.name}: a volume has at most ${PATHS_MAX}`);
     }
     const path = this.#makePath(spec);
     const failure = await path.start(session);
-    if (failure instanceof ForeignPath) await this.removePath(path);
+    const isDropped = failure instanceof PathFailure && failure.isFinal;
+    if (isDropped && !(keepsRefused && !(failure instanceof ForeignPath))) await this.removePath(path);
     return failure;
   }
 

@@ -1,6 +1,7 @@
 import { native } from "../../ffi/library.ts";
-import { UmpathError } from "../base/errors.ts";
+import { messageOf, UmpathError, type UmpathErrorOptions } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
+import { midSentence } from "../base/text.ts";
 import type { Poller } from "../io/poller.ts";
 import { type AnaLog, anaLogCommand, anaStateOf, parseAnaLog } from "../nvme/ana.ts";
 import { parseAsyncEvent } from "../nvme/async_event.ts";
@@ -17,7 +18,8 @@ import { reset, shutdown } from "../nvme/retire.ts";
 import { connectRefusal } from "../nvme/status.ts";
 import type { Steps } from "../nvme/steps.ts";
 import type { AnaStateName, PathSpec } from "./api.ts";
-import { ConnectionLost, HostConnection } from "./host_connection.ts";
+import { ConnectionLost, HostConnection, NotNvmeTcp } from "./host_connection.ts";
+import { PathFailure } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
 
 const log = logger("path");
@@ -78,7 +80,7 @@ export class ControllerSession {
    * Connects, brings the controller up and learns the namespace, all within `connectTimeoutMs`, unless `signal` is
    * aborted first.
    *
-   * @throws UmpathError: "unreachable", "refused", "not-found" or "timed-out", naming the path and the reason.
+   * @throws PathFailure "unreachable", "refused" or "not-found".
    */
   static async open(poller: Poller, options: SessionOptions, signal?: AbortSignal): Promise<ControllerSession> {
     const startMs = performance.now();
@@ -106,7 +108,7 @@ export class ControllerSession {
       return new ControllerSession(poller, admin, { controller, options, queuesTimeoutMs });
     } catch (error) {
       admin?.close();
-      throw failureOf(options, error);
+      throw failureOf(options, error, { isFinal: isFinal(error) });
     } finally {
       clearTimeout(timer);
     }
@@ -229,7 +231,8 @@ export class ControllerSession {
    * Opens `count` I/O queue pairs, each over a connection of its own, within what `open` has left of `connectTimeoutMs`,
    * unless `signal` is aborted first.
    *
-   * @throws UmpathError as `open` does. What was opened before is closed.
+   * @throws PathFailure as `open` does, never a final one: a controller that came up was no mistake. What was opened
+   * before is closed.
    */
   async openQueues(count: number, signal?: AbortSignal): Promise<OpenQueue[]> {
     const results = await Promise.allSettled(Array.from({ length: count }, (_, i) => this.#openQueue(i + 1, signal)));
@@ -240,7 +243,7 @@ export class ControllerSession {
     // A controller that is gone knows nothing of its queues: that it is gone is the reason, not that it refuses them.
     this.#admin.takeArrived();
     const lost = this.#admin.endReason;
-    throw failureOf(this.#options, lost === null ? failed.reason : new ConnectionLost(lost));
+    throw failureOf(this.#options, lost === null ? failed.reason : new ConnectionLost(lost), { isFinal: false });
   }
 
   async #openQueue(qid: number, signal: AbortSignal | undefined): Promise<OpenQueue> {
@@ -258,7 +261,8 @@ export class ControllerSession {
       const answer = await connection.request(connect, null);
       if (answer.status !== 0) {
         const refusal = connectRefusal(answer.status, answer.result0);
-        throw new BringUpError(refusal.kind, `Connect of I/O queue ${qid} failed: ${refusal.words}`, refusal.retryable);
+        const words = `its I/O queue ${qid} is refused: ${refusal.words}`;
+        throw new BringUpError(refusal.kind, words, refusal.retryable, answer.status);
       }
       return await connection.handOver();
     } catch (error) {
@@ -323,25 +327,31 @@ async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
   return next.value;
 }
 
+/** True for an answer that another attempt gets too, unless somebody changes something. */
+function isFinal(error: unknown): boolean {
+  return error instanceof NotNvmeTcp || error instanceof BringUpError && !error.retryable;
+}
+
 /** An error of a path in words and with its code: what failed, on which path, why, and what to do. */
-function failureOf(options: SessionOptions, error: unknown): UmpathError {
-  const what = `Cannot connect to "${pathWords(options.spec)}": ${words(error)}`;
+function failureOf(options: SessionOptions, error: unknown, { isFinal }: { isFinal: boolean }): UmpathError {
+  if (!(error instanceof ConnectionLost || error instanceof BringUpError)) return UmpathError.from(error);
+  const words = { action: `Cannot connect to "${pathWords(options.spec)}"`, reason: midSentence(error.message) };
+  if (error.cause !== undefined) log.debug(`${words.action}: ${words.reason} (${messageOf(error.cause)})`);
+  const more = (hint?: string): UmpathErrorOptions & { isFinal: boolean } => ({ cause: error, hint, isFinal });
   if (error instanceof ConnectionLost) {
-    return new UmpathError("unreachable", what, { cause: error, hint: "Check the address, the port and the target" });
+    return new PathFailure("unreachable", words, more("Check the address, the port and the target"));
   }
-  if (!(error instanceof BringUpError)) return UmpathError.from(error);
   switch (error.kind) {
-    case "refused":
-      return new UmpathError("refused", what, {
-        cause: error,
-        hint: `Check the NQN, and that the target allows this host, which is ${options.hostNqn}`,
-      });
+    case "refused": {
+      const hint = `Check the NQN, and that the target allows this host, which is ${options.hostNqn}`;
+      return new PathFailure("refused", words, more(hint));
+    }
     case "unsupported":
-      return new UmpathError("refused", what, { cause: error });
+      return new PathFailure("refused", words, more());
     case "not-found":
-      return new UmpathError("not-found", what, { cause: error, hint: "Name another namespace with --nsid" });
+      return new PathFailure("not-found", words, more("Name another namespace with --nsid"));
     default:
-      return new UmpathError("unreachable", what, { cause: error });
+      return new PathFailure("unreachable", words, more());
   }
 }
 

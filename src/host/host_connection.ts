@@ -18,6 +18,11 @@ export class ConnectionLost extends Error {
   override name = "ConnectionLost";
 }
 
+/** What answers there has never spoken NVMe/TCP: another attempt finds the same. */
+export class NotNvmeTcp extends ConnectionLost {
+  override name = "NotNvmeTcp";
+}
+
 const RECEIVE_BYTES = 16 << 10;
 
 interface Waiter {
@@ -186,16 +191,17 @@ export class HostConnection {
     if (this.isOpen) this.#send();
     this.#takeAnswers();
     const failure = this.#connection.failure;
-    if (failure !== null && this.isOpen) return this.#end(this.#reasonOf(failure), this.#connection.terminationPdu());
+    if (failure !== null && this.isOpen) return this.#end(this.#lossOf(failure), this.#connection.terminationPdu());
     if (!this.#isReady) return;
     this.#wasReady = true;
     this.#opened.resolve();
   }
 
   /** Whoever cannot even answer ICReq is no controller. */
-  #reasonOf(failure: ConnectionFailure): string {
+  #lossOf(failure: ConnectionFailure): ConnectionLost {
     const isNoController = failure.fes !== 0 && !this.#wasReady;
-    return isNoController ? `what answers there is not NVMe/TCP: ${failure.reason}` : failure.reason;
+    if (!isNoController) return new ConnectionLost(failure.reason);
+    return new NotNvmeTcp(`what answers there is not NVMe/TCP: ${failure.reason}`);
   }
 
   #receive(): void {
@@ -255,7 +261,7 @@ export class HostConnection {
 
   /** Ends the connection for a reason of the host's. */
   fail(reason: string): void {
-    if (this.isOpen) this.#end(reason, null);
+    if (this.isOpen) this.#end(new ConnectionLost(reason), null);
   }
 
   /** Fails the connection when `signal` is aborted, until what this gives is disposed of. */
@@ -273,11 +279,11 @@ export class HostConnection {
     void this.#poller.remove(this.#watch).then(() => native().um_socket_close(fd, 1));
   }
 
-  #end(reason: string, pdu: Uint8Array<ArrayBuffer> | null): void {
-    const fd = this.#forget(new ConnectionLost(reason));
+  #end(loss: ConnectionLost, pdu: Uint8Array<ArrayBuffer> | null): void {
+    const fd = this.#forget(loss);
     if (pdu !== null) native().um_socket_send(fd, pdu, pdu.length);
     void this.#poller.remove(this.#watch).then(() => native().um_socket_close(fd, pdu === null ? 1 : 0));
-    this.#resolveLost(reason);
+    this.#resolveLost(loss.message);
   }
 
   #forget(error: ConnectionLost): number {

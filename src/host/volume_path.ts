@@ -8,6 +8,7 @@ import { AnaStateCode } from "../spec/nvme_log.ts";
 import { Backoff } from "../nvme/backoff.ts";
 import type { AnaStateName, PathSpec, PathState, Timeouts } from "./api.ts";
 import { closeQueues, ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
+import { ForeignPath, reasonOf } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
 
 const log = logger("path");
@@ -26,13 +27,6 @@ const ANA_CODES: Readonly<Record<AnaStateName, number>> = Object.freeze({
   "persistent-loss": AnaStateCode.PERSISTENT_LOSS,
   change: AnaStateCode.CHANGE,
 });
-
-/** A path that leads to something else than the volume, or cannot serve it: to go on trying would change nothing. */
-export class ForeignPath extends UmpathError {
-  constructor(message: string) {
-    super("refused", message);
-  }
-}
 
 /** What a path needs of the volume that it belongs to. */
 export interface PathOwner {
@@ -191,7 +185,7 @@ export class VolumePath {
     if (!(error instanceof UmpathError)) log.error(`${this.#words} failed in a way that umpath does not expect`, error);
     const failure = UmpathError.from(error);
     this.#firstOutcome.resolve(failure);
-    if (!this.#removed.signal.aborted) this.#transition("reconnecting", failure.message);
+    if (!this.#removed.signal.aborted) this.#transition("reconnecting", reasonOf(failure));
   }
 
   async #pause(delayMs: number): Promise<void> {
@@ -252,8 +246,8 @@ export class VolumePath {
   async #goLive(session: ControllerSession): Promise<void> {
     const objection = this.#owner.objection(session);
     if (objection !== null) {
-      const words = `Cannot use path ${pathWords(this.spec)} for ${this.#owner.name}: ${objection}`;
-      throw new ForeignPath(words);
+      const action = `Cannot use path "${pathWords(this.spec)}" for ${this.#owner.name}`;
+      throw new ForeignPath({ action, reason: objection });
     }
     const opening = session.openQueues(this.#owner.queues, this.#removed.signal);
     const queues = await this.#unlessRemoved(opening, closeQueues);

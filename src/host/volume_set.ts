@@ -1,6 +1,7 @@
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
 import { QUEUE_DEPTH_DEFAULT, VOLUMES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
+import { midSentence } from "../base/text.ts";
 import { Poller } from "../io/poller.ts";
 import type {
   AttachParams,
@@ -14,9 +15,9 @@ import type {
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { fillTimeouts } from "./defaults.ts";
+import { ForeignPath, PathFailure, reasonOf } from "./path_failure.ts";
 import { isSamePath, pathWords } from "./path_words.ts";
 import { matchesVolume } from "./volume_match.ts";
-import { ForeignPath } from "./volume_path.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
 const log = logger("attach");
@@ -26,6 +27,8 @@ const FURTHER_PATHS_MS = 3_000;
 
 /** What is wrong with one path may be right with another. */
 const PATH_ERRORS: readonly ErrorCode[] = ["unreachable", "refused", "not-found", "timed-out"];
+
+const NOT_UP_YET = "it is not up yet";
 
 type Warn = (message: string) => void;
 
@@ -162,7 +165,7 @@ export class VolumeSet {
         if (!PATH_ERRORS.includes(attempt.failure.code) || this.#isClosing) throw error;
       }
     }
-    throw worst(attempts);
+    throw worst(attempts.flatMap((attempt) => attempt.failure ?? []));
   }
 
   #planOf({ params, timeouts, session }: WantedVolume, first: ControllerSession): VolumePlan {
@@ -227,7 +230,7 @@ export class VolumeSet {
     throw closing();
   }
 
-  /** Adds paths that were tried already; those that failed go on being tried, and are named. */
+  /** Adds paths that were tried already. Those that failed are named: they are left out if refused, else tried again. */
   async #addPaths(volume: AttachedVolume, attempts: Attempt[], warn: Warn): Promise<void> {
     for (const attempt of attempts) {
       if (attempt.session === null) {
@@ -235,16 +238,18 @@ export class VolumeSet {
         continue;
       }
       const failure = await this.#unlessClosing(volume.addPath(attempt.spec, attempt.session));
-      if (failure !== null) warn(failureWords(failure));
+      if (failure !== null) warn(failureWords(attempt.spec, failure));
     }
   }
 
-  #addLate(volume: AttachedVolume, attempt: Attempt, warn: Warn): void {
-    warn(`${attempt.failure?.message ?? `Path "${pathWords(attempt.spec)}" is not up yet`}; it keeps being tried`);
-    const added = volume.addPath(attempt.spec, null);
+  #addLate(volume: AttachedVolume, { spec, failure }: Attempt, warn: Warn): void {
+    warn(failure === null ? keptWords(spec, NOT_UP_YET) : failureWords(spec, failure));
+    if (failure !== null && !isKept(failure)) return;
+    // Whoever attached it was told that it keeps being tried: so it is, whatever the target says from now on.
+    const added = volume.addPath(spec, null, { keepsRefused: true });
     added.then(
       (failure) => failure instanceof ForeignPath && log.error(failure.message),
-      (error) => log.error(`Cannot add path "${pathWords(attempt.spec)}" to ${volume.name}`, error),
+      (error) => log.error(`Cannot add path "${pathWords(spec)}" to ${volume.name}`, error),
     );
   }
 
@@ -282,13 +287,15 @@ export class VolumeSet {
       // One that was given up is tried anew: somebody says that it is there.
       if (path?.state === "disabled") await volume.removePath(path);
       if (path === null || path.state === "disabled") fresh.push(spec);
+      else if (path.state !== "live") warn(keptWords(spec, path.reason ?? NOT_UP_YET));
     }
     const failures = await this.#unlessClosing(Promise.all(fresh.map((spec) => volume.addPath(spec, null))));
-    const refused = failures.filter((failure) => failure !== null && !isKept(failure));
-    if (refused.length > 0 && refused.length === fresh.length) throw refused[0]!;
-    for (const failure of failures) {
-      if (failure !== null) warn(failureWords(failure));
-    }
+    const leftOut = failures.filter((failure) => failure !== null && !isKept(failure)) as UmpathError[];
+    const isFailed = leftOut.length > 0 && !failures.includes(null);
+    failures.forEach((failure, i) => {
+      if (failure !== null && !(isFailed && leftOut.includes(failure))) warn(failureWords(fresh[i]!, failure));
+    });
+    if (isFailed) throw worst(leftOut);
   }
 
   // ── detach ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -345,13 +352,18 @@ function unique(specs: PathSpec[]): PathSpec[] {
   return specs.filter((spec, i) => specs.findIndex((other) => isSamePath(other, spec)) === i);
 }
 
-/** False for a path that is not tried again: it leads elsewhere, or there is no room for it. */
+/** False for a path that is not tried again: it is refused, it leads elsewhere, or there is no room for it. */
 function isKept(failure: UmpathError): boolean {
-  return !(failure instanceof ForeignPath) && failure.code !== "usage";
+  return !(failure instanceof PathFailure && failure.isFinal) && failure.code !== "usage";
 }
 
-function failureWords(failure: UmpathError): string {
-  return isKept(failure) ? `${failure.message}; it keeps being tried` : failure.message;
+function failureWords(spec: PathSpec, failure: UmpathError): string {
+  const reason = midSentence(reasonOf(failure));
+  return isKept(failure) ? keptWords(spec, reason) : `Path "${pathWords(spec)}" is left out: ${reason}`;
+}
+
+function keptWords(spec: PathSpec, reason: string): string {
+  return `Path "${pathWords(spec)}" is not live: ${reason}; it keeps being tried`;
 }
 
 function turnOf(namespace: { nqn: string; nsid: number }): string {
@@ -370,12 +382,12 @@ function driverOf(choice: AttachParams["device"]): DeviceDriver {
 }
 
 /** The failure that says most: a refusal before a target that could not be reached, and all of them in its words. */
-function worst(attempts: Attempt[]): UmpathError {
-  const failures = attempts.flatMap((attempt) => attempt.failure === null ? [] : [attempt.failure]);
+function worst(failures: UmpathError[]): UmpathError {
   const order = ["refused", "not-found", "host-lacks", "bug", "unreachable", "timed-out"];
   const main = failures.sort((a, b) => order.indexOf(a.code) - order.indexOf(b.code))[0];
   if (failures.length === 1) return main;
-  const words = [...new Set(failures.map((failure) => failure.message))].join("; ");
+  const words = [...new Set(failures.map((failure, i) => i === 0 ? failure.message : midSentence(failure.message)))]
+    .join("; ");
   return new UmpathError(main.code, words, { hint: main.hint, cause: main });
 }
 

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { closeQueues, ControllerSession } from "../../../src/host/controller_session.ts";
+import { PathFailure } from "../../../src/host/path_failure.ts";
 import { Poller } from "../../../src/io/poller.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { type FakePortal, FakeTarget, type Fault, type Step, STEPS } from "./fake_target.ts";
@@ -120,7 +121,8 @@ Deno.test("open() maps refusals to the error codes that exit codes are made of, 
   portal.refusesHosts = true;
   const refused = await failureOf(ControllerSession.open(poller, sessionOptions(portal)));
   assertEquals(refused.code, "refused");
-  assertStringIncludes(refused.message, "this host is not allowed on the subsystem");
+  const words = `Cannot connect to "${portal.words}"`;
+  assertEquals(refused.message, `${words}: this host is not allowed on the subsystem`);
   assertStringIncludes(refused.hint ?? "", sessionOptions(portal).hostNqn);
   portal.refusesHosts = false;
   const other = sessionOptions(portal, { nqn: "nqn.2026-11.io.test:other" });
@@ -129,11 +131,14 @@ Deno.test("open() maps refusals to the error codes that exit codes are made of, 
   assertStringIncludes(unknown.message, "no such subsystem");
   const missing = await failureOf(ControllerSession.open(poller, sessionOptions(portal, { nsid: 3 })));
   assertEquals(missing.code, "not-found");
-  assertStringIncludes(missing.message, "no namespace 3: it has 1");
+  assertEquals(missing.message, `${words}: the controller has no namespace 3: it has 1`);
   await target.portals[0].stop();
   const nobody = await failureOf(ControllerSession.open(poller, sessionOptions(portal)));
   assertEquals(nobody.code, "unreachable");
-  assertStringIncludes(nobody.message, "connection refused");
+  assertEquals(nobody.message, `${words}: connection refused`);
+  const failures = [refused, unknown, missing, nobody] as PathFailure[];
+  assertEquals(failures.map((failure) => failure.isFinal), [true, true, true, false]);
+  assertEquals(nobody instanceof PathFailure && nobody.reason, "connection refused");
 });
 
 Deno.test("open() takes the I/O queues that the controller grants", async () => {

@@ -150,6 +150,78 @@ testSet(
   },
 );
 
+testSet(
+  "attach() leaves a path out that is refused for good, and says why; the volume goes on",
+  2,
+  async (rig, target) => {
+    const [first, second] = target.portals;
+    const other = "nqn.2026-11.io.other:vol";
+    const cases: [fault: () => void, code: string, words: RegExp][] = [
+      [() => second.refusesHosts = true, "refused", /this host is not allowed on the subsystem$/],
+      [() => second.nqn = other, "refused", /the target has no such subsystem on this port$/],
+      [() => second.nsid = 2, "not-found", /the controller has no namespace 1: it has 2$/],
+      [() => second.fault = { at: "icresp", how: "garbage" }, "unreachable", /what answers there is not NVMe\/TCP/],
+    ];
+    for (const [fault, code, words] of cases) {
+      Object.assign(second, { refusesHosts: false, nqn: NQN, nsid: 1, fault: null });
+      fault();
+      await rig.attach([first, second]);
+      assertEquals([rig.paths().length, rig.warnings.length], [1, 1]);
+      const [warning] = rig.warnings.splice(0);
+      assertMatch(warning, words);
+      assert(warning.startsWith(`Path "${second.words}" is left out: `), warning);
+      const failure = await failureOf(rig.attach([second]));
+      assertEquals([failure.code, rig.paths().length], [code, 1]);
+      assertMatch(failure.message, words);
+      assertEquals(rig.warnings, []);
+      await rig.detach("vol-n1");
+    }
+  },
+);
+
+testSet("attach() again of paths of which one comes up warns of those that are left out", 4, async (rig, target) => {
+  const [first, good, bad, down] = target.portals;
+  await rig.attach([first]);
+  bad.refusesHosts = true;
+  await down.stop();
+  const refused = await failureOf(rig.attach([bad, down]));
+  assertEquals(refused.code, "refused");
+  assertEquals(rig.warnings.splice(0), [`Path "${down.words}" is not live: connection refused; it keeps being tried`]);
+  await rig.attach([good, bad]);
+  assertEquals(rig.warnings.splice(0), [
+    `Path "${bad.words}" is left out: this host is not allowed on the subsystem`,
+  ]);
+  assertEquals(rig.states().sort(), ["live", "live", "reconnecting"]);
+  await rig.attach([first]);
+  assertEquals(rig.warnings, [], "a path that was not named");
+  await rig.attach([first, down]);
+  assertEquals(rig.warnings, [`Path "${down.words}" is not live: connection refused; it keeps being tried`]);
+});
+
+testSet("a path that was live once and is refused at reconnect keeps being tried", 2, async (rig, target) => {
+  const [, second] = target.portals;
+  await rig.attach(target.portals);
+  second.refusesHosts = true;
+  await second.kill();
+  await eventually("the reason is told", () => /not allowed/.test(rig.paths()[1].reason ?? ""));
+  assertEquals(rig.paths()[1].reason, "this host is not allowed on the subsystem");
+  await delay(200);
+  assertEquals(rig.states(), ["live", "reconnecting"]);
+  second.refusesHosts = false;
+  await eventually("it is live", () => rig.states().join() === "live,live");
+});
+
+testSet("a path that was down at attach and is refused then keeps being tried", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  await second.stop();
+  await rig.attach([first, second]);
+  second.refusesHosts = true;
+  second.start();
+  await eventually("it is refused", () => /not allowed/.test(rig.paths()[1]?.reason ?? ""));
+  second.refusesHosts = false;
+  await eventually("it is live", () => rig.states().join() === "live,live");
+});
+
 testSet("attach() takes the queues that are granted, and refuses a path that grants fewer", 2, async (rig, target) => {
   const [first, second] = target.portals;
   first.queuesMax = 1;
