@@ -1,21 +1,23 @@
 import { UmpathError } from "../base/errors.ts";
-import { PATHS_MAX, QUEUE_DEPTH_MAX, WORKERS_MAX } from "../base/limits.ts";
+import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_DEFAULT_MAX, WORKERS_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
-import type { AttachParams, DeviceChoice, PathSpec } from "../host/api.ts";
+import type { AttachParams, PathSpec } from "../host/api.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
-import type { Context, Declare } from "./commands.ts";
+import type { Declare } from "./commands.ts";
 import { askOrStart } from "./daemon_calls.ts";
-import { commandHelp } from "./help.ts";
+import { commandHelp, withDefault } from "./help.ts";
 import { parseSubsystemNqn } from "./nqn.ts";
-import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
+import { choiceOption, oneOf, parseVolumeName, wholeNumber } from "./option_words.ts";
+import { type GivenOptions, ignoredWords } from "./ignored_options.ts";
+import type { Output } from "./output.ts";
 import { pathWords } from "../host/path_words.ts";
 import { parsePathSpec } from "./path_spec.ts";
 import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
 
 /** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
 const NSID_MAX = 0xfffffffe;
-const DEVICES: readonly DeviceChoice[] = ["auto", "ublk", "loop", "none"];
+const DEVICES = ["auto", "ublk", "none"] as const;
 const POLICIES = ["round-robin"] as const;
 
 /** The daemon bounds each step itself; this only ends the wait for one that hangs. */
@@ -24,10 +26,10 @@ const ATTACH_SLOW_FACTOR = 5;
 
 const HELP = commandHelp({
   notes: [
-    "Prints the device, and only it, once the device takes I/O. One live path is enough: those that are not live are named",
-    "on stderr and keep being tried. Attaching a volume again adds the paths that are missing and prints the same device.",
-    "",
-    "A path is ADDR, ADDR:PORT (4420 unless given), [IPv6]:PORT or",
+    "Prints the device, and only it, once the device takes I/O. One live path is enough: those that are not live are " +
+    "named on stderr and keep being tried, but for those that the target refuses. Attaching a volume again adds the " +
+    "paths that are missing and prints the same device; its other options stay as they are.",
+    "A path is ADDR, ADDR:PORT (4420 unless given), [IPv6]:PORT or " +
     "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME. A duration is 250ms, 5s, 2m or 1h.",
   ],
   examples: [
@@ -44,22 +46,24 @@ export const declare: Declare = (command, context) => {
     .argument("<nqn>", "NQN of the subsystem that has the volume", parseSubsystemNqn)
     .option("-p, --path <path>", "a path to it; one -p for each path", addPath)
     .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", { min: 1, max: NSID_MAX }), 1)
-    .option("--name <name>", "name of the volume (made from the NQN)", parseVolumeName)
+    .option("--name <name>", withDefault("name of the volume", "made from the NQN"), parseVolumeName)
     .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICIES).default(POLICIES[0]))
-    .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
+    .addOption(
+      choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto").argParser(parseDevice),
+    )
     .option(
       "--queues <number>",
-      "queues of the device (one a worker)",
+      withDefault("queues of the device", `one a data-plane thread: one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
       wholeNumber("--queues", { min: 1, max: WORKERS_MAX }),
     )
     .option(
       "--depth <number>",
-      "requests in flight on a queue",
+      withDefault("requests in flight on a queue", `${QUEUE_DEPTH_DEFAULT}`),
       wholeNumber("--depth", { min: 1, max: QUEUE_DEPTH_MAX }),
     )
     .option("--read-only", "refuse writes")
-    .option("--hostnqn <nqn>", "NQN of this host (/etc/nvme/hostnqn)")
-    .option("--hostid <uuid>", "identifier of this host (/etc/nvme/hostid)");
+    .option("--hostnqn <nqn>", withDefault("NQN of this host", "/etc/nvme/hostnqn"))
+    .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"));
   for (const option of timeoutOptions()) attachCommand.addOption(option);
   attachCommand.addHelpText("after", HELP).action(async (nqn, options) => {
     const { path = [], device, hostnqn, hostid, queues = null, depth = null, name = null, readOnly = false } = options;
@@ -70,11 +74,6 @@ export const declare: Declare = (command, context) => {
     }
     if (path.length > PATHS_MAX) {
       throw new UmpathError("usage", `Cannot attach ${quote(nqn)}: more than ${PATHS_MAX} paths are given`);
-    }
-    if (device === "loop") {
-      throw new UmpathError("host-lacks", "Cannot make a loop device: not in this version of umpath", {
-        hint: "Use --device ublk, which needs the kernel's ublk_drv",
-      });
     }
     const { nsid, policy } = options;
     const timeouts = chosenTimeouts(options);
@@ -90,9 +89,23 @@ export const declare: Declare = (command, context) => {
       readOnly: readOnly === true,
       timeouts,
     };
-    await attach(params, { hostNqn: hostnqn, hostId: hostid }, context);
+    const isGiven = (option: "device" | "policy") => attachCommand.getOptionValueSource(option) === "cli";
+    const given = {
+      ...{ name: options.name, queues: options.queues, depth: options.depth, readOnly: readOnly === true, timeouts },
+      device: isGiven("device") ? device : undefined,
+      policy: isGiven("policy") ? policy : undefined,
+    };
+    await attach(params, { host: { hostNqn: hostnqn, hostId: hostid }, given, output: context.output });
   });
 };
+
+/** A loop device is planned and not there: whoever asks for one is told so, not that there is no such word. */
+function parseDevice(word: string): (typeof DEVICES)[number] {
+  if (word !== "loop") return oneOf("--device", DEVICES)(word);
+  throw new UmpathError("host-lacks", "Cannot make a loop device: not in this version of umpath", {
+    hint: "Use --device ublk, which needs the kernel's ublk_drv",
+  });
+}
 
 function addPath(word: string, before: PathSpec[] = []): PathSpec[] {
   const path = parsePathSpec(word);
@@ -111,8 +124,7 @@ interface NamedHost {
 
 async function attach(
   params: Omit<AttachParams, keyof HostIdentity>,
-  host: NamedHost,
-  { output }: Context,
+  { host, given, output }: { host: NamedHost; given: GivenOptions; output: Output },
 ): Promise<void> {
   const dir = ensureRunDir();
   const onWarning = (message: string) => output.warn(message);
@@ -120,6 +132,8 @@ async function attach(
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
   const start = async () => await (await import("../host/daemon_spawn.ts")).ensureDaemon(dir);
   const result = await askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start });
+  const ignored = result.created ? null : ignoredWords(given, result.volume);
+  if (ignored !== null) output.warn(ignored);
   if (output.json) output.object({ ...result });
   else output.line(result.device);
 }

@@ -1,13 +1,13 @@
-import { WORKERS_MAX } from "../base/limits.ts";
+import { WORKERS_DEFAULT_MAX, WORKERS_MAX } from "../base/limits.ts";
 import type { Declare } from "./commands.ts";
-import { commandHelp } from "./help.ts";
+import { commandHelp, withDefault } from "./help.ts";
 import { wholeNumber } from "./option_words.ts";
 import { Option } from "@commander-js/extra-typings";
 
 const HELP = commandHelp({
   notes: [
-    "There is one daemon for each run folder; umpath attach starts one when none runs, and that one leaves with its last",
-    "volume. This one stays until SIGTERM or SIGINT, and logs to stderr.",
+    "There is one daemon for each run folder; umpath attach starts one when none runs, and that one leaves with its " +
+    "last volume. This one stays until SIGTERM or SIGINT, and logs to stderr.",
   ],
   examples: ["umpath daemon", "UMPATH_LOG=debug umpath daemon --workers 2"],
 });
@@ -17,7 +17,11 @@ export const declare: Declare = (command, context) => {
   command
     .description("Serve volumes in the foreground, as a service manager runs it.")
     .addOption(new Option("--transient", "leave when the last volume does").hideHelp())
-    .option("--workers <number>", "threads of the data plane", wholeNumber("--workers", { min: 1, max: WORKERS_MAX }))
+    .option(
+      "--workers <number>",
+      withDefault("threads of the data plane", `one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
+      wholeNumber("--workers", { min: 1, max: WORKERS_MAX }),
+    )
     .option("--log-file <file>", "log to this file instead of stderr")
     .addHelpText("after", HELP)
     .action(async ({ transient, workers, logFile }) => {

@@ -1,4 +1,17 @@
-/** The parts of the help that the argument parser cannot make up. */
+/** The parts of the help that the argument parser cannot make up, and how wide all of it is. */
+import { wrapWords } from "../base/text.ts";
+
+const WIDTH_DEFAULT = 80;
+const WIDTH_MIN = 40;
+/** Longer lines are hard to read. */
+const WIDTH_MAX = 100;
+
+/** Columns of the help, options and notes alike. */
+export function helpWidth(): number {
+  if (!Deno.stdout.isTerminal()) return WIDTH_DEFAULT;
+  const columns = Deno.consoleSize().columns || WIDTH_DEFAULT;
+  return Math.min(Math.max(columns, WIDTH_MIN), WIDTH_MAX);
+}
 
 const EXIT_CODE_LINES = `
 Exit codes:
@@ -19,11 +32,20 @@ Examples:
 Environment:
   UMPATH_RUN_DIR  folder of the socket, lock and log of the daemon (/run/umpath)
   UMPATH_LOG      error, warn, info or debug: how much is logged (info)
+  UMPATH_DEBUG    1: errors come with their causes and stacks
 ${EXIT_CODE_LINES}
 `;
 
-/** Below the help of a command: lines of examples, and notes about them. */
-export function commandHelp(options: { examples: readonly string[]; notes?: readonly string[] }): string {
-  const notes = options.notes === undefined ? "" : `\n${options.notes.join("\n")}\n`;
-  return `${notes}\nExamples:\n${options.examples.map((line) => `  $ ${line}`).join("\n")}\n${EXIT_CODE_LINES}\n`;
+/** Below the help of a command: notes, a paragraph each, and lines of examples. */
+export function commandHelp(options: { examples: readonly string[]; notes?: readonly string[] }): () => string {
+  return () => {
+    const paragraphs = (options.notes ?? []).map((note) => `\n${wrapWords(note, helpWidth()).join("\n")}\n`);
+    const examples = options.examples.map((line) => `  $ ${line}`).join("\n");
+    return `${paragraphs.join("")}\nExamples:\n${examples}\n${EXIT_CODE_LINES}\n`;
+  };
+}
+
+/** The description of an option with what holds if it is not given, as the argument parser writes it. */
+export function withDefault(description: string, words: string): string {
+  return `${description} (default: ${words})`;
 }

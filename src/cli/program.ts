@@ -4,7 +4,7 @@ import { UmpathError } from "../base/errors.ts";
 import { nearest, quote } from "../base/text.ts";
 import { VERSION } from "../base/version.ts";
 import { type CommandEntry, COMMANDS, type Context, findCommand } from "./commands.ts";
-import { PROGRAM_HELP } from "./help.ts";
+import { helpWidth, PROGRAM_HELP } from "./help.ts";
 
 /** What the program and its commands work with. */
 export interface ProgramContext extends Context {
@@ -37,7 +37,11 @@ export function buildProgram(context: ProgramContext): Command {
     .helpOption("-h, --help", "say how to use the program or a command")
     .helpCommand("help [command]", "say how to use the program or a command")
     .configureHelp({ showGlobalOptions: true, visibleGlobalOptions: globalOptionsOf })
-    .configureOutput({ writeOut: (text) => context.output.text(text), writeErr: () => {} })
+    .configureOutput({
+      writeOut: (text) => context.output.text(text),
+      writeErr: () => {},
+      getOutHelpWidth: helpWidth,
+    })
     .addHelpText("after", PROGRAM_HELP)
     .exitOverride();
   program.hook("preAction", () => {

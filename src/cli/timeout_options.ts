@@ -1,8 +1,10 @@
 /** The options that set times, and what they become. */
 import { Option } from "@commander-js/extra-typings";
 import type { DurationOptions } from "../base/units.ts";
-import { parseDuration } from "../base/units.ts";
+import { formatDuration, parseDuration } from "../base/units.ts";
 import type { Timeouts } from "../host/api.ts";
+import { TIMEOUT_DEFAULTS } from "../host/defaults.ts";
+import { withDefault } from "./help.ts";
 
 interface TimeoutOption extends DurationOptions {
   name: `--${string}`;
@@ -16,42 +18,58 @@ interface Chosen {
 }
 
 /** Every option that sets a time. */
-export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze([
-  { name: "--connect-timeout", key: "connectTimeoutMs", description: "limit of bringing one path up" },
-  { name: "--keep-alive", key: "keepAliveMs", off: true, description: "interval of keep-alives, or off" },
-  {
-    name: "--io-timeout",
-    key: "ioTimeoutMs",
-    off: true,
-    description: "a path without an answer so long is lost, or off",
-  },
-  {
-    name: "--no-path-timeout",
-    key: "noPathTimeoutMs",
-    off: true,
-    msMin: 0,
-    description: "I/O waits so long for a path, then fails, or off: for ever",
-  },
-  {
-    name: "--ctrl-loss-timeout",
-    key: "ctrlLossTimeoutMs",
-    off: true,
-    description: "a lost path is given up after so long, or off: never",
-  },
-  { name: "--reconnect-delay", key: "reconnectDelayMs", description: "first delay between two attempts to reconnect" },
-  {
-    name: "--write-hold",
-    key: "writeHoldMs",
-    off: true,
-    msMin: 0,
-    description: "writes of a lost path wait so long before they go elsewhere, or off",
-  },
-]);
+export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze(
+  [
+    { name: "--connect-timeout", key: "connectTimeoutMs", description: "limit of bringing one path up" },
+    {
+      name: "--keep-alive",
+      key: "keepAliveMs",
+      off: true,
+      description: "keep-alive timeout, or off; one is sent after half of it",
+    },
+    {
+      name: "--io-timeout",
+      key: "ioTimeoutMs",
+      off: true,
+      description: "a path without an answer for so long is lost, or off",
+    },
+    {
+      name: "--no-path-timeout",
+      key: "noPathTimeoutMs",
+      off: true,
+      msMin: 0,
+      description: "I/O waits so long for a path, then fails, or off: for ever",
+    },
+    {
+      name: "--ctrl-loss-timeout",
+      key: "ctrlLossTimeoutMs",
+      off: true,
+      description: "a lost path is given up after so long, or off: never",
+    },
+    {
+      name: "--reconnect-delay",
+      key: "reconnectDelayMs",
+      description: "first delay before a lost path is tried again",
+    },
+    { name: "--reconnect-delay-max", key: "reconnectDelayMaxMs", description: "longest delay: it doubles up to that" },
+    {
+      name: "--write-hold",
+      key: "writeHoldMs",
+      off: true,
+      msMin: 0,
+      description: "writes of a lost path wait so long before they go elsewhere, or off",
+    },
+  ] as const,
+);
+
+function defaultWords(key: keyof Timeouts): string {
+  return key === "writeHoldMs" ? "the keep-alive timeout" : formatDuration(TIMEOUT_DEFAULTS[key]);
+}
 
 /** The options for the argument parser. */
 export function timeoutOptions(): Option[] {
   return TIMEOUT_OPTIONS.map((option) => {
-    const made = new Option(`${option.name} <duration>`, option.description);
+    const made = new Option(`${option.name} <duration>`, withDefault(option.description, defaultWords(option.key)));
     // "--no-path-timeout" is a name of its own, not the opposite of a "--path-timeout".
     made.negate = false;
     // In a box: the parser takes a bare null for no value at all.

@@ -1,8 +1,11 @@
 /** Volumes and paths as text for people. */
-import { alignRows, count, oneLine } from "../base/text.ts";
+import { alignRows, count, oneLine, wrapWords } from "../base/text.ts";
 import { formatDuration, formatSize } from "../base/units.ts";
 import type { PathInfo, Timeouts, VolumeInfo } from "../host/api.ts";
 import { pathWords } from "../host/path_words.ts";
+
+/** So that no line of them has 100 columns, the name of the row included. */
+const TIMES_COLUMNS_MAX = 86;
 
 /** One aligned line a volume: name, device, size, state, live of all paths, policy, NQN. */
 export function volumeLines(volumes: readonly VolumeInfo[]): string[] {
@@ -39,12 +42,12 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ["device", deviceWords(volume)],
     ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
     ["policy", volume.policy],
-    ["times", timeWords(volume.timeouts)],
+    ...timeLines(volume.timeouts).map((line, i) => [i === 0 ? "times" : "", line]),
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
 }
 
-/** A path on one line, its counters on the next. */
+/** A path on one line, what it did on the next, and what went wrong on a third. */
 function pathLines(path: PathInfo): string[] {
   const reason = path.reason === null ? "" : `: ${oneLine(path.reason)}`;
   const controller = path.cntlid === null ? "" : `, controller ${path.cntlid}, ${count(path.queues, "queue")}`;
@@ -53,13 +56,16 @@ function pathLines(path: PathInfo): string[] {
     `${count(path.reads, "read")} (${formatSize(path.readBytes)})`,
     `${count(path.writes, "write")} (${formatSize(path.writeBytes)})`,
     `${path.inflight} in flight`,
-    count(path.errors, "error"),
-    count(path.failovers, "failover"),
+  ];
+  const troubles = [
+    count(path.errors, "error answer"),
+    `${path.failovers} moved to other paths`,
     count(path.reconnects, "reconnect"),
   ];
   return [
     `${path.id}  ${pathWords(path)}  ${path.state}${ana}${controller}${reason}`,
     `     ${counters.join(", ")}`,
+    `     ${troubles.join(", ")}`,
   ];
 }
 
@@ -72,7 +78,13 @@ function deviceWords(volume: VolumeInfo): string {
   return volume.device === null ? `none, ${queues}` : `${volume.device} (${volume.driver}), ${queues}`;
 }
 
-function timeWords(times: Timeouts): string {
+/** No line breaks between a time and its name. */
+function timeLines(times: Timeouts): string[] {
+  const words = timeWords(times).map((word) => word.replaceAll(" ", "\xa0")).join(", ");
+  return wrapWords(words, TIMES_COLUMNS_MAX).map((line) => line.replaceAll("\xa0", " "));
+}
+
+function timeWords(times: Timeouts): string[] {
   return [
     `connect ${formatDuration(times.connectTimeoutMs)}`,
     `keep-alive ${formatDuration(times.keepAliveMs)}`,
@@ -81,7 +93,7 @@ function timeWords(times: Timeouts): string {
     `ctrl-loss ${formatDuration(times.ctrlLossTimeoutMs)}`,
     `reconnect ${formatDuration(times.reconnectDelayMs)} to ${formatDuration(times.reconnectDelayMaxMs)}`,
     `write-hold ${formatDuration(times.writeHoldMs)}`,
-  ].join(", ");
+  ];
 }
 
 function livePaths(volume: VolumeInfo): number {

@@ -17,7 +17,7 @@ Deno.test("candidates() completes commands, options and their values", async () 
   assertEquals(await words("umpath --json l"), ["list"]);
   assertEquals(await words("umpath at"), ["attach"]);
   assertEquals(await words("umpath attach nqn --de"), ["--device", "--depth"]);
-  assertEquals(await words("umpath attach nqn --device "), ["auto", "ublk", "loop", "none"]);
+  assertEquals(await words("umpath attach nqn --device "), ["auto", "ublk", "none"]);
   assertEquals(await words("umpath attach nqn --device=u"), ["--device=ublk"]);
   assertEquals(await words("umpath attach nqn -p "), []);
   assertEquals(await words("umpath detach --"), ["--all", "--force", "--json", "--verbose", "--help"]);

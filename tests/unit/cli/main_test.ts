@@ -1,9 +1,13 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
+import { QUEUE_DEPTH_DEFAULT } from "../../../src/base/limits.ts";
+import { formatDuration } from "../../../src/base/units.ts";
 import { COMMANDS } from "../../../src/cli/commands.ts";
 import { main, present } from "../../../src/cli/main.ts";
 import { Output, OutputClosed } from "../../../src/cli/output.ts";
 import { runProgram } from "../../../src/cli/program.ts";
+import { TIMEOUT_OPTIONS } from "../../../src/cli/timeout_options.ts";
+import { TIMEOUT_DEFAULTS } from "../../../src/host/defaults.ts";
 
 /** An output whose two ends are kept. */
 function captured(json = false) {
@@ -91,6 +95,23 @@ Deno.test("runProgram() has help for every command, with examples and exit codes
   }
   const { stdout } = await run("--help");
   for (const { name, hidden } of COMMANDS) assertEquals(stdout.includes(`\n  ${name} `), hidden !== true, name);
+});
+
+Deno.test("runProgram() has help of one width, with the defaults that hold", async () => {
+  for (const { name } of COMMANDS.filter((entry) => !entry.hidden)) {
+    const [text] = (await run(name, "--help")).stdout.split("\nExamples:");
+    for (const line of text!.split("\n")) assert(line.length <= 80, line);
+  }
+  const attach = (await run("attach", "--help")).stdout.replace(/\s+/g, " ");
+  for (const [key, ms] of Object.entries(TIMEOUT_DEFAULTS)) {
+    const { name } = TIMEOUT_OPTIONS.find((option) => option.key === key)!;
+    assertMatch(attach, new RegExp(`${name} <duration> [^<]*\\(default: ${formatDuration(ms)}\\)`));
+  }
+  for (const words of [`queue (default: ${QUEUE_DEPTH_DEFAULT})`, "one a CPU, at most", "the keep-alive timeout)"]) {
+    assertStringIncludes(attach, words);
+  }
+  assert(!attach.includes("loop"), "it is refused");
+  assertStringIncludes((await run("--help")).stdout, "UMPATH_DEBUG");
 });
 
 Deno.test("runProgram() finds nothing attached where no daemon runs", async () => {

@@ -2,71 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { findVolume } from "../../../src/cli/daemon_calls.ts";
 import { volumeDetails, volumeLines } from "../../../src/cli/volume_text.ts";
-import type { PathInfo, VolumeInfo } from "../../../src/host/api.ts";
-
-const PATH: PathInfo = {
-  id: 1,
-  transport: "tcp",
-  traddr: "127.0.0.1",
-  trsvcid: 4420,
-  hostTraddr: null,
-  hostIface: null,
-  state: "live",
-  ana: "optimized",
-  inflight: 3,
-  reads: 1,
-  writes: 2,
-  readBytes: 4096,
-  writeBytes: 8192,
-  errors: 0,
-  failovers: 0,
-  reason: null,
-  cntlid: 7,
-  queues: 2,
-  reconnects: 0,
-};
-
-const VOLUME: VolumeInfo = {
-  name: "vol-n1",
-  nqn: "nqn.2026-11.io.test:vol",
-  nsid: 1,
-  uuid: "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9",
-  device: "/dev/ublkb0",
-  driver: "ublk",
-  sizeBytes: 2 ** 30,
-  blockSize: 512,
-  readOnly: false,
-  state: "degraded",
-  policy: "round-robin",
-  queues: 2,
-  depth: 128,
-  waiting: 0,
-  held: 1,
-  timeouts: {
-    connectTimeoutMs: 5000,
-    keepAliveMs: 5000,
-    ioTimeoutMs: 30_000,
-    noPathTimeoutMs: 60_000,
-    ctrlLossTimeoutMs: null,
-    reconnectDelayMs: 250,
-    reconnectDelayMaxMs: 10_000,
-    writeHoldMs: null,
-  },
-  model: "Linux",
-  serial: "abc\x1b[2J",
-  paths: [PATH, {
-    ...PATH,
-    id: 2,
-    traddr: "::1",
-    state: "reconnecting",
-    reason: "connection refused",
-    cntlid: null,
-    queues: 0,
-    inflight: 0,
-    reconnects: 1,
-    failovers: 4,
-  }],
-};
+import { PATH, VOLUME } from "./volume_fixture.ts";
 
 Deno.test("volumeLines() aligns one line a volume", () => {
   const other = { ...VOLUME, name: "x", device: null, sizeBytes: 1.5 * 2 ** 40, state: "live" as const, paths: [PATH] };
@@ -85,14 +21,19 @@ Deno.test("volumeDetails() shows the volume and its paths, and escapes what the 
     "  device     /dev/ublkb0 (ublk), 2 queues of depth 128",
     "  storage    Linux, serial number abc\\u001b[2J",
     "  policy     round-robin",
-    "  times      connect 5s, keep-alive 5s, io 30s, no-path 1m, ctrl-loss off, reconnect 250ms to 10s, write-hold off",
+    "  times      connect 5s, keep-alive 5s, io 30s, no-path 1m, ctrl-loss off, reconnect 250ms to 10s,",
+    "             write-hold off",
     "  waiting    0 requests for a path, 1 write held",
     "  paths",
     "    1  127.0.0.1:4420  live, optimized, controller 7, 2 queues",
-    "         1 read (4 KiB), 2 writes (8 KiB), 3 in flight, 0 errors, 0 failovers, 0 reconnects",
+    "         1 read (4 KiB), 2 writes (8 KiB), 3 in flight",
+    "         0 error answers, 0 moved to other paths, 0 reconnects",
     "    2  [::1]:4420  reconnecting: connection refused",
-    "         1 read (4 KiB), 2 writes (8 KiB), 0 in flight, 0 errors, 4 failovers, 1 reconnect",
+    "         1 read (4 KiB), 2 writes (8 KiB), 0 in flight",
+    "         0 error answers, 4 moved to other paths, 1 reconnect",
   ]);
+  const long = { ...VOLUME.timeouts, connectTimeoutMs: 1_234_567, ioTimeoutMs: 1_234_567, noPathTimeoutMs: 7_654_321 };
+  for (const line of volumeDetails({ ...VOLUME, timeouts: long })) assert(line.length < 100, line);
   assert(volumeDetails({ ...VOLUME, readOnly: true, device: null }).join().includes("512 B, read-only"));
 });
 

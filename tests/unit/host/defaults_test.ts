@@ -12,6 +12,11 @@ Deno.test("fillTimeouts() holds writes as long as the keep-alive timeout, unless
 
 Deno.test("fillTimeouts() makes the longest reconnect delay no shorter than the first", () => {
   assertEquals(fillTimeouts({ reconnectDelayMs: 8_000 }).reconnectDelayMaxMs, 8_000);
+  assertEquals(fillTimeouts({ reconnectDelayMaxMs: 60_000 }).reconnectDelayMaxMs, 60_000);
+  assertEquals(fillTimeouts({ reconnectDelayMaxMs: 100 }).reconnectDelayMs, 100);
+  const both = assertThrows(() => fillTimeouts({ reconnectDelayMs: 8_000, reconnectDelayMaxMs: 2_000 }), UmpathError);
+  assertEquals(both.code, "usage");
+  assertStringIncludes(both.message, "--reconnect-delay 8s with --reconnect-delay-max 2s");
 });
 
 Deno.test("fillTimeouts() refuses times that contradict each other and names both", () => {

@@ -1,0 +1,47 @@
+/** What the user asks of a volume that is attached already, and does not get: only its paths can be added to. */
+import { listWords } from "../base/text.ts";
+import { formatDuration } from "../base/units.ts";
+import type { DeviceChoice, Timeouts, VolumeInfo } from "../host/api.ts";
+import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
+
+/** What the words of `attach` ask for; what was not given is not there. */
+export interface GivenOptions {
+  name?: string | undefined;
+  device?: DeviceChoice | undefined;
+  policy?: string | undefined;
+  queues?: number | undefined;
+  depth?: number | undefined;
+  readOnly?: boolean | undefined;
+  timeouts: Partial<Timeouts>;
+}
+
+/** Names every option that differs from what the volume has, and what that is; null if none does. */
+export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | null {
+  const differences = [...plainDifferences(given, volume), ...timeDifferences(given.timeouts, volume.timeouts)];
+  if (differences.length === 0) return null;
+  const verb = differences.length === 1 ? "is" : "are";
+  return `${volume.name} was attached before and stays as it is: ${listWords(differences)} ${verb} ignored`;
+}
+
+function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
+  const { name, device, policy, queues, depth, readOnly } = given;
+  const differences: string[] = [];
+  const compare = (option: string, wanted: string | number | undefined, inForce: string | number) => {
+    if (wanted !== undefined && wanted !== inForce) differences.push(`${option} ${wanted} (it is ${inForce})`);
+  };
+  compare("--name", name, volume.name);
+  compare("--device", device === "auto" ? undefined : device, volume.driver);
+  compare("--policy", policy, volume.policy);
+  compare("--queues", queues, volume.queues);
+  compare("--depth", depth, volume.depth);
+  if (readOnly && !volume.readOnly) differences.push("--read-only (it takes writes)");
+  return differences;
+}
+
+function timeDifferences(given: Partial<Timeouts>, inForce: Timeouts): string[] {
+  return TIMEOUT_OPTIONS.flatMap(({ name, key }) => {
+    const wanted = given[key];
+    if (wanted === undefined || wanted === inForce[key]) return [];
+    return [`${name} ${formatDuration(wanted)} (it is ${formatDuration(inForce[key])})`];
+  });
+}
