@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { type ErrorCode, EXIT_CODES, UmpathError } from "../base/errors.ts";
 import { logger, logLevel } from "../base/log.ts";
+import { midSentence } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
 import { call, DaemonGoneError } from "./control_client.ts";
 import { ensureRunDir, type RunDir } from "./run_dir.ts";
@@ -22,10 +23,9 @@ const LOG_TAIL_LINES = 8;
 
 const log = logger("spawn");
 
-/** Returns once a daemon serves `dir`; throws with the last lines of its log if it cannot. */
-export async function ensureDaemon(dir: RunDir): Promise<void> {
+/** Returns once a daemon serves `dir`; throws with the last lines of its log if it does not within `startMsMax`. */
+export async function ensureDaemon(dir: RunDir, startMsMax = defaultStartMsMax()): Promise<void> {
   ensureRunDir(dir);
-  const startMsMax = Deno.env.get("UMPATH_SLOW") ? START_SLOW_MS_MAX : START_MS_MAX;
   const deadline = Date.now() + startMsMax;
   while (Date.now() < deadline) {
     if (await answeringPid(dir, deadline) !== null) return;
@@ -38,6 +38,10 @@ export async function ensureDaemon(dir: RunDir): Promise<void> {
   }
   const message = `No umpath daemon answers after ${formatDuration(startMsMax)}, yet one holds the lock`;
   throw new UmpathError("timed-out", message, { hint: `See ${dir.logPath}` });
+}
+
+function defaultStartMsMax(): number {
+  return Deno.env.get("UMPATH_SLOW") ? START_SLOW_MS_MAX : START_MS_MAX;
 }
 
 /** The words that start this very program again with `args`, however it is being run. */
@@ -82,7 +86,7 @@ class StartedDaemon {
   /** True once a daemon answers; false when this one has ended or time is up. */
   async isServed(deadline: number): Promise<boolean> {
     while (Date.now() < deadline && this.exitCode === null) {
-      const pid = await answeringPid(this.#dir, deadline);
+      const pid = await answeringPid(this.#dir, deadline).catch(nullIfTimedOut);
       if (pid !== null) {
         // One that lost and has not noticed yet could take over when the winner leaves, and serve nobody.
         if (pid !== this.#process.pid) this.#process.kill("SIGTERM");
@@ -96,7 +100,7 @@ class StartedDaemon {
   failure(): UmpathError {
     const code = (Object.keys(EXIT_CODES) as ErrorCode[]).find((code) => EXIT_CODES[code] === this.exitCode) ?? "bug";
     const { message, hint } = lastWords(this.#readLog());
-    return new UmpathError(code, `Cannot start the umpath daemon: ${message}`, {
+    return new UmpathError(code, `Cannot start the umpath daemon: ${message ?? "it ended without a word"}`, {
       hint: hint ?? `Its log is ${this.#dir.logPath}`,
     });
   }
@@ -104,7 +108,8 @@ class StartedDaemon {
   tooSlow(startMsMax: number): UmpathError {
     this.#process.kill("SIGTERM");
     const { message } = lastWords(this.#readLog());
-    const why = `no answer after ${formatDuration(startMsMax)}, its log ends with: ${message}`;
+    const logWords = message === null ? "its log is empty" : `its log ends with: ${message}`;
+    const why = `it does not answer after ${formatDuration(startMsMax)} and was ended; ${logWords}`;
     return new UmpathError("timed-out", `Cannot start the umpath daemon: ${why}`, {
       hint: `Its log is ${this.#dir.logPath}`,
     });
@@ -116,15 +121,21 @@ class StartedDaemon {
   }
 }
 
-/** The error that a daemon ended with, as its command prints it, or else the last lines of its log. */
-export function lastWords(logText: string): { message: string; hint: string | undefined } {
+/** A daemon that listens and does not answer in time is no other than one that does not listen yet. */
+function nullIfTimedOut(error: unknown): null {
+  if (error instanceof UmpathError && error.code === "timed-out") return null;
+  throw error;
+}
+
+/** The error that a daemon ended with, as its command prints it, or else the last lines of its log; null if empty. */
+export function lastWords(logText: string): { message: string | null; hint: string | undefined } {
   const lines = logText.trimEnd().split("\n");
   const errorAt = lines.findLastIndex((line) => line.startsWith("umpath: ") && !line.startsWith("umpath: warning: "));
   if (errorAt === -1) {
     const message = lines.slice(-LOG_TAIL_LINES).join("\n");
-    return { message: message === "" ? "it ended without a word" : message, hint: undefined };
+    return { message: message === "" ? null : message, hint: undefined };
   }
-  const message = lines[errorAt]!.replace(/^umpath: (a bug in umpath: )?/, "");
+  const message = midSentence(lines[errorAt]!.replace(/^umpath: (a bug in umpath: )?/, ""));
   const hintLine = lines.slice(errorAt + 1).find((line) => line.startsWith("hint: "));
   return { message, hint: hintLine?.slice("hint: ".length) };
 }

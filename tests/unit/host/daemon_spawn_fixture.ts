@@ -9,10 +9,12 @@ import { ensureDaemon } from "../../../src/host/daemon_spawn.ts";
 import { ensureRunDir } from "../../../src/host/run_dir.ts";
 
 const dir = ensureRunDir();
+/** "hang": it never listens; "mute": it listens, says so in its log, and answers nothing. */
+const isStuck = ["hang", "mute"].includes(Deno.env.get("FIXTURE_END") ?? "");
 
 async function ensure(): Promise<number> {
   try {
-    await ensureDaemon(dir);
+    await ensureDaemon(dir, isStuck ? 3_000 : undefined);
     console.log(JSON.stringify(await call("info", {}, { dir })));
     return 0;
   } catch (error) {
@@ -31,6 +33,13 @@ async function daemon(): Promise<number> {
     return 6;
   }
   if (end === "silent") return 1;
+  if (isStuck) Deno.writeTextFileSync(`${dir.path}/fixture.pid`, `${Deno.pid}`);
+  if (end === "hang") await new Promise((later) => setTimeout(later, 60_000));
+  if (end === "mute") {
+    console.error("it listens");
+    Deno.listen({ transport: "unix", path: dir.socketPath });
+    await new Promise((later) => setTimeout(later, 60_000));
+  }
   const no = () => Promise.reject(new UmpathError("bug", "Not in this fixture"));
   const info = () => Promise.resolve({ pid: Deno.pid, version: "0", workers: 0, transient: true });
   try {

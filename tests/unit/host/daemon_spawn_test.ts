@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { lastWords } from "../../../src/host/daemon_spawn.ts";
 import { runDirAt } from "../../../src/host/run_dir.ts";
 
@@ -76,12 +76,30 @@ Deno.test("ensureDaemon() says why a daemon died, with its exit code", async () 
   await withRunPath(async (runPath) => {
     const lacks = await ensure(runPath, "host-lacks");
     assertEquals(lacks.code, 6);
-    const message = "Cannot start the umpath daemon: Cannot open the ring: not here";
+    const message = "Cannot start the umpath daemon: cannot open the ring: not here";
     assertEquals(lacks.answer, { code: "host-lacks", message, hint: "Get one" });
     const silent = await ensure(runPath, "silent");
     assertEquals([silent.code, silent.answer.code], [1, "bug"]);
     assertEquals(silent.answer.message, "Cannot start the umpath daemon: it ended without a word");
   });
+});
+
+Deno.test("ensureDaemon() ends a daemon that does not answer in time, and says so", async () => {
+  for (const end of ["hang", "mute"]) {
+    await withRunPath(async (runPath) => {
+      const { code, answer } = await ensure(runPath, end);
+      assertEquals([code, answer.code], [8, "timed-out"], end);
+      const words =
+        /^Cannot start the umpath daemon: it does not answer after 3s and was ended; its log (is empty|ends)/;
+      assertMatch(answer.message as string, words);
+      assertEquals(/its log is empty$/.test(answer.message as string), end === "hang", answer.message as string);
+      const pid = Number(Deno.readTextFileSync(`${runPath}/fixture.pid`));
+      for (let tries = 0; tries < 250 && processState(pid) !== null; tries++) {
+        await new Promise((later) => setTimeout(later, 20));
+      }
+      assertEquals(processState(pid), null, "it is ended");
+    });
+  }
 });
 
 Deno.test("ensureDaemon() empties a log that has grown, and keeps one that has not", async () => {
@@ -98,10 +116,10 @@ Deno.test("ensureDaemon() empties a log that has grown, and keeps one that has n
 });
 
 Deno.test("lastWords() takes the error if there is one, else the end of the log", () => {
-  assertEquals(lastWords(""), { message: "it ended without a word", hint: undefined });
+  assertEquals(lastWords(""), { message: null, hint: undefined });
   assertEquals(lastWords("a\nb\n"), { message: "a\nb", hint: undefined });
   const lines = Array.from({ length: 20 }, (_, i) => `line ${i}`).join("\n");
-  assertEquals(lastWords(lines).message.split("\n").length, 8);
+  assertEquals(lastWords(lines).message?.split("\n").length, 8);
   const bug = "x\numpath: warning: hot\numpath: a bug in umpath: y is not a function\nhint: report it\n";
   assertEquals(lastWords(bug), { message: "y is not a function", hint: "report it" });
 });
