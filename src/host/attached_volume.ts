@@ -1,6 +1,5 @@
 import { native } from "../../ffi/library.ts";
-import { cString } from "../../ffi/result.ts";
-import { EBUSY, errnoWords } from "../base/errno.ts";
+import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, REQUEST_BYTES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
@@ -15,7 +14,7 @@ import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace
 import { createDevice, destroyDevice, type UblkDevice } from "../ublk/control.ts";
 import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
-import { deviceUsers } from "./device_users.ts";
+import { deviceUseWords } from "./device_users.ts";
 import { forgetDevice, recordDevice } from "./device_record.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
 import { isSamePath } from "./path_words.ts";
@@ -384,15 +383,19 @@ export class AttachedVolume implements PathOwner {
   checkUnused(): void {
     const device = this.device;
     if (device === null) return;
-    const users = deviceUsers(device);
-    const fd = native().um_open_exclusive(cString(device));
-    if (fd >= 0) native().um_close(fd);
-    if (fd !== -EBUSY && users.length === 0) return;
-    const by = users.map((user) => `${user.name} (process ${user.pid})`).join(", ");
-    const why = fd === -EBUSY ? "is mounted or held by another device" : `is open in ${by}`;
+    const why = deviceUseWords(device);
+    if (why === null) return;
     throw new UmpathError("in-use", `Cannot detach ${this.name}: ${device} ${why}`, {
       hint: "Unmount or close it first, or use --force, which fails all I/O from then on",
     });
+  }
+
+  /** Logs who uses the device: it is to be taken away all the same. */
+  logUsers(): void {
+    const why = this.device === null ? null : deviceUseWords(this.device);
+    if (why !== null) {
+      log.warn(`${this.name}: ${this.device} ${why} and is taken away: all I/O on it fails from now on`);
+    }
   }
 
   /** Takes the volume away: device, links, paths, workers' shares. The same promise for everybody who asks. */

@@ -1,3 +1,8 @@
+import { native } from "../../ffi/library.ts";
+import { cString } from "../../ffi/result.ts";
+import { EBUSY } from "../base/errno.ts";
+import { listWords, quote } from "../base/text.ts";
+
 /** A process that has a device open. */
 export interface DeviceUser {
   pid: number;
@@ -14,6 +19,28 @@ export function deviceUsers(device: string): DeviceUser[] {
     users.push({ pid, name: nameOf(pid) });
   }
   return users;
+}
+
+/** How `device` is used, "is open in dd (process 12)", or null if nobody uses it. */
+export function deviceUseWords(device: string): string | null {
+  const fd = native().um_open_exclusive(cString(device));
+  if (fd >= 0) native().um_close(fd);
+  if (fd === -EBUSY) return `is ${mountWords(Deno.readTextFileSync("/proc/self/mounts"), device)}`;
+  const users = deviceUsers(device);
+  if (users.length === 0) return null;
+  return `is open in ${listWords(users.map((user) => `${user.name} (process ${user.pid})`))}`;
+}
+
+/** Where `device` or a partition of it is mounted, according to the lines of /proc/mounts. */
+export function mountWords(mounts: string, device: string): string {
+  const folders = mounts.split("\n").map((line) => line.split(" "))
+    .filter(([source]) => isOf(device, source!)).map(([, folder]) => quote(unescaped(folder!)));
+  return folders.length === 0 ? "mounted or held by another device" : `mounted on ${listWords(folders)}`;
+}
+
+/** The kernel writes blanks and backslashes in octal. */
+function unescaped(folder: string): string {
+  return folder.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
 }
 
 /** Processes come and go while /proc is read: one that is gone has nothing open. */

@@ -332,6 +332,7 @@ export class VolumeSet {
     this.#isClosing = true;
     this.#closing.resolve();
     for (const volume of this.all) {
+      volume.logUsers();
       if (volume.isDetaching) volume.cutWaits();
       else volume.interruptOpen();
     }
