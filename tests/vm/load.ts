@@ -30,9 +30,9 @@ export function smallLoad(device: string, seed: number): FioOptions {
 
 /** A seed for this run, printed so that it can be had again. */
 export function newSeed(): number {
-  const given = Deno.env.get("UMPATH_TEST_SEED");
+  const given = Deno.env.get("UMPATH_SEED");
   const seed = given === undefined ? crypto.getRandomValues(new Uint32Array(1))[0]! >>> 1 : Number(given);
-  console.log(`seed ${seed} (UMPATH_TEST_SEED=${seed} repeats it)`);
+  console.log(`seed ${seed} (UMPATH_SEED=${seed} repeats it)`);
   return seed;
 }
 
