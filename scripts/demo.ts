@@ -60,7 +60,7 @@ async function main(): Promise<number> {
   const built = await runDeno(["task", "--quiet", "build"]);
   if (built !== 0) return built;
   console.log("Booting a virtual machine; nothing that happens in it stays on this host.\n");
-  const machine = ["run", "--quiet", "-A", "scripts/vm.ts", "--quiet", "--kernel", kernel, "--env", "UMPATH_SLOW=1"];
+  const machine = ["run", "--quiet", "-A", "scripts/vm.ts", "--quiet", "--kernel", kernel];
   const road = ["deno", "run", "--quiet", "-A", "--no-check", `${REPO}/scripts/demo_road.ts`];
   const code = await runDeno([...machine, "--timeout", String(ROAD_MS_MAX / 1000), "--", ...road]);
   if (code === EXIT_TIMEOUT) console.error(`demo: not done after ${ROAD_MS_MAX / 1000} s`);

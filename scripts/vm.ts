@@ -11,6 +11,8 @@ import { relayUntilMarker } from "./vm_stream.ts";
 import { attachTerminal } from "./vm_terminal.ts";
 
 const CONSOLE_LINES_SHOWN = 40;
+/** What the machine says before the kernel log that it is asked for at the time limit (scripts/vm_init.sh). */
+const REPORT_MARK = "vm: the kernel log since the job began";
 
 function base64(text: string): string {
   let binary = "";
@@ -94,14 +96,21 @@ async function run(request: VmRequest): Promise<number> {
     const message = error instanceof Error ? error.message : String(error);
     console.error(`vm: ${message}: ${request.command.join(" ")}`);
     if (request.dmesg !== undefined) Deno.writeTextFileSync(request.dmesg, `${machine.console.text()}\n`);
-    const tail = machine.console.text(CONSOLE_LINES_SHOWN);
-    if (tail !== "" && code < 128) console.error(`vm: the console's last lines:\n${tail}`);
+    if (code < 128) showConsole(machine);
     return code;
   } finally {
     limit.close();
     await machine.close();
     signals.close();
   }
+}
+
+/** The kernel log since the job began if the machine could be asked for it, else the end of what it said. */
+function showConsole(machine: Machine): void {
+  const report = machine.console.since(REPORT_MARK);
+  if (report !== null) return console.error(report === "" ? "vm: no kernel log" : `${REPORT_MARK}:\n${report}`);
+  const tail = machine.console.text(CONSOLE_LINES_SHOWN);
+  if (tail !== "") console.error(`vm: the console's last lines:\n${tail}`);
 }
 
 async function main(): Promise<number> {

@@ -101,6 +101,9 @@ stop_relays() {
   wait $relay_out $relay_err
 }
 
+# The host shows what the console has from here on (scripts/vm.ts).
+report_mark="vm: the kernel log since the job began"
+
 # obey JOB: signals for the job, and the request for a report when the time limit has struck.
 obey() {
   while read -r word signal <&3; do
@@ -108,7 +111,8 @@ obey() {
     signal) kill -s "$signal" -- "-$1" 2>/dev/null ;;
     report)
       echo w >/proc/sysrq-trigger
-      dmesg --color=never >/dev/console
+      echo "$report_mark" >/dev/console
+      dmesg --color=never | tail -n "+$((log_lines + 1))" >/dev/console
       echo reported >&3
       ;;
     esac
@@ -119,6 +123,7 @@ run_job() {
   echo ready >&3
   read -r kind token script <&3
   echo "$script" | busybox base64 -d >/run/vm/job
+  log_lines=$(dmesg | wc -l)
   if [ "$kind" = shell ]; then
     setsid --ctty --wait sh /run/vm/job </dev/hvc0 >/dev/hvc0 2>&1 3>&- 4>&- 5>&- 6>&-
     code=$?

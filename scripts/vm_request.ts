@@ -97,6 +97,7 @@ export function jobScript(request: VmRequest): string {
     UMPATH_DEV_CACHE: cache,
     DENO_DIR: `${cache}/deno-dir`,
     DENO_NO_UPDATE_CHECK: "1",
+    UMPATH_SLOW: "1",
     ...request.env,
   };
   const command = request.shell ? ["bash", "-l"] : request.command;

@@ -47,6 +47,13 @@ export class Tail {
     }
   }
 
+  /** The lines that came after the last one that is `mark`; null if there is none. */
+  since(mark: string): string | null {
+    const lines = this.#text.split("\n").map((line) => line.trimEnd());
+    const at = lines.lastIndexOf(mark);
+    return at === -1 ? null : lines.slice(at + 1).join("\n").trimEnd();
+  }
+
   /** What was kept; `lines` limits it to the last so many lines. */
   text(lines = Infinity): string {
     const all = this.#text.trimEnd().split("\n");

@@ -32,3 +32,12 @@ Deno.test("Tail keeps the last lines within its limit", () => {
   assertEquals(tail.text(), "o\nthree");
   assertEquals(tail.text(1), "three");
 });
+
+Deno.test("Tail gives what came after a line, the last one if there are several", () => {
+  const tail = new Tail(100);
+  assertEquals(tail.since("mark"), null);
+  tail.add("boot\r\nmark\r\nold\r\n no mark\r\nmark\r\nnew\r\nlast\r\n");
+  assertEquals(tail.since("mark"), "new\nlast");
+  tail.add("mark\r\n");
+  assertEquals(tail.since("mark"), "");
+});
