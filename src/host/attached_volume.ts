@@ -14,7 +14,7 @@ import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace
 import { createDevice, destroyDevice, type UblkDevice } from "../ublk/control.ts";
 import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
-import { deviceUseWords } from "./device_users.ts";
+import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { forgetDevice, recordDevice } from "./device_record.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
 import { isSamePath } from "./path_words.ts";
@@ -392,7 +392,7 @@ export class AttachedVolume implements PathOwner {
 
   /** Logs who uses the device: it is to be taken away all the same. */
   logUsers(): void {
-    const why = this.device === null ? null : deviceUseWords(this.device);
+    const why = this.device === null ? null : visibleUseWords(this.device);
     if (why !== null) {
       log.warn(`${this.name}: ${this.device} ${why} and is taken away: all I/O on it fails from now on`);
     }

@@ -21,21 +21,26 @@ export function deviceUsers(device: string): DeviceUser[] {
   return users;
 }
 
-/** How `device` is used, "is open in dd (process 12)", or null if nobody uses it. */
+/** How `device` is used, "is open in dd (process 12)", or null if nobody uses it. Opens it, which may need I/O. */
 export function deviceUseWords(device: string): string | null {
   const fd = native().um_open_exclusive(cString(device));
   if (fd >= 0) native().um_close(fd);
-  if (fd === -EBUSY) return `is ${mountWords(Deno.readTextFileSync("/proc/self/mounts"), device)}`;
+  return visibleUseWords(device) ?? (fd === -EBUSY ? "is mounted or held by another device" : null);
+}
+
+/** The same as far as /proc shows it: another device that holds it is not seen. Does not touch the device. */
+export function visibleUseWords(device: string): string | null {
+  const folders = mountFolders(Deno.readTextFileSync("/proc/self/mounts"), device);
+  if (folders.length > 0) return `is mounted on ${listWords(folders.map(quote))}`;
   const users = deviceUsers(device);
   if (users.length === 0) return null;
   return `is open in ${listWords(users.map((user) => `${user.name} (process ${user.pid})`))}`;
 }
 
 /** Where `device` or a partition of it is mounted, according to the lines of /proc/mounts. */
-export function mountWords(mounts: string, device: string): string {
-  const folders = mounts.split("\n").map((line) => line.split(" "))
-    .filter(([source]) => isOf(device, source!)).map(([, folder]) => quote(unescaped(folder!)));
-  return folders.length === 0 ? "mounted or held by another device" : `mounted on ${listWords(folders)}`;
+export function mountFolders(mounts: string, device: string): string[] {
+  return mounts.split("\n").map((line) => line.split(" "))
+    .filter(([source]) => isOf(device, source!)).map(([, folder]) => unescaped(folder!));
 }
 
 /** The kernel writes blanks and backslashes in octal. */

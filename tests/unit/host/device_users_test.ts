@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { deviceUsers, deviceUseWords, mountWords } from "../../../src/host/device_users.ts";
+import { deviceUsers, deviceUseWords, mountFolders, visibleUseWords } from "../../../src/host/device_users.ts";
 
 /** Runs `body` while another process has `path` open. */
 async function withOpener(path: string, body: (pid: number) => void): Promise<void> {
@@ -33,17 +33,22 @@ Deno.test("deviceUsers() names who has the device or a partition of it open, and
   }
 });
 
-Deno.test("deviceUseWords() says who has a device open, or null", async () => {
+Deno.test("deviceUseWords() and visibleUseWords() say who has a device open, or null", async () => {
   const path = Deno.makeTempFileSync();
   try {
     assertEquals(deviceUseWords(path), null);
-    await withOpener(path, (pid) => assertEquals(deviceUseWords(path), `is open in sleep (process ${pid})`));
+    assertEquals(visibleUseWords(path), null);
+    await withOpener(path, (pid) => {
+      for (const words of [deviceUseWords(path), visibleUseWords(path)]) {
+        assertEquals(words, `is open in sleep (process ${pid})`);
+      }
+    });
   } finally {
     Deno.removeSync(path);
   }
 });
 
-Deno.test("mountWords() says where a device or a partition of it is mounted", () => {
+Deno.test("mountFolders() says where a device or a partition of it is mounted", () => {
   const mounts = [
     "/dev/ublkb0 /mnt/my\\040data ext4 rw 0 0",
     "/dev/ublkb0p1 /srv xfs rw 0 0",
@@ -51,6 +56,6 @@ Deno.test("mountWords() says where a device or a partition of it is mounted", ()
     "proc /proc proc rw 0 0",
     "",
   ].join("\n");
-  assertEquals(mountWords(mounts, "/dev/ublkb0"), 'mounted on "/mnt/my data" and "/srv"');
-  assertEquals(mountWords(mounts, "/dev/ublkb7"), "mounted or held by another device");
+  assertEquals(mountFolders(mounts, "/dev/ublkb0"), ["/mnt/my data", "/srv"]);
+  assertEquals(mountFolders(mounts, "/dev/ublkb7"), []);
 });
