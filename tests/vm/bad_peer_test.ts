@@ -125,7 +125,7 @@ vmTest("a bad answer during I/O costs that connection and nothing else", {}, asy
       return spoil(pdu, prng);
     },
   });
-  const timeouts = { ioTimeoutMs: 4000, keepAliveMs: 3000, writeHoldMs: 500 };
+  const timeouts = { ioTimeoutMs: 4000, writeHoldMs: 500 };
   await using volume = await AttachedVolume.attach({ ports: [PORTS[0]!, DETOUR], timeouts });
   const daemon = await daemonPid();
   const kinds = ["garbage", "a part", "an oversized length", "a length too small", "another type", "another command"];
@@ -137,7 +137,7 @@ vmTest("a bad answer during I/O costs that connection and nothing else", {}, asy
         const path = await volume.path(DETOUR);
         if (path.reconnects > before && path.state === "live") return true;
         throw new Error(`after ${kind} the path is ${path.state}, ${path.reconnects} reconnects: ${path.reason}`);
-      }, 25_000);
+      }, 60_000);
     }
   });
   assertEquals(loadErrors(results), [], `seed ${seed}`);

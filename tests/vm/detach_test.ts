@@ -4,6 +4,7 @@ import { run, umpath } from "./harness.ts";
 import { AttachedVolume, makeTarget } from "./attached.ts";
 import { volumes } from "./daemon_process.ts";
 import { withFilesystem, writeFiles } from "./filesystem.ts";
+import { loadErrors, newSeed, smallLoad, underLoad } from "./load.ts";
 import { UBLK_IO_ERRORS, vmTest } from "./vm_case.ts";
 
 vmTest("detach of a mounted device is refused, and the device stays usable", {}, async () => {
@@ -49,6 +50,17 @@ vmTest("detach --force takes a mounted device away, and its users get errors", {
   }, { make: true });
   assertEquals(detach.code, 0, detach.stderr);
   assertEquals(lateWrite.code, 1, "a write to a device that is gone succeeded");
+  assertEquals(await volumes(), []);
+});
+
+vmTest("detach --force under load gives errors and no hang", { allow: UBLK_IO_ERRORS }, async () => {
+  await using _target = await makeTarget();
+  await using volume = await AttachedVolume.attach();
+  const results = await underLoad(smallLoad(volume.device, newSeed()), async () => {
+    const detach = await umpath("detach", "--force", volume.name);
+    assertEquals(detach.code, 0, detach.stderr);
+  }, { untilError: true });
+  assertEquals(loadErrors(results).length, 1, "fio saw nothing of the end of its device");
   assertEquals(await volumes(), []);
 });
 

@@ -12,6 +12,8 @@ type FioOptions = Record<string, string | number | true>;
 export function mixedLoad(device: string, seed: number): FioOptions {
   return {
     filename: device,
+    // Where a device was, fio would make a file and be content with it.
+    allow_file_create: 0,
     rw: "randrw",
     bsrange: "4k-512k",
     iodepth: 32,
