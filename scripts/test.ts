@@ -14,7 +14,8 @@ const RINGS: Ring[] = [
     name: "vm-7",
     needs: "build",
     folder: "tests/vm",
-    files: /(^|\/)(harness|.*_smoke)_test\.ts$/,
+    // The whole road in short, and what depends on the kernel's ublk driver; paths and peers are the same everywhere.
+    files: /(^|\/)(harness|.*_smoke|detach|daemon|ublk)_test\.ts$/,
     kernel: "7",
     timeoutS: 600,
   },
