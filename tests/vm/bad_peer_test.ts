@@ -21,7 +21,7 @@ const ATTACH_MS_MAX = CONNECT_TIMEOUT_MS + 7000;
 /** Answers of the admin queue: ICResp, Connect, then properties and Identify. */
 const STAGES = [0, 1, 2, 4, 6, 8];
 /** A spoil of a field that ICResp does not have. */
-const NOT_IN_ICRESP = "another command";
+const NOT_IN_ICRESP = "a command that is not there";
 
 type Spoil = (pdu: Uint8Array, prng: Prng) => PduFate;
 
@@ -36,8 +36,13 @@ const SPOILS: Record<string, Spoil> = {
   "a length too small": (pdu, prng) => withLength(pdu, prng.below(8)),
   "another type": (pdu, prng) => withByte(pdu, 0, prng.below(256)),
   "another header length": (pdu, prng) => withByte(pdu, 2, prng.below(256)),
-  "another command": (pdu, prng) => withByte(pdu, pdu[0] === 7 ? 8 : 20, prng.below(256)),
+  "a command that is not there": (pdu) => withByte(pdu, cidAt(pdu), pdu[cidAt(pdu)]! ^ 0x80),
 };
+
+/** The upper byte of the command identifier: in a CapsuleResp's completion (type 5), or in a C2HData's or R2T's header. */
+function cidAt(pdu: Uint8Array): number {
+  return pdu[0] === 5 ? 21 : 9;
+}
 
 function randomBytes(prng: Prng, length: number): Uint8Array {
   return Uint8Array.from({ length }, () => prng.below(256));
@@ -128,7 +133,14 @@ vmTest("a bad answer during I/O costs that connection and nothing else", {}, asy
   const timeouts = { ioTimeoutMs: 4000, writeHoldMs: 500 };
   await using volume = await AttachedVolume.attach({ ports: [PORTS[0]!, DETOUR], timeouts });
   const daemon = await daemonPid();
-  const kinds = ["garbage", "a part", "an oversized length", "a length too small", "another type", "another command"];
+  const kinds = [
+    "garbage",
+    "a part",
+    "an oversized length",
+    "a length too small",
+    "another type",
+    "a command that is not there",
+  ];
   const results = await underLoad(smallLoad(volume.device, seed), async () => {
     for (const kind of kinds) {
       const before = (await volume.path(DETOUR)).reconnects;
