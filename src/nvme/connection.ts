@@ -96,6 +96,8 @@ const HEADER_BYTES_MAX = 128;
 const H2C_HEADERS = 32;
 /** No send carries much more R2T data than this, so that a new command never waits behind all data of all writes. */
 const SEND_BYTES_SOFT_MAX = 1 << 20;
+/** Flags of digests, which `start()` never asks for. */
+const DIGEST_FLAGS = PduFlag.HDGSTF | PduFlag.DDGSTF;
 const RECEIVE_BYTES_DEFAULT = 256 << 10;
 /** Average bytes a read in flight from which reads count as large. */
 const LARGE_READ_BYTES = 16 << 10;
@@ -353,6 +355,9 @@ export class Connection {
     const expected = pduHlen(type);
     if (expected === 0) return this.#reject(`sent a ${pduName(type)}`, PduAt.TYPE);
     if (hlen !== expected) return this.#reject(`sent a ${pduName(type)} with a header of ${hlen} bytes`, PduAt.HLEN);
+    if ((this.#memory[at + PduAt.FLAGS] & DIGEST_FLAGS) !== 0 && type !== PduType.C2HTermReq) {
+      return this.#reject(`sent a ${pduName(type)} with a digest, which was not agreed on`, PduAt.FLAGS);
+    }
     if (have < hlen) return this.#checkPlen(type, at);
     const plen = this.#view.getUint32(at + PduAt.PLEN, true);
     if (!this.#dispatch(type, at, plen)) return false;

@@ -36,6 +36,7 @@ const SPOILS: Record<string, Spoil> = {
   "a length too small": (pdu, prng) => withLength(pdu, prng.below(8)),
   "another type": (pdu, prng) => withByte(pdu, 0, prng.below(256)),
   "another header length": (pdu, prng) => withByte(pdu, 2, prng.below(256)),
+  "a digest that was not agreed on": (pdu) => withByte(pdu, 1, pdu[1]! | 0x01),
   "a command that is not there": (pdu) => withByte(pdu, cidAt(pdu), pdu[cidAt(pdu)]! ^ 0x80),
 };
 
@@ -139,6 +140,7 @@ vmTest("a bad answer during I/O costs that connection and nothing else", {}, asy
     "an oversized length",
     "a length too small",
     "another type",
+    "a digest that was not agreed on",
     "a command that is not there",
   ];
   const results = await underLoad(smallLoad(volume.device, seed), async () => {

@@ -51,6 +51,20 @@ const READY_FAULTS: Fault[] = [
     send: () => [header(0x08, 24, 24)],
   },
   {
+    words: "a header digest that was not agreed on",
+    reason: "the controller sent a CapsuleResp with a digest, which was not agreed on",
+    fes: FIELD,
+    fei: PduAt.FLAGS,
+    send: (_, { flush }) => [withByte(responsePdu(flush), PduAt.FLAGS, PduFlag.HDGSTF)],
+  },
+  {
+    words: "a data digest that was not agreed on",
+    reason: "the controller sent a C2HData with a digest, which was not agreed on",
+    fes: FIELD,
+    fei: PduAt.FLAGS,
+    send: (_, { read }) => [c2hPdu(read, DATA, { flags: PduFlag.DDGSTF })],
+  },
+  {
     words: "a high unknown PDU type",
     reason: "the controller sent a PDU of the unknown type 0xff",
     fes: FIELD,
