@@ -43,10 +43,17 @@ export const ADMIN_QUEUE_SLOTS = 8;
 /** Largest data of one admin command: the largest ANA log that is read at once. */
 export const ADMIN_DATA_BYTES = 65536;
 
+/** Listeners of one target: as many as a volume may have paths. */
+export const TARGET_LISTENERS_MAX = 16;
+
+/** Namespaces of one target: Identify lists them in one page, and each open file takes a descriptor. */
+export const NAMESPACES_MAX = 64;
+
 /** An admin command other than the asynchronous event request is answered in so long. */
 export const ADMIN_TIMEOUT_MS = 10_000;
 
 assert(RETRY_DELAY_MS <= RETRY_DELAY_MS_MAX, "A retry's first delay is not its longest");
 assert(TICK_MS <= RETRY_DELAY_MS, "Deadlines are looked at often enough to keep the shortest delay");
+assert(TARGET_LISTENERS_MAX >= PATHS_MAX, "A target can offer every path that a volume can have");
 assert(QUEUE_DEPTH_DEFAULT <= QUEUE_DEPTH_MAX, "The default depth is allowed");
 assert(QUEUE_DEPTH_MAX * REQUEST_BYTES_MAX <= ARENA_BYTES_MAX, "All buffers of the deepest queue fit in its arena");

@@ -6,7 +6,28 @@ import { Memory, TWO_32 } from "./memory.ts";
 import { TokenKind } from "./token.ts";
 
 /** Opcodes of io_uring (linux/io_uring.h). */
-const Op = { NOP: 0, SENDMSG: 9, RECVMSG: 10, READ: 22, SEND: 26, RECV: 27, URING_CMD: LAYOUT.opUringCmd } as const;
+const Op = {
+  NOP: 0,
+  READV: 1,
+  WRITEV: 2,
+  FSYNC: 3,
+  POLL_ADD: 6,
+  SENDMSG: 9,
+  RECVMSG: 10,
+  FALLOCATE: 17,
+  READ: 22,
+  WRITE: 23,
+  SEND: 26,
+  RECV: 27,
+  URING_CMD: LAYOUT.opUringCmd,
+} as const;
+
+/** IORING_POLL_ADD_MULTI: a poll that stays until it is cancelled or its completion lacks {@linkcode CQE_MORE}. */
+const POLL_MULTISHOT = 1 << 0;
+/** IORING_CQE_F_MORE: the same submission will complete again. */
+const CQE_MORE = 1 << 1;
+/** An offset that stands for the file's own position: what has none ignores it. */
+const NO_OFFSET = -1;
 
 /** Flags of io_uring_setup(). */
 const Setup = { SUBMIT_ALL: 1 << 7, SINGLE_ISSUER: 1 << 12, DEFER_TASKRUN: 1 << 13 } as const;
@@ -33,6 +54,8 @@ export class Ring implements Disposable {
   tokenLow = 0;
   tokenHigh = 0;
   result = 0;
+  /** Its submission will not complete again. False only for a poll that goes on. */
+  isMultishotOver = true;
   /** How many turns there were, and in how many of them a spin was rewarded, or was not. */
   turns = 0;
   spinHits = 0;
@@ -119,6 +142,7 @@ export class Ring implements Disposable {
     this.tokenLow = ring[at];
     this.tokenHigh = ring[at + 1];
     this.result = ring[at + 2];
+    this.isMultishotOver = (ring[at + 3] & CQE_MORE) === 0;
     this.#head = (this.#head + 1) | 0;
     return true;
   }
@@ -128,10 +152,63 @@ export class Ring implements Disposable {
     void at;
   }
 
+  /** From a descriptor without a position, as that of an eventfd. */
   prepRead(fd: number, address: number, length: number, high: number, low: number): void {
-    const at = this.#sqe(Op.READ, fd, high, low);
-    this.#sqes[at + 2] = this.#sqes[at + 3] = -1;
-    this.#data(at, address, length, 0);
+    this.prepReadAt(fd, address, length, NO_OFFSET, 0, high, low);
+  }
+
+  /** `offset` in bytes, exact as a number; `flags` are RWF_… of preadv2(2). */
+  prepReadAt(
+    fd: number,
+    address: number,
+    length: number,
+    offset: number,
+    flags: number,
+    high: number,
+    low: number,
+  ): void {
+    this.#fileData(this.#sqe(Op.READ, fd, high, low), address, length, offset, flags);
+  }
+
+  /** As {@linkcode prepReadAt}; `flags` are RWF_… of pwritev2(2), such as RWF_DSYNC. */
+  prepWriteAt(
+    fd: number,
+    address: number,
+    length: number,
+    offset: number,
+    flags: number,
+    high: number,
+    low: number,
+  ): void {
+    this.#fileData(this.#sqe(Op.WRITE, fd, high, low), address, length, offset, flags);
+  }
+
+  /** Into `count` struct iovec at `iovecs`, from a descriptor without a position; they stay until the completion. */
+  prepReadVector(fd: number, iovecs: number, count: number, high: number, low: number): void {
+    this.#fileData(this.#sqe(Op.READV, fd, high, low), iovecs, count, NO_OFFSET, 0);
+  }
+
+  prepWriteVector(fd: number, iovecs: number, count: number, high: number, low: number): void {
+    this.#fileData(this.#sqe(Op.WRITEV, fd, high, low), iovecs, count, NO_OFFSET, 0);
+  }
+
+  /** fsync(2). */
+  prepSync(fd: number, high: number, low: number): void {
+    this.#sqe(Op.FSYNC, fd, high, low);
+  }
+
+  /** fallocate(2): `mode` is FALLOC_FL_…. */
+  prepAllocate(fd: number, mode: number, offset: number, length: number, high: number, low: number): void {
+    const at = this.#sqe(Op.FALLOCATE, fd, high, low);
+    // The length is where other operations have their address, the mode where they have their length.
+    this.#fileData(at, length, mode, offset, 0);
+  }
+
+  /** Completes whenever `fd` has one of `events` (poll(2)), until `isMultishotOver` of a completion. */
+  prepPoll(fd: number, events: number, high: number, low: number): void {
+    const at = this.#sqe(Op.POLL_ADD, fd, high, low);
+    this.#sqes[at + 6] = POLL_MULTISHOT;
+    this.#sqes[at + 7] = events;
   }
 
   prepReceive(fd: number, address: number, length: number, flags: number, high: number, low: number): void {
@@ -185,6 +262,12 @@ export class Ring implements Disposable {
     this.#tail = (this.#tail + 1) | 0;
     this.#pending++;
     return at;
+  }
+
+  #fileData(at: number, address: number, length: number, offset: number, flags: number): void {
+    this.#sqes[at + 2] = offset % TWO_32 | 0;
+    this.#sqes[at + 3] = offset < 0 ? -1 : offset / TWO_32 | 0;
+    this.#data(at, address, length, flags);
   }
 
   #data(at: number, address: number, length: number, flags: number): void {

@@ -23,6 +23,14 @@ export const TokenKind = {
   SEND: 4,
   /** A send after which the connection has more to send already. */
   SEND_MORE: 5,
+  /** An operation on the file behind a namespace; owner is the connection that asked, index as the server packs it. */
+  FILE: 6,
+  /** Requests wait on a FUSE descriptor; owner is the volume. */
+  FUSE_POLL: 7,
+  /** A read of a FUSE request; owner is the volume, index the slot. */
+  FUSE_READ: 8,
+  /** An answer to a FUSE request; owner is the volume, index the slot. */
+  FUSE_WRITE: 9,
 } as const;
 
 /** The high half of a token. */
