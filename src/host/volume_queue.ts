@@ -4,6 +4,8 @@ import { PATHS_MAX } from "../base/limits.ts";
 import { RequestTable } from "../block/request.ts";
 import { Memory } from "../io/memory.ts";
 import type { Ring } from "../io/ring.ts";
+import type { RingOwner } from "../io/ring_loop.ts";
+import { SocketLink } from "../io/socket_link.ts";
 import { tokenHigh, TokenKind } from "../io/token.ts";
 import { Counters } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
@@ -11,21 +13,20 @@ import { Volume } from "../multipath/volume.ts";
 import { Connection, CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { descriptorsBytes, descriptorsOffset } from "../spec/ublk.ts";
 import { UblkQueue } from "../ublk/queue.ts";
-import { Link } from "./link.ts";
 import type { AddLink, AddVolume, FromWorker } from "./worker_messages.ts";
 
 /**
  * One worker's share of a volume: its arena, its ublk queue, and a link for each path. It joins the pure machines with
  * the ring: completions are handed to the machine they belong to, and what the machines want is put into the ring.
  */
-export class VolumeQueue {
+export class VolumeQueue implements RingOwner {
   readonly index: number;
   readonly volume: Volume;
   readonly #requests: RequestTable;
   readonly #memory: Memory;
   readonly #linksAt: number;
   readonly #linkStride: number;
-  readonly #links: (Link | null)[] = new Array(PATHS_MAX).fill(null);
+  readonly #links: (SocketLink<Connection> | null)[] = new Array(PATHS_MAX).fill(null);
   readonly #tell: (message: FromWorker) => void;
   readonly #charFd: number;
   readonly #ublkToken: number;
@@ -39,7 +40,7 @@ export class VolumeQueue {
     this.index = message.volume;
     this.#tell = tell;
     this.#linksAt = message.depth * message.requestBytes;
-    this.#linkStride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + Link.arenaBytes) / 4096) * 4096;
+    this.#linkStride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
     this.#memory = Memory.allocate(this.#linksAt + PATHS_MAX * this.#linkStride, { lock: true });
     this.#requests = new RequestTable(message.depth, { bufferBytes: message.requestBytes });
     this.volume = new Volume({
@@ -92,14 +93,14 @@ export class VolumeQueue {
       inCapsuleBytes: message.inCapsuleBytes,
     });
     connection.adopt(message.transfer);
-    this.#links[message.path] = new Link({
+    this.#links[message.path] = new SocketLink({
       id: message.link,
       fd: message.fd,
       connection,
       memory: this.#memory,
       arenaOffset: arenaOffset + Math.ceil(Connection.arenaBytes(CONNECTION_DEPTH_MAX) / 16) * 16,
-      volume: this.index,
-      path: message.path,
+      owner: this.index,
+      index: message.path,
     });
     this.#paths = Math.max(this.#paths, message.path + 1);
     this.volume.addConnection(message.path, connection, message.limits);
@@ -145,16 +146,12 @@ export class VolumeQueue {
 
   // ── completions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  handleUblk(tag: number, result: number, nowMs: number): void {
-    this.#ublk!.handleCommandDone(tag, result, nowMs);
-  }
-
-  handleReceived(path: number, result: number): void {
-    this.#links[path]!.handleReceived(result);
-  }
-
-  handleSent(ring: Ring, path: number, result: number): void {
-    this.#links[path]!.handleSent(ring, result);
+  /** Takes the completion that `ring` shows. */
+  handleCompletion(ring: Ring, kind: number, nowMs: number): void {
+    const index = ring.tokenLow;
+    if (kind === TokenKind.UBLK) this.#ublk!.handleCommandDone(index, ring.result, nowMs);
+    else if (kind === TokenKind.RECEIVE) this.#links[index]!.handleReceived(ring.result);
+    else this.#links[index]!.handleSent(ring, ring.result);
   }
 
   handleTime(nowMs: number): void {
@@ -198,14 +195,14 @@ export class VolumeQueue {
     }
   }
 
-  #handleLinkFailed(path: number, link: Link): void {
+  #handleLinkFailed(path: number, link: SocketLink<Connection>): void {
     this.volume.stopPath(path);
     link.shut();
     const reason = link.connection.failure?.reason ?? "it failed";
     this.#tell({ type: "link-failed", volume: this.index, path, link: link.id, reason });
   }
 
-  #handleLinkQuiet(path: number, link: Link, nowMs: number): void {
+  #handleLinkQuiet(path: number, link: SocketLink<Connection>, nowMs: number): void {
     link.close();
     this.#links[path] = null;
     this.volume.handlePathLost(path, nowMs);

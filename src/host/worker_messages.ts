@@ -1,7 +1,4 @@
-/**
- * What the main thread and the workers tell each other. To a worker: `postMessage`, then a signal on its eventfd, for a
- * worker that sleeps in the kernel hears nothing else. From a worker: `postMessage`.
- */
+/** What the main thread and the workers of the daemon tell each other; `src/io/worker_inbox.ts` says how. */
 import type { Geometry } from "../block/device.ts";
 import type { PathLimits } from "../multipath/volume.ts";
 import type { TransferParameters } from "../nvme/connection.ts";
@@ -52,8 +49,6 @@ export type ToWorker =
   | { type: "stop" };
 
 export type FromWorker =
-  /** `posted` counts what was posted to the worker; count before you post, then signal `wakeFd`. */
-  | { type: "ready"; wakeFd: number; posted: SharedArrayBuffer; warnings: string[] }
   /** The answer to "add-volume"; `failure` says why the worker does not have it, null if it does. */
   | { type: "volume-added"; volume: number; failure: string | null }
   | { type: "queue-started"; volume: number }
@@ -64,5 +59,4 @@ export type FromWorker =
   | { type: "link-closed"; volume: number; path: number; link: number }
   /** An answer puts the path's ANA state in doubt. */
   | { type: "ana-doubt"; volume: number; path: number }
-  | { type: "volume-removed"; volume: number }
-  | { type: "failed"; reason: string };
+  | { type: "volume-removed"; volume: number };

@@ -1,36 +1,12 @@
-import { UmpathError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
-import { Wake } from "../io/wake.ts";
+import { WorkerThread } from "../io/worker_thread.ts";
 import type { FromWorker, ToWorker } from "./worker_messages.ts";
 
 const log = logger("worker");
 
-/** One data-plane thread as the main thread sees it. */
-class WorkerThread {
-  readonly #worker: Worker;
-  readonly #wakeFd: number;
-  readonly #posted: Int32Array;
-
-  constructor(worker: Worker, ready: FromWorker & { type: "ready" }) {
-    this.#worker = worker;
-    this.#wakeFd = ready.wakeFd;
-    this.#posted = new Int32Array(ready.posted);
-  }
-
-  post(message: ToWorker): void {
-    Atomics.add(this.#posted, 0, 1);
-    this.#worker.postMessage(message);
-    Wake.signal(this.#wakeFd);
-  }
-
-  wake(): void {
-    Wake.signal(this.#wakeFd);
-  }
-}
-
 /** The data-plane threads. Messages about a volume go to whoever subscribed to that volume. */
 export class WorkerPool {
-  readonly #threads: WorkerThread[] = [];
+  readonly #threads: WorkerThread<ToWorker>[] = [];
   readonly #subscribers = new Map<number, (message: FromWorker, worker: number) => void>();
   readonly #onFailed: (reason: string) => void;
   readonly #size: number;
@@ -58,29 +34,15 @@ export class WorkerPool {
 
   async #start(): Promise<void> {
     this.#threads.push(...await Promise.all(Array.from({ length: this.#size }, (_, i) => this.#startThread(i))));
+    this.#threads[0]?.warnings.forEach((warning) => log.warn(warning));
   }
 
-  #startThread(index: number): Promise<WorkerThread> {
-    const { promise, resolve, reject } = Promise.withResolvers<WorkerThread>();
+  #startThread(index: number): Promise<WorkerThread<ToWorker>> {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: `umpath-io-${index}` });
-    worker.onmessage = (event: MessageEvent<FromWorker>) => {
-      const message = event.data;
-      if (message.type === "ready") {
-        if (index === 0) message.warnings.forEach((warning) => log.warn(warning));
-        resolve(new WorkerThread(worker, message));
-      } else if (message.type === "failed") {
-        reject(cannotRun(message.reason));
-        this.#onFailed(message.reason);
-      } else {
-        this.#subscribers.get(message.volume)?.(message, index);
-      }
-    };
-    worker.onerror = (event) => {
-      event.preventDefault();
-      reject(cannotRun(event.message));
-      this.#onFailed(event.message);
-    };
-    return promise;
+    return WorkerThread.start<ToWorker, FromWorker>(worker, {
+      handleMessage: (message) => this.#subscribers.get(message.volume)?.(message, index),
+      handleFailed: this.#onFailed,
+    });
   }
 
   subscribe(volume: number, handler: (message: FromWorker, worker: number) => void): void {
@@ -103,11 +65,4 @@ export class WorkerPool {
   stop(): void {
     for (const thread of this.#threads) thread.post({ type: "stop" });
   }
-}
-
-/** The log has the whole reason; people get its first line. */
-function cannotRun(reason: string): UmpathError {
-  return new UmpathError("host-lacks", `Cannot run a data-plane thread: ${reason.split("\n", 1)[0]}`, {
-    hint: "io_uring is needed: see /proc/sys/kernel/io_uring_disabled, and the seccomp profile if this is a container",
-  });
 }

@@ -6,10 +6,10 @@ import { native } from "../../ffi/library.ts";
 import { SPIN_US, TICK_MS } from "../../src/base/limits.ts";
 import { Prng } from "../../src/base/prng.ts";
 import { BlockOp, RequestTable } from "../../src/block/request.ts";
-import { Link } from "../../src/host/link.ts";
 import { Memory } from "../../src/io/memory.ts";
 import { Poller } from "../../src/io/poller.ts";
 import { Ring } from "../../src/io/ring.ts";
+import { SocketLink } from "../../src/io/socket_link.ts";
 import { AdaptiveSpin } from "../../src/io/spin.ts";
 import { tcpConnect } from "../../src/io/tcp.ts";
 import { TokenKind, tokenKind } from "../../src/io/token.ts";
@@ -72,13 +72,13 @@ class Loop {
   readonly #spin = new AdaptiveSpin(Number(Deno.env.get("SPIN_US") ?? SPIN_US));
   readonly #volume: Volume;
   readonly #requests: RequestTable;
-  readonly #links: Link[];
+  readonly #links: SocketLink<Connection>[];
   readonly #random = new Prng(1);
 
   constructor(load: NvmeLoad, fds: number[]) {
     this.#load = load;
     const linksAt = load.depth * load.bytes;
-    const stride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + Link.arenaBytes) / 4096) * 4096;
+    const stride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
     const memory = Memory.allocate(linksAt + fds.length * stride, { lock: true });
     this.#requests = new RequestTable(load.depth, { bufferBytes: load.bytes });
     const table = new PathTable();
@@ -101,13 +101,13 @@ class Loop {
     for (let slot = 0; slot < load.depth; slot++) this.#submit(slot, performance.now());
   }
 
-  #addLink(memory: Memory, arenaOffset: number, fd: number, path: number): Link {
+  #addLink(memory: Memory, arenaOffset: number, fd: number, path: number): SocketLink<Connection> {
     const connection = new Connection({ memory: memory.bytes, arenaOffset, depth: LINK_DEPTH, inCapsuleBytes: 8192 });
     connection.adopt({ maxH2cDataBytes: 4 << 20, dataAlignment: 4 });
     const limits = { maxTransferBytes: 1 << 20, maxDiscardBlocks: 0, maxWriteZeroesBlocks: 0 };
     this.#volume.addConnection(path, connection, limits);
     const after = arenaOffset + Math.ceil(Connection.arenaBytes(CONNECTION_DEPTH_MAX) / 16) * 16;
-    return new Link({ id: path, fd, connection, memory, arenaOffset: after, volume: 0, path });
+    return new SocketLink({ id: path, fd, connection, memory, arenaOffset: after, owner: 0, index: path });
   }
 
   #submit(slot: number, nowMs: number): void {

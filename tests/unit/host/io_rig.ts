@@ -8,11 +8,11 @@ import { BlockOp, RequestTable } from "../../../src/block/request.ts";
 import { fillTimeouts } from "../../../src/host/defaults.ts";
 import type { Timeouts } from "../../../src/host/api.ts";
 import type { ControllerSession, OpenQueue } from "../../../src/host/controller_session.ts";
-import { Link } from "../../../src/host/link.ts";
 import { type PathOwner, VolumePath } from "../../../src/host/volume_path.ts";
 import { Memory } from "../../../src/io/memory.ts";
 import { Poller } from "../../../src/io/poller.ts";
 import { Ring } from "../../../src/io/ring.ts";
+import { SocketLink } from "../../../src/io/socket_link.ts";
 import { TokenKind, tokenKind } from "../../../src/io/token.ts";
 import { Counters, PathCounter } from "../../../src/multipath/counters.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
@@ -23,7 +23,7 @@ import { delay, sessionOptions } from "./host_fixture.ts";
 
 export const BLOCK_BYTES = 512;
 const BUFFER_BYTES = 64 << 10;
-const LINK_STRIDE = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + Link.arenaBytes) / 4096) * 4096;
+const LINK_STRIDE = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
 
 /** One I/O of a test. */
 export interface Io {
@@ -50,7 +50,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
   readonly #ring = new Ring({ submissions: 512, completions: 2048 });
   readonly #memory: Memory;
   readonly #requests: RequestTable;
-  readonly #links: ({ link: Link; closed: PromiseWithResolvers<void> } | null)[];
+  readonly #links: ({ link: SocketLink<Connection>; closed: PromiseWithResolvers<void> } | null)[];
   readonly #answers = new Map<number, (errno: number) => void>();
   #nextLink = 1;
   #isTurning = false;
@@ -181,14 +181,14 @@ export class IoRig implements PathOwner, AsyncDisposable {
     const arenaOffset = this.#depth * BUFFER_BYTES + path.index * LINK_STRIDE;
     const connection = new Connection({ memory: memory.bytes, arenaOffset, depth: queueDepth, inCapsuleBytes });
     connection.adopt(queues[0].transfer);
-    const link = new Link({
+    const link = new SocketLink({
       id: this.#nextLink++,
       fd: queues[0].fd,
       connection,
       memory,
       arenaOffset: arenaOffset + Math.ceil(Connection.arenaBytes(CONNECTION_DEPTH_MAX) / 16) * 16,
-      volume: 0,
-      path: path.index,
+      owner: 0,
+      index: path.index,
     });
     assert(this.#links[path.index] === null, "The old link is closed");
     this.#links[path.index] = { link, closed: Promise.withResolvers<void>() };

@@ -1,10 +1,9 @@
 import { LAYOUT } from "../../ffi/layout.ts";
 import { native } from "../../ffi/library.ts";
 import { errnoWords } from "../base/errno.ts";
-import { type Memory, TWO_32 } from "../io/memory.ts";
-import type { Ring } from "../io/ring.ts";
-import { tokenHigh, TokenKind } from "../io/token.ts";
-import type { Connection } from "../nvme/connection.ts";
+import { type Memory, TWO_32 } from "./memory.ts";
+import type { Ring } from "./ring.ts";
+import { tokenHigh, TokenKind } from "./token.ts";
 
 const MSG_WAITALL = 0x100;
 const MSG_NOSIGNAL = 0x4000;
@@ -12,14 +11,46 @@ const EAGAIN = LAYOUT.eagain;
 const EINTR = 4;
 const SEGMENTS_MAX = 1024;
 
+/** What moves bytes over a socket sees of a connection, be it the host's end or the target's. */
+export interface ByteMachine {
+  /** "failed" is final: nothing is received nor sent any more. */
+  readonly state: string;
+  /** Where the next bytes belong, as pieces of the arena; `prepareReceive()` says so. */
+  readonly receiveBuffer: {
+    readonly segments: number;
+    readonly offset: readonly [number, number];
+    readonly bytes: readonly [number, number];
+  };
+  /** What is to be sent, as pieces of the arena. */
+  readonly sendBuffer: {
+    readonly segments: number;
+    segmentOffset(index: number): number;
+    segmentBytes(index: number): number;
+  };
+  /** There is more to send than one send could gather. */
+  readonly hasMoreToSend: boolean;
+  prepareReceive(): void;
+  /** `bytes` bytes were received to where `prepareReceive()` said. */
+  handleReceived(bytes: number): void;
+  /** The peer closed its end. */
+  handleClosed(): void;
+  handleTransportError(words: string): void;
+  /** True if there is something in `sendBuffer` to send now. */
+  pollSend(): boolean;
+  /** `bytes` more are sent; true if that was the rest. */
+  handleSent(bytes: number): boolean;
+  /** What the peer is told at the end if it broke the protocol; null otherwise. */
+  terminationPdu(): Uint8Array<ArrayBuffer> | null;
+}
+
 /**
  * A connection on its socket on a ring: at most one receive and one send are in the kernel at a time. The memory for
- * their `msghdr` and `iovec` lies in the arena.
+ * their `msghdr` and `iovec` lies in the arena. The tokens of its operations are `owner` and `index`.
  */
-export class Link {
+export class SocketLink<M extends ByteMachine> {
   readonly id: number;
   readonly fd: number;
-  readonly connection: Connection;
+  readonly connection: M;
   readonly #memory: Memory;
   readonly #words: Uint32Array;
   readonly #receiveHeader: number;
@@ -27,7 +58,7 @@ export class Link {
   readonly #receiveToken: number;
   readonly #sendToken: number;
   readonly #sendMoreToken: number;
-  readonly #path: number;
+  readonly #index: number;
   #isReceiving = false;
   #isSending = false;
   #isShut = false;
@@ -38,11 +69,11 @@ export class Link {
   constructor(options: {
     id: number;
     fd: number;
-    connection: Connection;
+    connection: M;
     memory: Memory;
     arenaOffset: number;
-    volume: number;
-    path: number;
+    owner: number;
+    index: number;
   }) {
     this.id = options.id;
     this.fd = options.fd;
@@ -55,10 +86,10 @@ export class Link {
     const sendIov = this.#sendHeader + LAYOUT.msghdrBytes;
     this.#writeHeader(this.#receiveHeader, receiveIov);
     this.#writeHeader(this.#sendHeader, sendIov);
-    this.#receiveToken = tokenHigh(TokenKind.RECEIVE, options.volume);
-    this.#sendToken = tokenHigh(TokenKind.SEND, options.volume);
-    this.#sendMoreToken = tokenHigh(TokenKind.SEND_MORE, options.volume);
-    this.#path = options.path;
+    this.#receiveToken = tokenHigh(TokenKind.RECEIVE, options.owner);
+    this.#sendToken = tokenHigh(TokenKind.SEND, options.owner);
+    this.#sendMoreToken = tokenHigh(TokenKind.SEND_MORE, options.owner);
+    this.#index = options.index;
   }
 
   #writeHeader(header: number, iov: number): void {
@@ -102,13 +133,13 @@ export class Link {
     const base = this.#memory.address;
     if (segments === 1) {
       const address = base + offset[0];
-      ring.prepReceive(this.fd, address, bytes[0], 0, this.#receiveToken, this.#path);
+      ring.prepReceive(this.fd, address, bytes[0], 0, this.#receiveToken, this.#index);
       return;
     }
     this.#writeIovec(this.#receiveHeader, 0, offset[0], bytes[0]);
     this.#writeIovec(this.#receiveHeader, 1, offset[1], bytes[1]);
     this.#words[(this.#receiveHeader + LAYOUT.msghdrIovlen) >> 2] = 2;
-    ring.prepReceiveMessage(this.fd, base + this.#receiveHeader, 0, this.#receiveToken, this.#path);
+    ring.prepReceiveMessage(this.fd, base + this.#receiveHeader, 0, this.#receiveToken, this.#index);
   }
 
   #send(ring: Ring): void {
@@ -120,14 +151,14 @@ export class Link {
     this.#isSending = true;
     if (segments === 1) {
       const address = base + buffer.segmentOffset(0);
-      ring.prepSend(this.fd, address, buffer.segmentBytes(0), flags, token, this.#path);
+      ring.prepSend(this.fd, address, buffer.segmentBytes(0), flags, token, this.#index);
       return;
     }
     for (let i = 0; i < segments; i++) {
       this.#writeIovec(this.#sendHeader, i, buffer.segmentOffset(i), buffer.segmentBytes(i));
     }
     this.#words[(this.#sendHeader + LAYOUT.msghdrIovlen) >> 2] = segments;
-    ring.prepSendMessage(this.fd, base + this.#sendHeader, flags, token, this.#path);
+    ring.prepSendMessage(this.fd, base + this.#sendHeader, flags, token, this.#index);
   }
 
   /** A receive came back with `result` bytes or -errno. */
