@@ -4,7 +4,8 @@
  * and is resumed with the answer.
  *
  *     Connect → CAP, VS → disable if enabled → enable → ready → Identify Controller → NVM limits → number of queues
- *     → active namespaces → Identify Namespace → descriptors → asynchronous events → ANA log
+ *     → active namespaces → Identify Namespace → descriptors → independent of the command set → asynchronous events
+ *     → ANA log
  *
  * Contract: nothing but {@linkcode BringUpError} is thrown, whatever the controller answers.
  */
@@ -37,6 +38,8 @@ import { type Capabilities, enable, parseCapabilities } from "./enable.ts";
 import {
   type ControllerIdentity,
   IdentifyError,
+  INDEPENDENT_NAMESPACE_UNTOLD,
+  type IndependentNamespace,
   NAMESPACE_DESCRIPTORS_UNTOLD,
   type NamespaceDescriptors,
   type NamespaceIdentity,
@@ -44,6 +47,7 @@ import {
   type NvmControllerLimits,
   parseActiveList,
   parseController,
+  parseIndependentNamespace,
   parseNamespace,
   parseNamespaceDescriptors,
   parseNvmController,
@@ -114,7 +118,8 @@ export function* bringUp(options: BringUpOptions): Steps<ConnectedController> {
   yield* findNamespace(options.nsid);
   const namespace = yield* identifyNamespace(options.nsid);
   const descriptors = yield* identifyDescriptors(options.nsid);
-  const limits = namespaceLimits({ controller, nvm, namespace, mpsmin: capabilities.mpsmin });
+  const independent = yield* identifyIndependent(capabilities, options.nsid);
+  const limits = namespaceLimits({ controller, nvm, namespace, independent, mpsmin: capabilities.mpsmin });
   const asyncEvents = yield* configureAsyncEvents(controller);
   const anaLog = yield* readAnaLog(controller, limits.maxTransferBytes);
   return {
@@ -250,6 +255,13 @@ function* identifyDescriptors(nsid: number): Steps<NamespaceDescriptors> {
     throw new BringUpError("unsupported", words, false);
   }
   return descriptors;
+}
+
+/** What only newer controllers tell; others are not asked, for not all of them refuse what they do not know. */
+function* identifyIndependent(capabilities: Capabilities, nsid: number): Steps<IndependentNamespace> {
+  if (!capabilities.independentIdentify) return INDEPENDENT_NAMESPACE_UNTOLD;
+  const command = identifyCommand("independent namespace", { cns: IdentifyCns.INDEPENDENT_NAMESPACE, nsid });
+  return (yield* readIfSupported(command, parseIndependentNamespace)) ?? INDEPENDENT_NAMESPACE_UNTOLD;
 }
 
 /** Asks for the events that umpath acts on, as far as the controller offers them; those that it will tell. */

@@ -11,6 +11,7 @@ import {
   IOCQES_LOG2,
   IOSQES_LOG2,
   PropertyAt,
+  VS_2_0,
 } from "../spec/nvme_property.ts";
 import { propertyGetCommand, propertySetCommand } from "./commands.ts";
 import { BringUpError, demand, type Steps, wait } from "./steps.ts";
@@ -27,6 +28,8 @@ export interface Capabilities {
   commandSetSelected: number;
   /** VS. */
   version: number;
+  /** Identify has the structures that are independent of I/O command sets. */
+  independentIdentify: boolean;
 }
 
 /** Time between two looks at CSTS, milliseconds: the first is short, for most controllers are ready at once. */
@@ -45,6 +48,7 @@ export function parseCapabilities(raw: { capLow: number; capHigh: number; vs: nu
     mpsmin: (raw.capHigh >>> CapHigh.MPSMIN_SHIFT) & CapHigh.MPSMIN_MASK,
     commandSetSelected: commandSet((raw.capHigh >>> CapHigh.CSS_SHIFT) & CapHigh.CSS_MASK),
     version: raw.vs >>> 0,
+    independentIdentify: raw.vs >>> 0 >= VS_2_0 || (raw.capHigh & CapHigh.CRIMS) !== 0,
   };
 }
 

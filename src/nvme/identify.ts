@@ -20,6 +20,8 @@ import {
   IdentifyControllerAt,
   IdentifyNamespaceAt,
   IdentifyNvmControllerAt,
+  IndependentNamespaceAt,
+  IndependentNsfeat,
   KAS_UNIT_MS,
   LBA_FORMAT_BYTES,
   LBA_FORMATS_MAX,
@@ -241,6 +243,21 @@ function parseFormat(view: DataView, nsid: number): number {
     throw new IdentifyError("unsupported", `Namespace ${nsid} has blocks of 2^${lbads} bytes, not 512 or 4096`);
   }
   return 2 ** lbads;
+}
+
+/** What a namespace tells independently of its I/O command set, CNS 08h (Base 2.1, section 5.1.13.2.8). */
+export interface IndependentNamespace {
+  /** It has no volatile write cache, though the controller has one. */
+  cacheless: boolean;
+}
+
+/** What is known of a namespace behind a controller that does not have CNS 08h. */
+export const INDEPENDENT_NAMESPACE_UNTOLD: IndependentNamespace = { cacheless: false };
+
+/** Reads the independent Identify Namespace. Throws {@linkcode IdentifyError} if the data is short. */
+export function parseIndependentNamespace(data: Uint8Array): IndependentNamespace {
+  const features = checkedView(data, "Independent Identify Namespace").getUint8(IndependentNamespaceAt.NSFEAT);
+  return { cacheless: (features & IndependentNsfeat.VOLATILE_CACHE_NOT_PRESENT) !== 0 };
 }
 
 /** What the namespace descriptors say (Base 2.0, section 5.17.2.3). Identifiers are hexadecimal, "" if not told. */

@@ -3,7 +3,13 @@
 import { Dsm, NLB_BLOCKS_MAX } from "../spec/nvme.ts";
 import { Oncs } from "../spec/nvme_identify.ts";
 import { MPS_SHIFT_BASE } from "../spec/nvme_property.ts";
-import type { ControllerIdentity, NamespaceDescriptors, NamespaceIdentity, NvmControllerLimits } from "./identify.ts";
+import type {
+  ControllerIdentity,
+  IndependentNamespace,
+  NamespaceDescriptors,
+  NamespaceIdentity,
+  NvmControllerLimits,
+} from "./identify.ts";
 
 /** What one command to a namespace may ask for, and what the block layer should know. Bytes are multiples of the block size. */
 export interface NamespaceLimits {
@@ -51,6 +57,7 @@ export interface LimitsInput {
   controller: ControllerIdentity;
   nvm: NvmControllerLimits;
   namespace: NamespaceIdentity;
+  independent: IndependentNamespace;
   /** CAP.MPSMIN. */
   mpsmin: number;
 }
@@ -74,7 +81,7 @@ export function namespaceLimits(input: LimitsInput): NamespaceLimits {
     optimalIoBytes: optimalBlocks * blockSize,
     boundaryBytes: namespace.optimalBoundaryBlocks * blockSize,
     readOnly: namespace.writeProtected,
-    volatileCache: controller.volatileCache,
+    volatileCache: controller.volatileCache && !input.independent.cacheless,
   };
 }
 

@@ -16,6 +16,8 @@ export const IdentifyCns = {
   NAMESPACE_DESCRIPTORS: 0x03,
   /** Identify Controller of one I/O command set; CSI in CDW11 bits 31:24. */
   COMMAND_SET_CONTROLLER: 0x06,
+  /** Identify Namespace of no I/O command set in particular. */
+  INDEPENDENT_NAMESPACE: 0x08,
 } as const;
 
 /** CSI is in CDW11 bits 31:24. */
@@ -238,6 +240,18 @@ export const Nsfeat = {
   NAMESPACE_ATOMICS: 1 << 1,
   /** OPTPERF: NPWG, NPWA, NPDG, NPDA and NOWS are told. */
   OPTIMAL_PERFORMANCE: 1 << 4,
+} as const;
+
+/** I/O command set independent Identify Namespace, CNS 08h (Base 2.1, section 5.1.13.2.8). */
+export const IndependentNamespaceAt = {
+  /** Common namespace features, u8: {@linkcode IndependentNsfeat}. */
+  NSFEAT: 0,
+} as const;
+
+/** NSFEAT of the independent structure: other bits than {@linkcode Nsfeat}. */
+export const IndependentNsfeat = {
+  /** VWCNP: this namespace has no volatile write cache, whatever VWC says of the controller. */
+  VOLATILE_CACHE_NOT_PRESENT: 1 << 5,
 } as const;
 
 /** DLFEAT. */

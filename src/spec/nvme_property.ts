@@ -31,6 +31,8 @@ export const CapHigh = {
   /** Smallest memory page size, 2^(12 + MPSMIN) bytes, 4 bits. */
   MPSMIN_SHIFT: 16,
   MPSMIN_MASK: 0x0f,
+  /** CRMS.CRIMS: ready independent of media is supported, bit 60 of CAP. */
+  CRIMS: 1 << 28,
 } as const;
 
 /** CAP.CSS. */
@@ -54,6 +56,8 @@ export const Vs = {
   MAJOR_SHIFT: 16,
   MINOR_SHIFT: 8,
 } as const;
+/** VS of revision 2.0. */
+export const VS_2_0 = 2 << Vs.MAJOR_SHIFT;
 
 /** CC (section 3.1.3.5). */
 export const Cc = {

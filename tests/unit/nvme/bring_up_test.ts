@@ -5,6 +5,7 @@ import {
   bringUp,
   BringUpError,
   type BringUpOptions,
+  type CommandAnswer,
   type ConnectedController,
   type StepResult,
 } from "../../../src/nvme/bring_up.ts";
@@ -18,6 +19,7 @@ import {
   get,
   identifyControllerData,
   identifyNamespaceData,
+  independentNamespaceData,
   put,
 } from "./fake_controller.ts";
 
@@ -70,6 +72,7 @@ Deno.test("bringUp() goes in the specification's order", () => {
     "identify 2",
     "identify 0",
     "identify 3",
+    "identify 8",
     "features b",
     "log c",
   ]);
@@ -196,14 +199,49 @@ Deno.test("bringUp() names the command that failed", () => {
 Deno.test("bringUp() does without what a controller need not have", () => {
   const unsupported = answer({ status: 0x002 | DNR });
   const connected = run(
-    new FakeController({ "identify 6": unsupported, "identify 3": unsupported, "features b": unsupported }),
+    new FakeController({
+      "identify 6": unsupported,
+      "identify 3": unsupported,
+      "identify 8": unsupported,
+      "features b": unsupported,
+    }),
   );
-  assertEquals([connected.asyncEvents, connected.name.uuid], [0, ""]);
+  assertEquals([connected.asyncEvents, connected.name.uuid, connected.limits.volatileCache], [0, "", true]);
   assertEquals(connected.name.nguid, "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf", "from Identify Namespace");
   const passing = answer({ status: 0x006 });
-  for (const key of ["identify 6", "identify 3", "features b"]) {
+  for (const key of ["identify 6", "identify 3", "identify 8", "features b"]) {
     expectFailure(failure(new FakeController({ [key]: passing })), "unreachable", "internal error", true);
   }
+});
+
+Deno.test("bringUp() learns of a namespace without a cache behind a controller with one", () => {
+  const cacheless = answer({ data: independentNamespaceData(0xff) });
+  const cached = answer({ data: independentNamespaceData(0xff & ~(1 << 5)) });
+  const cacheOf = (reply: CommandAnswer) => run(new FakeController({ "identify 8": reply })).limits.volatileCache;
+  assertEquals([cacheOf(cacheless), cacheOf(cached)], [false, true]);
+  const other = controllerWith((data) => put(data, 525, 1, 0));
+  assertEquals(run(other).limits.volatileCache, false, "the controller has none");
+});
+
+Deno.test("bringUp() asks no older controller for what is independent of command sets, unless CAP announces it", () => {
+  const cacheless = answer({ data: independentNamespaceData(1 << 5) });
+  const seen: number[] = [];
+  const connect = (vs: number, capHigh: number) => {
+    const fake = new FakeController({
+      "get 0": answer({ result0: 127 | (1 << 24), result1: capHigh }),
+      "get 8": answer({ result0: vs }),
+      "identify 8": (sqe) => (seen.push(get(sqe, 4, 4)), cacheless),
+    });
+    return run(fake).limits.volatileCache;
+  };
+  assertEquals(connect(0x00010400, 1 << 5), true);
+  assertEquals(connect(0x0001ffff, 1 << 5 | 1 << 27), true, "CRWMS is not CRIMS");
+  assertEquals(seen, []);
+  assertEquals(connect(0x00010400, 1 << 5 | 1 << 28), false);
+  assertEquals(connect(0x00020000, 1 << 5), false);
+  assertEquals(connect(0x00020100, 1 << 5), false);
+  assertEquals(connect(0xffffffff | 0, 1 << 5), false);
+  assertEquals(seen, [1, 1, 1, 1], "the namespace that is asked about");
 });
 
 Deno.test("bringUp() refuses controllers that umpath cannot use", () => {
@@ -287,7 +325,7 @@ Deno.test("bringUp() refuses namespaces that umpath does not serve", () => {
 });
 
 Deno.test("bringUp() refuses answers without data or with too little of it", () => {
-  for (const key of ["identify 1", "identify 6", "identify 2", "identify 0", "identify 3", "log c"]) {
+  for (const key of ["identify 1", "identify 6", "identify 2", "identify 0", "identify 3", "identify 8", "log c"]) {
     for (const data of [null, new Uint8Array(0), new Uint8Array(15)]) {
       expectFailure(
         failure(new FakeController({ [key]: answer({ data }) })),

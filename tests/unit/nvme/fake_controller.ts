@@ -88,6 +88,13 @@ export function descriptorsData(): Uint8Array {
 }
 
 /** Active Namespace ID list. */
+/** The independent Identify Namespace of a namespace with a volatile write cache on media that turn. */
+export function independentNamespaceData(features = 1 << 4): Uint8Array {
+  const data = new Uint8Array(4096);
+  put(data, 0, 1, features);
+  return data;
+}
+
 export function activeListData(nsids: readonly number[]): Uint8Array {
   const data = new Uint8Array(4096);
   nsids.slice(0, 1024).forEach((nsid, index) => put(data, index * 4, 4, nsid));
@@ -194,6 +201,8 @@ export class FakeController {
         return answer({ data: identifyNamespaceData() });
       case "identify 3":
         return answer({ data: descriptorsData() });
+      case "identify 8":
+        return answer({ data: independentNamespaceData() });
       case "log c":
         return answer({ data: anaLogData([{ id: 1, state: 1, nsids: [1, 2] }, { id: 2, state: 3, nsids: [5] }]) });
       default:

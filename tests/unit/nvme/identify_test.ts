@@ -4,6 +4,7 @@ import {
   IdentifyError,
   parseActiveList,
   parseController,
+  parseIndependentNamespace,
   parseNamespace,
   parseNamespaceDescriptors,
   parseNvmController,
@@ -13,6 +14,7 @@ import {
   descriptorsData,
   identifyControllerData,
   identifyNamespaceData,
+  independentNamespaceData,
   put,
 } from "./fake_controller.ts";
 
@@ -199,6 +201,11 @@ Deno.test("parseActiveList() reads up to 1024 and ends at 0", () => {
   assertEquals(parseActiveList(activeListData(Array.from({ length: 1024 }, (_, i) => i + 1))).length, 1024);
 });
 
+Deno.test("parseIndependentNamespace() reads VWCNP and nothing else", () => {
+  assertEquals(parseIndependentNamespace(independentNamespaceData(1 << 5)), { cacheless: true });
+  assertEquals(parseIndependentNamespace(independentNamespaceData(0xff & ~(1 << 5))), { cacheless: false });
+});
+
 Deno.test("parseActiveList() refuses a list that does not rise", () => {
   assertThrows(() => parseActiveList(activeListData([2, 1])), IdentifyError);
   assertThrows(() => parseActiveList(activeListData([2, 2])), IdentifyError);
@@ -209,6 +216,7 @@ const PARSERS: readonly ((data: Uint8Array) => unknown)[] = [
   parseNvmController,
   (data) => parseNamespace(data, 1),
   parseNamespaceDescriptors,
+  parseIndependentNamespace,
   parseActiveList,
 ];
 

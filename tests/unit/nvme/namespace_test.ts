@@ -1,6 +1,8 @@
 import { assertEquals } from "@std/assert";
 import {
   type ControllerIdentity,
+  INDEPENDENT_NAMESPACE_UNTOLD,
+  type IndependentNamespace,
   type NamespaceIdentity,
   NVM_CONTROLLER_LIMITS_UNTOLD,
   type NvmControllerLimits,
@@ -19,6 +21,7 @@ import { descriptorsData, identifyControllerData, identifyNamespaceData } from "
 interface Change {
   controller?: Partial<ControllerIdentity>;
   namespace?: Partial<NamespaceIdentity>;
+  independent?: Partial<IndependentNamespace>;
   nvm?: Partial<NvmControllerLimits>;
   mpsmin?: number;
 }
@@ -27,6 +30,7 @@ function limits(change: Change = {}) {
   return namespaceLimits({
     controller: { ...parseController(identifyControllerData()), ...change.controller },
     namespace: { ...parseNamespace(identifyNamespaceData(), 1), ...change.namespace },
+    independent: { ...INDEPENDENT_NAMESPACE_UNTOLD, ...change.independent },
     nvm: { ...NVM_CONTROLLER_LIMITS_UNTOLD, ...change.nvm },
     mpsmin: change.mpsmin ?? 0,
   });
@@ -106,6 +110,8 @@ Deno.test("namespaceLimits() knows no preferences where none are told", () => {
 Deno.test("namespaceLimits() passes write protection and the cache on", () => {
   assertEquals(limits({ namespace: { writeProtected: true } }).readOnly, true);
   assertEquals(limits({ controller: { volatileCache: false } }).volatileCache, false);
+  assertEquals(limits({ independent: { cacheless: true } }).volatileCache, false);
+  assertEquals(limits({ controller: { volatileCache: false }, independent: { cacheless: true } }).volatileCache, false);
 });
 
 Deno.test("namespaceName() prefers the descriptors", () => {
