@@ -15,6 +15,15 @@ export class DaemonGoneError extends UmpathError {
   override name = "DaemonGoneError";
 }
 
+/** Whom to ask. */
+export interface ControlPeer {
+  socketPath: string;
+  /** What errors call it: "the umpath daemon". */
+  name: string;
+  /** Where its last words are. */
+  logWords: string;
+}
+
 /** How to ask. */
 export interface CallOptions {
   /** How long the whole call may take; 10 s unless told, null: no limit. */
@@ -30,7 +39,20 @@ export async function call<M extends Method>(
   params: Api[M]["params"],
   options: CallOptions = {},
 ): Promise<Api[M]["result"] | null> {
-  const socket = await connect(options.dir ?? runDir());
+  const dir = options.dir ?? runDir();
+  if (!checkRunDir(dir)) return null;
+  const logWords = `${runDir().logPath} or the journal`;
+  const peer = { socketPath: dir.socketPath, name: "the umpath daemon", logWords };
+  return await callPeer(peer, { method, params }, options) as Api[M]["result"] | null;
+}
+
+/** The answer of whoever listens there, or null if nobody does. Throws what it answered as error. */
+export async function callPeer(
+  peer: ControlPeer,
+  { method, params }: { method: string; params: unknown },
+  options: CallOptions = {},
+): Promise<unknown> {
+  const socket = await connect(peer);
   if (socket === null) return null;
   const timeoutMs = options.timeoutMs === undefined ? TIMEOUT_DEFAULT_MS : options.timeoutMs;
   let timedOut = false;
@@ -39,26 +61,25 @@ export async function call<M extends Method>(
     closeQuietly(socket);
   }, timeoutMs);
   try {
-    return await converse(socket, { method, params, onWarning: options.onWarning }) as Api[M]["result"];
+    return await converse(socket, { peer, method, params, onWarning: options.onWarning });
   } catch (error) {
-    if (timedOut) throw tookTooLong(method, timeoutMs!);
+    if (timedOut) throw tookTooLong(peer, method, timeoutMs!);
     if (error instanceof UmpathError) throw error;
-    throw gone(method, error);
+    throw gone(peer, method, error);
   } finally {
     clearTimeout(timer);
     closeQuietly(socket);
   }
 }
 
-async function connect(dir: RunDir): Promise<Deno.UnixConn | null> {
-  if (!checkRunDir(dir)) return null;
+async function connect(peer: ControlPeer): Promise<Deno.UnixConn | null> {
   try {
-    return await Deno.connect({ transport: "unix", path: dir.socketPath });
+    return await Deno.connect({ transport: "unix", path: peer.socketPath });
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) return null;
     const denied = error instanceof Deno.errors.PermissionDenied;
     const why = denied ? "permission denied" : messageOf(error);
-    throw new UmpathError("host-lacks", `Cannot talk to the umpath daemon at ${quote(dir.socketPath)}: ${why}`, {
+    throw new UmpathError("host-lacks", `Cannot talk to ${peer.name} at ${quote(peer.socketPath)}: ${why}`, {
       hint: denied ? RUN_AS_ROOT : undefined,
       cause: error,
     });
@@ -66,13 +87,14 @@ async function connect(dir: RunDir): Promise<Deno.UnixConn | null> {
 }
 
 interface Question {
-  method: Method;
+  peer: ControlPeer;
+  method: string;
   params: unknown;
   onWarning: ((message: string) => void) | undefined;
 }
 
 async function converse(socket: Deno.UnixConn, question: Question): Promise<unknown> {
-  const { method, params, onWarning } = question;
+  const { peer, method, params, onWarning } = question;
   await writeAll(socket, encodeLine({ id: 1, method, params }));
   for await (const line of readLines(socket, ANSWER_BYTES_MAX)) {
     const answer = parseLine(line) as { warning?: unknown; error?: unknown; result?: unknown };
@@ -80,19 +102,23 @@ async function converse(socket: Deno.UnixConn, question: Question): Promise<unkn
     else if (answer.error !== undefined) throw UmpathError.fromWire(answer.error);
     else return answer.result;
   }
-  throw gone(method);
+  throw gone(peer, method);
 }
 
-function gone(method: Method, cause?: unknown): DaemonGoneError {
-  return new DaemonGoneError("bug", `The umpath daemon went away before it answered ${quote(method)}`, {
-    hint: `See ${runDir().logPath} or the journal for its last words`,
+function gone(peer: ControlPeer, method: string, cause?: unknown): DaemonGoneError {
+  return new DaemonGoneError("bug", `${capital(peer.name)} went away before it answered ${quote(method)}`, {
+    hint: `See ${peer.logWords} for its last words`,
     cause,
   });
 }
 
-function tookTooLong(method: Method, timeoutMs: number): UmpathError {
-  const message = `The umpath daemon did not answer ${quote(method)} within ${formatDuration(timeoutMs)}`;
-  return new UmpathError("timed-out", message, { hint: `See ${runDir().logPath} or the journal for what it is doing` });
+function tookTooLong(peer: ControlPeer, method: string, timeoutMs: number): UmpathError {
+  const message = `${capital(peer.name)} did not answer ${quote(method)} within ${formatDuration(timeoutMs)}`;
+  return new UmpathError("timed-out", message, { hint: `See ${peer.logWords} for what it is doing` });
+}
+
+function capital(name: string): string {
+  return name[0]!.toUpperCase() + name.slice(1);
 }
 
 function closeQuietly(socket: Deno.UnixConn): void {

@@ -6,7 +6,7 @@
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import { count, listWords, quote } from "../base/text.ts";
-import type { Api, Method } from "./api.ts";
+import type { Api } from "./api.ts";
 import { encodeLine, LineTooLong, parseLine, readLines, writeAll } from "./control_lines.ts";
 import { runDirAt, RunDirLock } from "./run_dir.ts";
 
@@ -32,9 +32,12 @@ export interface RequestContext {
 }
 
 /** One function a method. What it throws is sent to the peer; other than {@linkcode UmpathError} counts as a bug. */
-export type Handlers = {
-  [M in Method]: (params: Api[M]["params"], context: RequestContext) => Promise<Api[M]["result"]>;
+export type Handlers<A extends { [M in keyof A]: { params: unknown; result: unknown } } = Api> = {
+  [M in keyof A]: (params: A[M]["params"], context: RequestContext) => Promise<A[M]["result"]>;
 };
+
+/** Handlers when it does not matter of which methods: their parameters are a JSON object. */
+type AnyHandlers = Record<string, (params: never, context: RequestContext) => Promise<unknown>>;
 
 /** Where to listen, and who answers. */
 export interface ServeOptions {
@@ -52,28 +55,41 @@ export function serveControl(options: ServeOptions): ControlServer {
   const folder = options.socketPath.slice(0, options.socketPath.lastIndexOf("/"));
   const ownLock = options.lock ? null : RunDirLock.take(runDirAt(folder));
   try {
-    removeIfThere(options.socketPath);
-    const listener = Deno.listen({ transport: "unix", path: options.socketPath });
-    Deno.chmodSync(options.socketPath, 0o600);
-    return new ControlServer(listener, options, ownLock);
+    return listenControl(options.socketPath, options.handlers, ownLock);
   } catch (error) {
     ownLock?.[Symbol.dispose]();
     throw error;
   }
 }
 
+/**
+ * As {@linkcode serveControl}, for a caller to whom the socket's path belongs, whoever listened there before; `lock`, if
+ * there is one, is given back at the end.
+ */
+export function listenControl<A extends { [M in keyof A]: { params: unknown; result: unknown } }>(
+  socketPath: string,
+  handlers: Handlers<A>,
+  lock: RunDirLock | null = null,
+): ControlServer {
+  removeIfThere(socketPath);
+  const listener = Deno.listen({ transport: "unix", path: socketPath });
+  Deno.chmodSync(socketPath, 0o600);
+  return new ControlServer(listener, { socketPath, handlers: handlers as AnyHandlers, lock });
+}
+
 /** The listening socket and its connections. */
 export class ControlServer implements AsyncDisposable {
   readonly #listener: Deno.UnixListener;
-  readonly #options: ServeOptions;
-  readonly #ownLock: RunDirLock | null;
+  readonly #options: { socketPath: string; handlers: AnyHandlers; lock: RunDirLock | null };
   readonly #connections = new Set<Connection>();
   #closing: Promise<void> | null = null;
 
-  constructor(listener: Deno.UnixListener, options: ServeOptions, ownLock: RunDirLock | null) {
+  constructor(
+    listener: Deno.UnixListener,
+    options: { socketPath: string; handlers: AnyHandlers; lock: RunDirLock | null },
+  ) {
     this.#listener = listener;
     this.#options = options;
-    this.#ownLock = ownLock;
     void this.#acceptAll();
   }
 
@@ -98,7 +114,7 @@ export class ControlServer implements AsyncDisposable {
     await Promise.race([Promise.all([...this.#connections].map((connection) => connection.idle())), graceEnd]);
     clearTimeout(timer);
     for (const connection of this.#connections) connection.close();
-    this.#ownLock?.[Symbol.dispose]();
+    this.#options.lock?.[Symbol.dispose]();
   }
 
   async #acceptAll(): Promise<void> {
@@ -129,13 +145,13 @@ export class ControlServer implements AsyncDisposable {
 /** One peer: reads its lines, runs its requests, and sends answers one after the other. */
 class Connection {
   readonly #socket: Deno.UnixConn;
-  readonly #handlers: Handlers;
+  readonly #handlers: AnyHandlers;
   readonly #gone = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #sending: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(socket: Deno.UnixConn, handlers: Handlers) {
+  constructor(socket: Deno.UnixConn, handlers: AnyHandlers) {
     this.#socket = socket;
     this.#handlers = handlers;
   }
@@ -188,9 +204,9 @@ class Connection {
       warn: (message) => void this.#send({ id, warning: message }),
       signal: this.#gone.signal,
     };
-    const handler = this.#handlers[method] as (params: unknown, context: RequestContext) => Promise<unknown>;
+    const handler = this.#handlers[method]!;
     try {
-      await this.#send({ id, result: await handler(request.params, context) });
+      await this.#send({ id, result: await handler(request.params as never, context) });
     } catch (thrown) {
       if (!(thrown instanceof UmpathError)) log.error(`A bug in umpath ended the request ${quote(method)}`, thrown);
       await this.#send({ id, error: UmpathError.from(thrown).toWire() });
@@ -215,7 +231,7 @@ class Connection {
 
 interface Request {
   id: number;
-  method: Method;
+  method: string;
   params: unknown;
 }
 
@@ -224,7 +240,7 @@ interface BadRequest {
   error: UmpathError;
 }
 
-function readRequest(line: Uint8Array, handlers: Handlers): Request | BadRequest {
+function readRequest(line: Uint8Array, handlers: AnyHandlers): Request | BadRequest {
   let value: unknown;
   try {
     value = parseLine(line);
@@ -238,7 +254,7 @@ function readRequest(line: Uint8Array, handlers: Handlers): Request | BadRequest
     return badRequest(id, `it names no method of ${listWords(Object.keys(handlers))}`);
   }
   if (!isObject(params)) return badRequest(id, "its params are not a JSON object");
-  return { id, method: method as Method, params };
+  return { id, method, params };
 }
 
 function badRequest(id: number | null, why: string): BadRequest {
