@@ -75,6 +75,9 @@ export const SqeAt = {
 
 /** PSDT of the flags byte: this command uses an SGL and a contiguous metadata buffer. All NVMe/TCP commands do. */
 export const SQE_FLAGS_PSDT_SGL = 0x40;
+/** FUSE and PSDT of the flags byte. */
+export const SQE_FLAGS_FUSE_MASK = 0x03;
+export const SQE_FLAGS_PSDT_MASK = 0xc0;
 
 /** FCTYPE of a Fabrics command, u8. */
 export const SQE_FCTYPE_AT = 4;
@@ -122,8 +125,12 @@ export const SglIdentifier = {
 export const RwCdw12 = {
   /** Number of logical blocks, 0's based, bits 15:0. */
   NLB_MASK: 0xffff,
+  /** Directive type, Write only. */
+  DTYPE_MASK: 0x0f << 20,
   /** Deallocate, Write Zeroes only. */
   DEAC: 1 << 25,
+  /** Protection information action and checks. */
+  PRINFO_MASK: 0x0f << 26,
   /** Force unit access. */
   FUA: 1 << 30,
   /** Limited retry. */
