@@ -49,6 +49,9 @@ export const TARGET_LISTENERS_MAX = 16;
 /** Namespaces of one target: Identify lists them in one page, and each open file takes a descriptor. */
 export const NAMESPACES_MAX = 64;
 
+/** Faults on one target: each is looked at for every command that it may hit. */
+export const FAULT_RULES_MAX = 64;
+
 /** An admin command other than the asynchronous event request is answered in so long. */
 export const ADMIN_TIMEOUT_MS = 10_000;
 
