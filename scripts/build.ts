@@ -49,11 +49,14 @@ async function graftProgram(program: Program, output: string): Promise<void> {
   graft({ runtime: Deno.execPath(), stub, args, sets, unsets, files }, output);
 }
 
+/** Entry modules of the program's threads. */
+const WORKERS = ["src/host/worker.ts", "src/demo/file_load_worker.ts"];
+
 /** What dist/umpath is made of. */
 export async function findProgram(root: string): Promise<Program> {
   if (!exists(`${root}/main.ts`)) throw new Error(`Cannot build: there is no "${root}/main.ts"`);
   const library = await buildLib({ root });
-  const workers = ["src/host/worker.ts"].filter((path) => exists(`${root}/${path}`));
+  const workers = WORKERS.filter((path) => exists(`${root}/${path}`));
   return { root, main: "main.ts", workers, assets: library === undefined ? [] : ["dist/lib/libumpath.so"] };
 }
 

@@ -1,10 +1,12 @@
 import { native } from "../../ffi/library.ts";
+import { assert } from "../base/assert.ts";
 import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, REQUEST_BYTES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { Prng } from "../base/prng.ts";
 import type { Geometry } from "../block/device.ts";
+import type { LoadPlan } from "../block/verified_load.ts";
 import type { Poller } from "../io/poller.ts";
 import { Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
@@ -232,6 +234,12 @@ export class AttachedVolume implements PathOwner {
 
   #tellWorkers(type: "abandon-queue" | "remove-volume"): void {
     for (const worker of this.#workers) this.#pool.post(worker, { type, volume: this.plan.index });
+  }
+
+  /** Lets a load in the first worker drive the volume, which has no kernel device. */
+  startLoad(plan: LoadPlan): void {
+    assert(this.device === null, "A volume's requests come from one place");
+    this.#pool.post(0, { type: "start-load", volume: this.plan.index, plan });
   }
 
   // ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────

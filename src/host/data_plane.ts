@@ -43,6 +43,8 @@ export class DataPlane implements Plane<ToWorker> {
         return this.#startQueue(message.volume, queue);
       case "abandon-queue":
         return queue.abandonQueue();
+      case "start-load":
+        return queue.startLoad(message.plan);
       case "release-held":
         return queue.volume.releaseHeld(message.path, performance.now());
       case "remove-volume":

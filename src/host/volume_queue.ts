@@ -1,7 +1,9 @@
 import { native } from "../../ffi/library.ts";
 import { assert } from "../base/assert.ts";
 import { PATHS_MAX } from "../base/limits.ts";
+import { LoadControl } from "../block/load_control.ts";
 import { RequestTable } from "../block/request.ts";
+import { type LoadPlan, VerifiedLoad } from "../block/verified_load.ts";
 import { Memory } from "../io/memory.ts";
 import type { Ring } from "../io/ring.ts";
 import type { RingOwner } from "../io/ring_loop.ts";
@@ -32,6 +34,9 @@ export class VolumeQueue implements RingOwner {
   readonly #ublkToken: number;
   readonly #ublk: UblkQueue | null;
   readonly #descriptors: Memory | null;
+  readonly #blockSize: number;
+  /** Drives the volume where there is no kernel device. */
+  #load: VerifiedLoad | null = null;
   #paths = 0;
   #drainedTold = false;
   #isRemoved = false;
@@ -39,6 +44,7 @@ export class VolumeQueue implements RingOwner {
   constructor(message: AddVolume, tell: (message: FromWorker) => void) {
     this.index = message.volume;
     this.#tell = tell;
+    this.#blockSize = message.geometry.blockSize;
     this.#linksAt = message.depth * message.requestBytes;
     this.#linkStride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
     this.#memory = Memory.allocate(this.#linksAt + PATHS_MAX * this.#linkStride, { lock: true });
@@ -78,7 +84,7 @@ export class VolumeQueue implements RingOwner {
   }
 
   get isBusy(): boolean {
-    return this.volume.isBusy;
+    return this.volume.isBusy || this.#load?.isBusy === true;
   }
 
   // ── control ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,6 +132,18 @@ export class VolumeQueue implements RingOwner {
     this.#ublk?.close();
   }
 
+  /** From now on requests come from a load in here. */
+  startLoad(plan: LoadPlan): void {
+    assert(this.#ublk === null && this.#load === null, "A volume's requests come from one place");
+    this.#load = new VerifiedLoad({
+      ...plan,
+      control: new LoadControl(plan.control),
+      blockSize: this.#blockSize,
+      requests: this.#requests,
+      memory: this.#memory.bytes,
+    });
+  }
+
   /** Nothing of the volume is in the kernel, so that its memory may go. */
   get isOver(): boolean {
     return this.#isRemoved && this.#links.every((link) => link === null) && (this.#ublk === null || this.#drainedTold);
@@ -165,6 +183,7 @@ export class VolumeQueue implements RingOwner {
     this.volume.handleAnswers(nowMs);
     this.#endFailedLinks(nowMs);
     if (this.#ublk !== null) this.#commit(ring, this.#ublk);
+    if (this.#load !== null) this.#drive(this.#load, nowMs);
     for (let path = 0; path < this.#paths; path++) this.#links[path]?.arm(ring);
   }
 
@@ -180,6 +199,21 @@ export class VolumeQueue implements RingOwner {
       // The mapping holds the character device open, and with it the whole device.
       this.#descriptors?.[Symbol.dispose]();
       this.#tell({ type: "queue-drained", volume: this.index, failure: ublk.failure });
+    }
+  }
+
+  /** Gives answers back and takes new requests, until there is neither: a request may be answered at once. */
+  #drive(load: VerifiedLoad, nowMs: number): void {
+    for (let isMoved = true; isMoved;) {
+      isMoved = false;
+      for (let slot = this.volume.pollCompletion(); slot >= 0; slot = this.volume.pollCompletion()) {
+        load.handleDone(slot, nowMs);
+        isMoved = true;
+      }
+      for (let slot = load.pollRequest(nowMs); slot >= 0; slot = load.pollRequest(nowMs)) {
+        this.volume.submit(slot, nowMs);
+        isMoved = true;
+      }
     }
   }
 

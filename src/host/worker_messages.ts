@@ -1,5 +1,6 @@
 /** What the main thread and the workers of the daemon tell each other; `src/io/worker_inbox.ts` says how. */
 import type { Geometry } from "../block/device.ts";
+import type { LoadPlan } from "../block/verified_load.ts";
 import type { PathLimits } from "../multipath/volume.ts";
 import type { TransferParameters } from "../nvme/connection.ts";
 
@@ -42,6 +43,8 @@ export type ToWorker =
   | { type: "start-queue"; volume: number }
   /** Gives the kernel no more commands: the device was not started or could not be stopped. */
   | { type: "abandon-queue"; volume: number }
+  /** Drives a volume that has no kernel device; it obeys the plan's control until the volume is removed. */
+  | { type: "start-load"; volume: number; plan: LoadPlan }
   /** The old controller of the path executes nothing any more. */
   | { type: "release-held"; volume: number; path: number }
   /** Answered by "volume-removed" when no link, tag or request is left. */
