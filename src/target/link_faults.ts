@@ -1,0 +1,78 @@
+import type { ConnectionFaults } from "./connection_faults.ts";
+import { DrainBudget } from "./drain_budget.ts";
+
+/** Given by {@linkcode LinkFaults.pollWindow} when the window is to be as large again as it was. */
+export const WINDOW_RESTORED = Infinity;
+
+/**
+ * What is wrong with the way of a connection's bytes, for whoever moves them: {@linkcode handleTime} at every turn, and
+ * again when {@linkcode nextDueMs} is over, then the rest. Without faults nobody has one of these.
+ */
+export class LinkFaults {
+  readonly #faults: ConnectionFaults;
+  readonly #budget = new DrainBudget();
+  #isStalled = false;
+  #isHalfOpen = false;
+  #isReset = false;
+  #rate = Infinity;
+  #window = Infinity;
+  #toldWindow = Infinity;
+  #nowMs = 0;
+
+  constructor(faults: ConnectionFaults) {
+    this.#faults = faults;
+  }
+
+  handleTime(nowMs: number): void {
+    const faults = this.#faults;
+    this.#nowMs = nowMs;
+    this.#isReset ||= faults.shouldReset(nowMs);
+    this.#isHalfOpen = faults.isHalfOpen(nowMs);
+    this.#isStalled = faults.isStalled(nowMs);
+    this.#window = faults.receiveWindowBytes(nowMs);
+    const rate = faults.bytesPerSecond(nowMs);
+    if (rate > this.#rate) this.#budget.forgive();
+    this.#rate = rate;
+  }
+
+  /** The connection is to be reset; it stays so. */
+  get isReset(): boolean {
+    return this.#isReset;
+  }
+
+  /** What comes in is thrown away, and nothing is sent any more. */
+  get isHalfOpen(): boolean {
+    return this.#isHalfOpen;
+  }
+
+  /** The peer hears nothing now: a timer that waits for it has to stand still. */
+  get isSilent(): boolean {
+    return this.#isHalfOpen || this.#isStalled;
+  }
+
+  get mayReceive(): boolean {
+    return !this.#isStalled && this.#budget.mayMove(this.#nowMs);
+  }
+
+  get maySend(): boolean {
+    return !this.isSilent && this.#budget.mayMove(this.#nowMs);
+  }
+
+  /** So many bytes were received or sent. */
+  handleMoved(bytes: number): void {
+    if (this.#rate !== Infinity) this.#budget.handleMoved(bytes, this.#rate, this.#nowMs);
+  }
+
+  /** How large the receive window is to be from now on, in bytes, told once; null for no change. */
+  pollWindow(): number | null {
+    if (this.#window === this.#toldWindow) return null;
+    this.#toldWindow = this.#window;
+    return this.#window;
+  }
+
+  /** When {@linkcode handleTime} is due though nothing has happened; Infinity for never. */
+  get nextDueMs(): number {
+    const next = this.#faults.nextChangeMs(this.#nowMs);
+    return this.#budget.mayMove(this.#nowMs) ? next : Math.min(next, this.#budget.freeMs);
+  }
+}
