@@ -167,12 +167,52 @@ export const NSID_MAX = 0xfffffffe;
 
 /** Feature identifiers of Set Features and Get Features (section 5.27.1). */
 export const FeatureId = {
+  ARBITRATION: 0x01,
+  POWER_MANAGEMENT: 0x02,
+  TEMPERATURE_THRESHOLD: 0x04,
+  ERROR_RECOVERY: 0x05,
   VOLATILE_WRITE_CACHE: 0x06,
   NUMBER_OF_QUEUES: 0x07,
+  WRITE_ATOMICITY_NORMAL: 0x0a,
   ASYNC_EVENT_CONFIGURATION: 0x0b,
   KEEP_ALIVE_TIMER: 0x0f,
   HOST_BEHAVIOR_SUPPORT: 0x16,
+  COMMAND_SET_PROFILE: 0x19,
+  HOST_IDENTIFIER: 0x81,
 } as const;
+
+/** CDW10 of Get Features and Set Features (sections 5.15 and 5.27). */
+export const FeatureCdw10 = {
+  /** Feature identifier. */
+  FID_MASK: 0xff,
+  /** Which value Get Features wants, bits 10:8: {@linkcode FeatureSelect}. */
+  SEL_SHIFT: 8,
+  SEL_MASK: 0x07,
+  /** Set Features: keep the value over a reset. */
+  SAVE: 0x80000000,
+} as const;
+
+/** SEL of Get Features. */
+export const FeatureSelect = {
+  CURRENT: 0,
+  DEFAULT: 1,
+  SAVED: 2,
+  /** What can be done with the feature, in dword 0: {@linkcode FeatureCapability}. */
+  SUPPORTED_CAPABILITIES: 3,
+} as const;
+
+/** Dword 0 of Get Features that asks for the supported capabilities (section 5.15.1). */
+export const FeatureCapability = {
+  SAVEABLE: 1 << 0,
+  NAMESPACE_SPECIFIC: 1 << 1,
+  CHANGEABLE: 1 << 2,
+} as const;
+
+/** CDW11 of the host identifier feature: the extended identifier of 16 bytes (section 5.27.1.25). */
+export const HOST_IDENTIFIER_EXHID = 1 << 0;
+
+/** Dword 0 of a completed Abort: the command was not aborted (section 5.1). */
+export const ABORT_NOT_ABORTED = 1 << 0;
 
 /** Host Behavior Support data (section 5.27.1). */
 export const HostBehaviorAt = {
@@ -184,10 +224,14 @@ export const HOST_BEHAVIOR_BYTES = 512;
 
 /** Log page identifiers of Get Log Page (section 5.16.1). */
 export const LogId = {
+  SUPPORTED_LOG_PAGES: 0x00,
   ERROR_INFORMATION: 0x01,
   SMART: 0x02,
+  FIRMWARE_SLOT: 0x03,
   CHANGED_NAMESPACE_LIST: 0x04,
+  COMMANDS_SUPPORTED: 0x05,
   ASYMMETRIC_NAMESPACE_ACCESS: 0x0c,
+  FEATURES_SUPPORTED: 0x12,
   DISCOVERY: 0x70,
   RESERVATION_NOTIFICATION: 0x80,
 } as const;

@@ -80,5 +80,8 @@ export const PropertySize = {
   BYTES_8: 1,
 } as const;
 
+/** ATTRIB bits that tell the size. */
+export const PROPERTY_SIZE_MASK = 0x07;
+
 /** NQN of the discovery service of every host (section 4.5). */
 export const DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery";

@@ -14,10 +14,18 @@ export const IdentifyCns = {
   /** NSIDs greater than the one in the command that are active on this controller. */
   ACTIVE_NAMESPACE_LIST: 0x02,
   NAMESPACE_DESCRIPTORS: 0x03,
+  /** Identify Namespace of one I/O command set; CSI in CDW11 bits 31:24. */
+  COMMAND_SET_NAMESPACE: 0x05,
   /** Identify Controller of one I/O command set; CSI in CDW11 bits 31:24. */
   COMMAND_SET_CONTROLLER: 0x06,
   /** Identify Namespace of no I/O command set in particular. */
   INDEPENDENT_NAMESPACE: 0x08,
+  /** Controllers that have the namespace attached, from CNTID in CDW10 bits 31:16 on. */
+  NAMESPACE_CONTROLLER_LIST: 0x12,
+  /** Controllers of the subsystem, from CNTID in CDW10 bits 31:16 on. */
+  CONTROLLER_LIST: 0x13,
+  /** Combinations of I/O command sets that a controller can be enabled with. */
+  COMMAND_SETS: 0x1c,
 } as const;
 
 /** CSI is in CDW11 bits 31:24. */
@@ -38,6 +46,8 @@ export const IdentifyControllerAt = {
   MN: 24,
   /** Firmware revision, 8 ASCII characters. */
   FR: 64,
+  /** Recommended arbitration burst, u8, log2. */
+  RAB: 72,
   /** Controller multi-path I/O and namespace sharing capabilities, u8: {@linkcode Cmic}. */
   CMIC: 76,
   /** Maximum data transfer size, u8: log2 in units of the smallest memory page; 0 is no limit. */
@@ -54,10 +64,20 @@ export const IdentifyControllerAt = {
   CNTRLTYPE: 111,
   /** Command retry delay times 1 to 3, u16 each, units of 100 ms. */
   CRDT1: 128,
+  /** Optional admin commands supported, u16. */
+  OACS: 256,
+  /** Abort command limit, u8, 0's based. */
+  ACL: 258,
   /** Asynchronous event request limit, u8, 0's based. */
   AERL: 259,
+  /** Firmware updates, u8: bit 0 slot 1 is read only, bits 3:1 number of slots. */
+  FRMW: 260,
   /** Log page attributes, u8: {@linkcode Lpa}. */
   LPA: 261,
+  /** Error log page entries, u8, 0's based. */
+  ELPE: 262,
+  /** Number of power states, u8, 0's based. */
+  NPSS: 263,
   /** Keep alive support, u16: granularity of KATO in units of 100 ms; 0 is not supported. */
   KAS: 320,
   /** ANA transition time, u8, seconds. */
@@ -68,14 +88,23 @@ export const IdentifyControllerAt = {
   ANAGRPMAX: 344,
   /** Number of ANA group identifiers, u32. */
   NANAGRPID: 348,
+  /** Sizes of queue entries, u8 each, log2: required in bits 3:0, maximum in bits 7:4. */
+  SQES: 512,
+  CQES: 513,
   /** Maximum outstanding commands of a queue, u16. */
   MAXCMD: 514,
   /** Number of namespaces: the largest valid NSID, u32. */
   NN: 516,
   /** Optional NVM commands supported, u16: {@linkcode Oncs}. */
   ONCS: 520,
+  /** Fused operation support, u16. */
+  FUSES: 522,
+  /** Format NVM attributes, u8. */
+  FNA: 524,
   /** Volatile write cache, u8: bit 0 present. */
   VWC: 525,
+  /** Atomic write unit normal, u16, logical blocks, 0's based. */
+  AWUN: 526,
   /** Atomic write unit power fail, u16, logical blocks, 0's based. */
   AWUPF: 528,
   /** SGL support, u32: bits 1:0 are 0 if there is none. */
@@ -90,6 +119,12 @@ export const IdentifyControllerAt = {
   IORCSZ: 1796,
   /** In-capsule data offset, u16, units of 16 bytes. */
   ICDOFF: 1800,
+  /** Fabrics controller attributes, u8: bit 0 is set for the static controller model. */
+  FCATT: 1802,
+  /** Maximum SGL data block descriptors, u8. */
+  MSDBD: 1803,
+  /** Optional fabrics commands supported, u16: bit 0 Disconnect. */
+  OFCS: 1804,
 } as const;
 
 /** Lengths of the text fields of Identify Controller, bytes. */
@@ -117,6 +152,8 @@ export const Cmic = {
 
 /** CTRATT. */
 export const Ctratt = {
+  /** Host identifiers have 128 bits. */
+  HOST_IDENTIFIER_128: 1 << 0,
   /** Traffic based keep alive: any command restarts the keep alive timer. */
   TBKAS: 1 << 6,
 } as const;
@@ -132,8 +169,21 @@ export const ControllerType = {
 
 /** LPA. */
 export const Lpa = {
+  /** The Commands Supported and Effects log is there. */
+  COMMANDS_SUPPORTED: 1 << 1,
   /** Get Log Page takes an offset. */
   EXTENDED_DATA: 1 << 2,
+} as const;
+
+/** ANACAP. */
+export const Anacap = {
+  OPTIMIZED: 1 << 0,
+  NON_OPTIMIZED: 1 << 1,
+  INACCESSIBLE: 1 << 2,
+  PERSISTENT_LOSS: 1 << 3,
+  CHANGE: 1 << 4,
+  /** ANAGRPID of a namespace does not change while it is attached to any controller. */
+  GROUP_FIXED: 1 << 6,
 } as const;
 
 /** ONCS. */
@@ -142,6 +192,8 @@ export const Oncs = {
   WRITE_UNCORRECTABLE: 1 << 1,
   DATASET_MANAGEMENT: 1 << 2,
   WRITE_ZEROES: 1 << 3,
+  /** Set Features takes Save, Get Features takes Select. */
+  FEATURE_SELECT: 1 << 4,
   RESERVATIONS: 1 << 5,
   VERIFY: 1 << 7,
   COPY: 1 << 8,
@@ -149,8 +201,19 @@ export const Oncs = {
 
 /** VWC. */
 export const VWC_PRESENT = 1 << 0;
+/** VWC bits 2:1: Flush of all namespaces (NSID FFFFFFFFh) is not supported. */
+export const VWC_FLUSH_ALL_UNSUPPORTED = 2 << 1;
 /** SGLS bits 1:0: whether SGLs are supported. */
 export const SGLS_SUPPORT_MASK = 0x03;
+/** SGLS. */
+export const Sgls = {
+  /** SGLs are supported without alignment. */
+  SUPPORTED: 1 << 0,
+  /** The address of a data block descriptor can be an offset into the capsule. */
+  OFFSET: 1 << 20,
+  /** The Transport SGL Data Block descriptor is supported. */
+  TRANSPORT: 1 << 21,
+} as const;
 
 /** Identify Controller of the NVM command set, CNS 06h, CSI 00h (NVM Command Set 1.0, section 4.1.5.4). */
 export const IdentifyNvmControllerAt = {
@@ -174,6 +237,8 @@ export const IdentifyNamespaceAt = {
   NSZE: 0,
   /** Namespace capacity, u64, logical blocks. */
   NCAP: 8,
+  /** Namespace utilization, u64, logical blocks. */
+  NUSE: 16,
   /** Namespace features, u8: {@linkcode Nsfeat}. */
   NSFEAT: 24,
   /** Number of LBA formats, u8, 0's based. */
@@ -192,6 +257,8 @@ export const IdentifyNamespaceAt = {
   NABO: 42,
   /** Namespace optimal I/O boundary, u16, logical blocks; 0 is none. */
   NOIOB: 46,
+  /** NVM capacity, 16 bytes, bytes. */
+  NVMCAP: 48,
   /** Preferred write granularity, alignment, deallocate granularity, alignment; u16, 0's based, logical blocks. */
   NPWG: 64,
   NPWA: 66,
@@ -246,6 +313,12 @@ export const Nsfeat = {
 export const IndependentNamespaceAt = {
   /** Common namespace features, u8: {@linkcode IndependentNsfeat}. */
   NSFEAT: 0,
+  /** As in Identify Namespace: NMIC u8, ANAGRPID u32, NSATTR u8. */
+  NMIC: 1,
+  ANAGRPID: 4,
+  NSATTR: 8,
+  /** Namespace status, u8: bit 0 ready. */
+  NSTAT: 14,
 } as const;
 
 /** NSFEAT of the independent structure: other bits than {@linkcode Nsfeat}. */
@@ -265,6 +338,7 @@ export const Dlfeat = {
 
 export const DPS_TYPE_MASK = 0x07;
 export const NMIC_SHARED = 1 << 0;
+export const NSTAT_READY = 1 << 0;
 export const NSATTR_WRITE_PROTECTED = 1 << 0;
 
 export const NGUID_BYTES = 16;
@@ -287,6 +361,9 @@ export const NamespaceIdType = {
   /** Command set identifier, one byte. */
   CSI: 4,
 } as const;
+
+/** Controller identifiers in one Controller List, u16 each, after their number, u16 (section 4.4.1). */
+export const CONTROLLER_LIST_CNTLIDS = IDENTIFY_BYTES / 2 - 1;
 
 /** NSIDs in one Active Namespace ID list (section 5.17.2.2); a 0 ends it. */
 export const ACTIVE_LIST_NSIDS = IDENTIFY_BYTES / 4;

@@ -13,12 +13,18 @@ export const PropertyAt = {
   CC: 0x14,
   /** Controller status, 4 bytes. */
   CSTS: 0x1c,
+  /** NVM subsystem reset, 4 bytes. */
+  NSSR: 0x20,
+  /** Controller ready timeouts, 4 bytes: those of bits 15:0 are with media. */
+  CRTO: 0x68,
 } as const;
 
 /** CAP, low dword (section 3.1.3.1). */
 export const CapLow = {
   /** Maximum queue entries supported, 0's based, bits 15:0. */
   MQES_MASK: 0xffff,
+  /** Queues are physically contiguous: always set over fabrics. */
+  CQR: 1 << 16,
   /** Worst-case time until ready, bits 31:24, in units of {@linkcode CAP_TO_UNIT_MS}. */
   TO_SHIFT: 24,
 } as const;
@@ -26,6 +32,8 @@ export const CapLow = {
 /** CAP, high dword (section 3.1.3.1): its bit 0 is bit 32 of CAP. */
 export const CapHigh = {
   /** Command sets supported, 8 bits: {@linkcode CapCss}. */
+  /** CRMS: the controller tells its ready timeouts in CRTO. */
+  CRWMS: 1 << 27,
   CSS_SHIFT: 5,
   CSS_MASK: 0xff,
   /** Smallest memory page size, 2^(12 + MPSMIN) bytes, 4 bits. */
@@ -64,14 +72,21 @@ export const Cc = {
   EN: 1 << 0,
   /** I/O command set selected, bits 6:4: {@linkcode CcCss}. */
   CSS_SHIFT: 4,
+  CSS_MASK: 0x07,
   /** Memory page size, 2^(12 + MPS) bytes, bits 10:7. */
   MPS_SHIFT: 7,
+  MPS_MASK: 0x0f,
+  /** Arbitration mechanism selected, bits 13:11: 0 is round robin. */
+  AMS_SHIFT: 11,
+  AMS_MASK: 0x07,
   /** Shutdown notification, bits 15:14: {@linkcode CcShn}. */
   SHN_SHIFT: 14,
   /** I/O submission queue entry size, log2, bits 19:16. */
   IOSQES_SHIFT: 16,
+  IOSQES_MASK: 0x0f,
   /** I/O completion queue entry size, log2, bits 23:20. */
   IOCQES_SHIFT: 20,
+  IOCQES_MASK: 0x0f,
 } as const;
 
 /** CC.CSS. */
