@@ -43,6 +43,8 @@ export class ConnectionFaults implements IoFaults {
   readonly #resets: readonly StateRule[];
   readonly #rates: readonly StateRule[];
   readonly #windows: readonly StateRule[];
+  /** All rules of the connection as such. */
+  readonly #states: readonly StateRule[];
   #isHalfOpen = false;
   #isReset = false;
 
@@ -57,6 +59,7 @@ export class ConnectionFaults implements IoFaults {
     this.#resets = this.#stateRules("reset");
     this.#rates = this.#stateRules("slow-drain");
     this.#windows = this.#stateRules("tiny-window");
+    this.#states = [...this.#stalls, ...this.#halfOpens, ...this.#resets, ...this.#rates, ...this.#windows];
   }
 
   #rulesOf(kinds: readonly FaultKind[]): { rule: FaultRule; index: number }[] {
@@ -79,16 +82,12 @@ export class ConnectionFaults implements IoFaults {
 
   /** No rule can hit this connection. */
   get isEmpty(): boolean {
-    return !this.hasCommandRules && this.#states().length === 0;
+    return !this.hasCommandRules && this.#states.length === 0;
   }
 
   /** Whether commands have to be asked about at all. */
   get hasCommandRules(): boolean {
     return this.#verdicts.length + this.#delays.length + this.#digests.length > 0;
-  }
-
-  #states(): StateRule[] {
-    return [...this.#stalls, ...this.#halfOpens, ...this.#resets, ...this.#rates, ...this.#windows];
   }
 
   // ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,15 +210,13 @@ export class ConnectionFaults implements IoFaults {
   nextChangeMs(nowMs: number): number {
     const { startMs } = this.#script;
     let next = Infinity;
-    for (const { rule } of this.#states()) next = Math.min(next, startMs + nextChangeMs(rule.window, nowMs - startMs));
+    for (const { rule } of this.#states) next = Math.min(next, startMs + nextChangeMs(rule.window, nowMs - startMs));
     return next;
   }
 
   /** Every kind of fault that can hit this connection. */
   get kinds(): FaultKind[] {
-    const rules = [...this.#verdicts, ...this.#delays, ...this.#digests, ...this.#states()].map(({ rule }) =>
-      rule.kind
-    );
+    const rules = [...this.#verdicts, ...this.#delays, ...this.#digests, ...this.#states].map(({ rule }) => rule.kind);
     return (Object.keys(FAULT_KINDS) as FaultKind[]).filter((kind) => rules.includes(kind));
   }
 }

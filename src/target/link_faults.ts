@@ -9,7 +9,7 @@ export const WINDOW_RESTORED = Infinity;
  * again when {@linkcode nextDueMs} is over, then the rest. Without faults nobody has one of these.
  */
 export class LinkFaults {
-  readonly #faults: ConnectionFaults;
+  #faults: ConnectionFaults | null = null;
   readonly #budget = new DrainBudget();
   #isStalled = false;
   #isHalfOpen = false;
@@ -17,22 +17,30 @@ export class LinkFaults {
   #rate = Infinity;
   #window = Infinity;
   #toldWindow = Infinity;
+  #nextChangeMs = Infinity;
   #nowMs = 0;
 
-  constructor(faults: ConnectionFaults) {
+  /** What is wrong from now on; null for nothing. A connection that is half-open stays so. */
+  setFaults(faults: ConnectionFaults | null): void {
     this.#faults = faults;
   }
 
   handleTime(nowMs: number): void {
     const faults = this.#faults;
     this.#nowMs = nowMs;
-    this.#isReset ||= faults.shouldReset(nowMs);
-    this.#isHalfOpen = faults.isHalfOpen(nowMs);
-    this.#isStalled = faults.isStalled(nowMs);
-    this.#window = faults.receiveWindowBytes(nowMs);
-    const rate = faults.bytesPerSecond(nowMs);
+    this.#nextChangeMs = faults?.nextChangeMs(nowMs) ?? Infinity;
+    this.#isReset ||= faults?.shouldReset(nowMs) ?? false;
+    this.#isHalfOpen ||= faults?.isHalfOpen(nowMs) ?? false;
+    this.#isStalled = faults?.isStalled(nowMs) ?? false;
+    this.#window = faults?.receiveWindowBytes(nowMs) ?? Infinity;
+    const rate = faults?.bytesPerSecond(nowMs) ?? Infinity;
     if (rate > this.#rate) this.#budget.forgive();
     this.#rate = rate;
+  }
+
+  /** Nothing is wrong, and nothing will be until {@linkcode setFaults}: whoever has this one needs it no more. */
+  get isOver(): boolean {
+    return this.#faults === null && !this.#isHalfOpen && !this.#isReset && this.#toldWindow === Infinity;
   }
 
   /** The connection is to be reset; it stays so. */
@@ -72,7 +80,6 @@ export class LinkFaults {
 
   /** When {@linkcode handleTime} is due though nothing has happened; Infinity for never. */
   get nextDueMs(): number {
-    const next = this.#faults.nextChangeMs(this.#nowMs);
-    return this.#budget.mayMove(this.#nowMs) ? next : Math.min(next, this.#budget.freeMs);
+    return this.#budget.mayMove(this.#nowMs) ? this.#nextChangeMs : Math.min(this.#nextChangeMs, this.#budget.freeMs);
   }
 }

@@ -1,4 +1,4 @@
-import { assertEquals, fail } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { FaultScript } from "../../../src/target/fault_script.ts";
 import { parseFaults } from "../../../src/target/fault_words.ts";
 import { LinkFaults, WINDOW_RESTORED } from "../../../src/target/link_faults.ts";
@@ -6,8 +6,9 @@ import { LinkFaults, WINDOW_RESTORED } from "../../../src/target/link_faults.ts"
 function linkFaults(...words: string[]): LinkFaults {
   const rules = parseFaults(words, [{ index: 0, traddr: "127.0.0.1", trsvcid: 4420 }]);
   const script = new FaultScript({ rules, seed: 1, startMs: 0 });
-  const faults = script.connection({ listener: 0, queue: "io", stream: 0, sinceMs: 0 });
-  return new LinkFaults(faults ?? fail("No rule is for this connection"));
+  const faults = new LinkFaults();
+  faults.setFaults(script.connection({ listener: 0, queue: "io", stream: 0, sinceMs: 0 }));
+  return faults;
 }
 
 /** What holds at each of these times: s(ilent), r(eceives), w(rites), h(alf-open), x (is reset). */
@@ -54,4 +55,18 @@ Deno.test("LinkFaults tells each change of the window once", () => {
     return faults.pollWindow();
   });
   assertEquals(windows, [null, 4096, null, WINDOW_RESTORED, null]);
+});
+
+Deno.test("LinkFaults that are taken away undo all but what cannot be undone", () => {
+  const faults = linkFaults("1:stall", "1:slow-drain=1", "1:tiny-window=1K");
+  faults.handleTime(0);
+  faults.handleMoved(1000);
+  assertEquals([faults.pollWindow(), over(faults, [1]), faults.isOver], [1024, ["s"], false]);
+  faults.setFaults(null);
+  assertEquals([over(faults, [2]), faults.isOver, faults.nextDueMs], [["rw"], false, Infinity]);
+  assertEquals([faults.pollWindow(), faults.isOver], [WINDOW_RESTORED, true]);
+  const halfOpen = linkFaults("1:half-open");
+  halfOpen.handleTime(0);
+  halfOpen.setFaults(null);
+  assertEquals([over(halfOpen, [1]), halfOpen.isOver], [["srh"], false]);
 });
