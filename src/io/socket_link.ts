@@ -15,7 +15,7 @@ const SEGMENTS_MAX = 1024;
 export interface ByteMachine {
   /** "failed" is final: nothing is received nor sent any more. */
   readonly state: string;
-  /** Where the next bytes belong, as pieces of the arena; `prepareReceive()` says so. */
+  /** Where the next bytes belong, as pieces of the arena; `prepareReceive()` says so. None: nowhere for now. */
   readonly receiveBuffer: {
     readonly segments: number;
     readonly offset: readonly [number, number];
@@ -129,6 +129,8 @@ export class SocketLink<M extends ByteMachine> {
     const connection = this.connection;
     connection.prepareReceive();
     const { segments, offset, bytes } = connection.receiveBuffer;
+    // No room before a send is complete; `arm()` is called again then.
+    if (segments === 0) return;
     this.#isReceiving = true;
     const base = this.#memory.address;
     if (segments === 1) {

@@ -14,15 +14,8 @@
  */
 import { assert } from "../base/assert.ts";
 import { Fifo } from "../base/fifo.ts";
-import {
-  FABRICS_OPCODE,
-  SglAt,
-  SglIdentifier,
-  SQE_FLAGS_PSDT_SGL,
-  SqeAt,
-  SQHD_FLOW_CONTROL_DISABLED,
-} from "../spec/nvme.ts";
-import { StatusCode, StatusField } from "../spec/nvme_status.ts";
+import { FABRICS_OPCODE, SglAt, SglIdentifier, SqeAt, SQHD_FLOW_CONTROL_DISABLED } from "../spec/nvme.ts";
+import { StatusCode } from "../spec/nvme_status.ts";
 import {
   CapsuleCmdAt,
   DIGEST_BYTES,
@@ -31,7 +24,6 @@ import {
   fatalErrorWords,
   H2CDataAt,
   ICReqAt,
-  ICRespAt,
   PDA_MAX,
   PDU_COMMON_HEADER_BYTES,
   PduAt,
@@ -42,36 +34,28 @@ import {
   pduName,
   PduType,
   PFV_1_0,
-  TERM_REQ_DATA_BYTES_MAX,
   TERM_REQ_PLEN_MAX,
   TermReqAt,
 } from "../spec/nvme_tcp.ts";
 import { CommandSlots, SlotPhase, TransferDirection } from "./command_slots.ts";
+import { judgeDataPointer, SQE_DWORDS } from "./data_pointer.ts";
+import {
+  commonHeaderFault,
+  offendingBytes,
+  type PduFault,
+  pduFault,
+  plenFault,
+  terminationRequest,
+} from "./pdu_fault.ts";
+import { ANSWER_HEADER_BYTES_MAX, ANSWER_SEGMENTS_MAX, PduWriter, TARGET_MAXH2CDATA } from "./pdu_writer.ts";
 import { NOWHERE, ReceiveWindow } from "./receive_window.ts";
 import { SendBatch } from "./send_batch.ts";
+import type { Crc32c, TargetQueue, TargetTransfer } from "./transfer.ts";
+
+export type { Crc32c, TargetQueue, TargetTransfer } from "./transfer.ts";
 
 /** "waiting" for the host's ICReq; "failed" is final. */
 export type TargetConnectionState = "waiting" | "ready" | "failed";
-
-/** What the IC exchange settled; enough for another thread to go on with the connection. */
-export interface TargetTransfer {
-  readonly headerDigest: boolean;
-  readonly dataDigest: boolean;
-  /** What the data of a C2HData PDU is aligned to, in bytes. */
-  readonly hostDataAlignment: number;
-  /** R2Ts of one command that the host takes at a time. One is all that is ever used. */
-  readonly hostR2tsMax: number;
-}
-
-/** What Connect said of the submission queue, and where its head is now. */
-export interface TargetQueue {
-  readonly sqEntries: number;
-  readonly sqFlowControl: boolean;
-  readonly sqHead: number;
-}
-
-/** CRC32C (final value) of `bytes` bytes at `offset` in the arena. */
-export type Crc32c = (offset: number, bytes: number) => number;
 
 /** Why a connection failed. */
 export interface TargetConnectionFailure {
@@ -102,27 +86,17 @@ export interface TargetConnectionOptions {
   readonly receiveBytes?: number;
 }
 
-/** MAXH2CDATA: a host splits what it writes into PDUs of at most so many bytes. */
-export const TARGET_MAXH2CDATA = 256 << 10;
 /** Most pieces of one gathering send: the kernel's UIO_MAXIOV. */
 const SEGMENTS_MAX = 1024;
-/** What one answer adds to a batch: C2HData header with padding, data digest, response with header digest. */
-const ANSWER_HEADER_BYTES_MAX = 128 + DIGEST_BYTES + PduHlen.CapsuleResp + DIGEST_BYTES;
-const ANSWER_SEGMENTS_MAX = 3;
 /** Header bytes reserved in a batch for each slot; with a large HPDA a batch ends sooner. */
 const BATCH_BYTES_PER_SLOT = 64;
 const BATCH_SLOTS_MAX = 512;
 /** A batch with so much data takes no more, so that a small answer never waits for all data of all reads. */
 const BATCH_DATA_BYTES = 1 << 20;
-/** Most data of one read in one C2HData PDU; the rest of it waits behind the other answers. */
-const SHARE_BYTES = 256 << 10;
 const RECEIVE_BYTES_DEFAULT = 256 << 10;
 const RECEIVE_BYTES_MIN = 256;
 /** Average bytes of the fetches in flight from which they count as large. */
 const LARGE_FETCH_BYTES = 16 << 10;
-/** In-flight data digests and headers of a command that the connection refuses by itself are not to be sent again. */
-const DNR = StatusField.DNR;
-
 /** What the next received bytes are. */
 const Stage = { HEADER: 0, BODY: 1, DIGEST: 2 } as const;
 
@@ -132,11 +106,10 @@ export class TargetConnection {
   readonly receiveBuffer: ReceiveWindow;
 
   readonly #memory: Uint8Array<ArrayBuffer>;
-  readonly #words: Uint32Array;
   readonly #view: DataView;
-  readonly #slotBytes: number;
-  readonly #inCapsuleBytes: number;
+  readonly #limits: { readonly inCapsuleBytes: number; readonly slotBytes: number };
   readonly #crc32c: Crc32c;
+  readonly #writer: PduWriter;
   readonly #offered: { readonly header: boolean; readonly data: boolean };
   /** Slots for `pollCommand()`. */
   readonly #arrived: Fifo;
@@ -147,12 +120,12 @@ export class TargetConnection {
   #failure: TargetConnectionFailure | null = null;
   #offending = new Uint8Array(0);
   #owesIcResp = false;
-  #headerDigest = false;
-  #dataDigest = false;
-  #hostDataAlignment = 4;
-  #hostR2tsMax = 1;
-  #c2hPdo: number = PduHlen.C2HData;
-  #spoilsDigest = false;
+  #transfer: TargetTransfer = { headerDigest: false, dataDigest: false, hostDataAlignment: 4, hostR2tsMax: 1 };
+  #headerDigestBytes = 0;
+  #dataDigestBytes = 0;
+  /** Flags that are the same in all headers of commands and their data, and what they are; none before the exchange. */
+  #digestMask = 0;
+  #digestFlags = -1;
 
   #sqEntries: number;
   #sqFlowControl = true;
@@ -160,7 +133,7 @@ export class TargetConnection {
 
   #stage: number = Stage.HEADER;
   #bodySlot = -1;
-  #bodyOffset = NOWHERE;
+  #bodyPlace = NOWHERE;
   #bodyBytes = 0;
   /** A capsule waits in the receive window for a slot whose answer is being sent. */
   #isStalled = false;
@@ -189,10 +162,8 @@ export class TargetConnection {
     assert(options.dataOffset + slots * options.dataBytes <= memory.length, "Every slot's buffer is in the arena");
     this.commands = new CommandSlots(slots, { offset: options.dataOffset, bytes: options.dataBytes });
     this.#memory = memory;
-    this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength >> 2);
     this.#view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-    this.#slotBytes = options.dataBytes;
-    this.#inCapsuleBytes = options.inCapsuleBytes;
+    this.#limits = { inCapsuleBytes: options.inCapsuleBytes, slotBytes: options.dataBytes };
     this.#crc32c = options.crc32c;
     this.#offered = options.digests ?? { header: true, data: true };
     this.receiveBuffer = new ReceiveWindow(memory, { offset: arenaOffset, bytes: receiveBytes });
@@ -201,6 +172,11 @@ export class TargetConnection {
       headerBytes: TargetConnection.#batchBytes(slots),
       segmentsMax: SEGMENTS_MAX,
       slots,
+    });
+    this.#writer = new PduWriter(memory, {
+      batch: this.sendBuffer,
+      commands: this.commands,
+      crc32c: options.crc32c,
     });
     this.#arrived = new Fifo(slots);
     this.#sends = new Fifo(slots);
@@ -229,12 +205,7 @@ export class TargetConnection {
   /** What the IC exchange settled. Only in state "ready". */
   get transfer(): TargetTransfer {
     assert(this.#state === "ready", "What the IC exchange settles is known once the connection is ready");
-    return {
-      headerDigest: this.#headerDigest,
-      dataDigest: this.#dataDigest,
-      hostDataAlignment: this.#hostDataAlignment,
-      hostR2tsMax: this.#hostR2tsMax,
-    };
+    return this.#transfer;
   }
 
   /** The submission queue as it is now: for another thread to go on with. */
@@ -258,20 +229,13 @@ export class TargetConnection {
   }
 
   #settle(transfer: TargetTransfer): void {
-    this.#headerDigest = transfer.headerDigest;
-    this.#dataDigest = transfer.dataDigest;
-    this.#hostDataAlignment = transfer.hostDataAlignment;
-    this.#hostR2tsMax = transfer.hostR2tsMax;
-    this.#c2hPdo = roundUp(PduHlen.C2HData + this.#headerDigestBytes, transfer.hostDataAlignment);
+    this.#transfer = transfer;
+    this.#headerDigestBytes = transfer.headerDigest ? DIGEST_BYTES : 0;
+    this.#dataDigestBytes = transfer.dataDigest ? DIGEST_BYTES : 0;
+    this.#digestFlags = transfer.headerDigest ? PduFlag.HDGSTF : 0;
+    this.#digestMask = PduFlag.HDGSTF | (transfer.dataDigest ? 0 : PduFlag.DDGSTF);
+    this.#writer.settle(transfer);
     this.#state = "ready";
-  }
-
-  get #headerDigestBytes(): number {
-    return this.#headerDigest ? DIGEST_BYTES : 0;
-  }
-
-  get #dataDigestBytes(): number {
-    return this.#dataDigest ? DIGEST_BYTES : 0;
   }
 
   // ── commands up, answers down ─────────────────────────────────────────────────────────────────────────────────────
@@ -349,7 +313,7 @@ export class TargetConnection {
 
   /** The next digest that is sent is wrong: that of the next data if data has digests, else of the next header. */
   spoilNextDigest(): void {
-    this.#spoilsDigest = true;
+    this.#writer.spoilNextDigest();
   }
 
   // ── bytes out ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -357,7 +321,8 @@ export class TargetConnection {
   /** True if there is something to send now; it is in `sendBuffer` until `handleSent()` says that all of it is sent. */
   pollSend(): boolean {
     if (this.sendBuffer.isSending || this.#state === "failed") return false;
-    if (this.#owesIcResp) this.#writeIcResp();
+    if (this.#owesIcResp) this.#writer.writeIcResp();
+    this.#owesIcResp = false;
     const batch = this.sendBuffer;
     while (
       this.#sends.length > 0 && batch.dataBytes < BATCH_DATA_BYTES &&
@@ -366,99 +331,27 @@ export class TargetConnection {
     return batch.begin();
   }
 
-  /** True if there is more to send than one send could gather. */
+  /**
+   * True if the end of the send matters: there is more to send than it could gather, or the host may have to wait for
+   * the slots that it frees.
+   */
   get hasMoreToSend(): boolean {
-    return this.#sends.length > 0;
+    return this.#sends.length > 0 || this.commands.depth - this.commands.inUse < this.sendBuffer.slotCount;
   }
 
   #writeNext(slot: number): void {
     const commands = this.commands;
-    if (commands.phase[slot] === SlotPhase.FETCHING) return this.#writeR2t(slot);
-    const left = commands.answerBytes[slot] - commands.answerSent[slot];
+    if (commands.phase[slot] === SlotPhase.FETCHING) {
+      commands.wantsR2t[slot] = 0;
+      return this.#writer.writeR2t(slot);
+    }
+    const hasData = commands.answerBytes[slot] > 0;
     const hasResults = (commands.result0[slot] | commands.result1[slot]) !== 0;
-    const isShort = left > 0 && !this.#sqFlowControl && !hasResults;
-    if (left > 0 && !this.#writeData(slot, left, isShort)) return this.#sends.push(slot);
-    if (!isShort) this.#writeResponse(slot);
+    const isShort = hasData && !this.#sqFlowControl && !hasResults;
+    if (hasData && !this.#writer.writeData(slot, isShort)) return this.#sends.push(slot);
+    if (!isShort) this.#writer.writeResponse(slot, this.#sqFlowControl ? this.#sqHead : SQHD_FLOW_CONTROL_DISABLED);
     commands.phase[slot] = SlotPhase.ANSWERED;
     this.sendBuffer.finish(slot);
-  }
-
-  #writeIcResp(): void {
-    const at = this.sendBuffer.header(PduHlen.ICResp);
-    this.#memory[at + PduAt.TYPE] = PduType.ICResp;
-    this.#memory[at + PduAt.HLEN] = PduHlen.ICResp;
-    this.#view.setUint32(at + PduAt.PLEN, PduHlen.ICResp, true);
-    this.#view.setUint16(at + ICRespAt.PFV, PFV_1_0, true);
-    this.#memory[at + ICRespAt.DGST] = (this.#headerDigest ? DigestFlag.HDGST : 0) |
-      (this.#dataDigest ? DigestFlag.DDGST : 0);
-    this.#view.setUint32(at + ICRespAt.MAXH2CDATA, TARGET_MAXH2CDATA, true);
-    this.#owesIcResp = false;
-  }
-
-  /** One R2T for all data of the command (section 3.6.2.10). */
-  #writeR2t(slot: number): void {
-    const { cid, tag, dataBytes, wantsR2t } = this.commands;
-    const word = this.#beginPdu(PduType.R2T, PduHlen.R2T + this.#headerDigestBytes);
-    this.#words[word + 2] = cid[slot] | (tag[slot] << 16);
-    this.#words[word + 3] = 0;
-    this.#words[word + 4] = dataBytes[slot];
-    this.#endHeader(word, PduHlen.R2T, false);
-    wantsR2t[slot] = 0;
-  }
-
-  /** Writes one C2HData PDU with at most SHARE_BYTES of what is left; true if that is all. */
-  #writeData(slot: number, left: number, isShort: boolean): boolean {
-    const { cid, dataOffset, answerSent } = this.commands;
-    const words = this.#words;
-    const bytes = Math.min(left, SHARE_BYTES);
-    const isLast = bytes === left;
-    const from = answerSent[slot];
-    const word = this.#beginPdu(PduType.C2HData, this.#c2hPdo);
-    if (isLast) words[word] |= (PduFlag.LAST_PDU | (isShort ? PduFlag.SUCCESS : 0)) << 8;
-    words[word] |= (this.#dataDigest ? PduFlag.DDGSTF << 8 : 0) | (this.#c2hPdo << 24);
-    words[word + 1] = this.#c2hPdo + bytes + this.#dataDigestBytes;
-    words[word + 2] = cid[slot];
-    words[word + 3] = from;
-    words[word + 4] = bytes;
-    this.#endHeader(word, PduHlen.C2HData, this.#dataDigest);
-    this.sendBuffer.data(dataOffset[slot] + from, bytes);
-    if (this.#dataDigest) {
-      const digest = this.#crc32c(dataOffset[slot] + from, bytes);
-      words[this.sendBuffer.header(DIGEST_BYTES) >> 2] = this.#maybeSpoilt(digest);
-    }
-    answerSent[slot] = from + bytes;
-    return isLast;
-  }
-
-  #writeResponse(slot: number): void {
-    const { cid, status, result0, result1 } = this.commands;
-    const words = this.#words;
-    const word = this.#beginPdu(PduType.CapsuleResp, PduHlen.CapsuleResp + this.#headerDigestBytes);
-    words[word + 2] = result0[slot];
-    words[word + 3] = result1[slot];
-    words[word + 4] = this.#sqFlowControl ? this.#sqHead : SQHD_FLOW_CONTROL_DISABLED;
-    words[word + 5] = cid[slot] | (status[slot] << 17);
-    this.#endHeader(word, PduHlen.CapsuleResp, false);
-  }
-
-  /** Begins a PDU whose headers and padding take `bytes`, which is its PLEN too unless there is data: its first word. */
-  #beginPdu(type: number, bytes: number): number {
-    const word = this.sendBuffer.header(bytes) >> 2;
-    this.#words[word] = type | ((this.#headerDigest ? PduFlag.HDGSTF : 0) << 8) | (pduHlen(type) << 16);
-    this.#words[word + 1] = bytes;
-    return word;
-  }
-
-  #endHeader(word: number, hlen: number, hasDataDigest: boolean): void {
-    if (!this.#headerDigest) return;
-    const digest = this.#crc32c(word << 2, hlen);
-    this.#words[word + (hlen >> 2)] = hasDataDigest ? digest : this.#maybeSpoilt(digest);
-  }
-
-  #maybeSpoilt(digest: number): number {
-    if (!this.#spoilsDigest) return digest;
-    this.#spoilsDigest = false;
-    return ~digest;
   }
 
   /** The socket took `bytes` more of what `pollSend()` offered. True if all of it is sent. */
@@ -506,7 +399,7 @@ export class TargetConnection {
         if (!this.#parseHeader()) break;
       } else if (this.#stage === Stage.BODY) {
         if (!this.receiveBuffer.moveBody()) break;
-        if (this.#dataDigest) this.#stage = Stage.DIGEST;
+        if (this.#dataDigestBytes > 0) this.#stage = Stage.DIGEST;
         else this.#bodyComplete();
       } else if (!this.#parseDataDigest()) break;
     }
@@ -525,10 +418,10 @@ export class TargetConnection {
     const plen = this.#view.getUint32(at + PduAt.PLEN, true);
     const hasDigest = headerBytes > hlen;
     // With a digest, whatever is wrong with the header is said only once that proved it to be what was sent.
-    if (!hasDigest && plen < hlen) return this.#rejectPlen(type, plen);
+    if (!hasDigest && plen < hlen) return this.#reject(plenFault(type, plen));
     if (have < headerBytes) return false;
     if (hasDigest && !this.#checkHeaderDigest(at, hlen, type)) return false;
-    if (plen < headerBytes) return this.#rejectPlen(type, plen);
+    if (plen < headerBytes) return this.#reject(plenFault(type, plen));
     switch (type) {
       case PduType.CapsuleCmd:
         return this.#parseCapsule(at, headerBytes, plen);
@@ -541,53 +434,34 @@ export class TargetConnection {
     }
   }
 
-  #rejectPlen(type: number, plen: number): false {
-    return this.#reject(`sent a ${pduName(type)} of ${plen} bytes`, PduAt.PLEN);
-  }
-
-  /** Type, order, length of the header, and flags. */
+  /** As `commonHeaderFault()`, at no cost for what nearly always comes. */
   #checkCommonHeader(type: number, at: number): boolean {
-    const name = pduName(type);
-    const hlen = this.#memory[at + PduAt.HLEN];
     const flags = this.#memory[at + PduAt.FLAGS];
-    const expected = pduHlen(type);
-    if (expected === 0) return this.#reject(`sent a ${name}`, PduAt.TYPE);
-    const isFirst = type === PduType.ICReq;
-    const isEnd = type === PduType.H2CTermReq;
-    if (!isFirst && !isEnd && type !== PduType.CapsuleCmd && type !== PduType.H2CData) {
-      return this.#reject(`sent a ${name}, which only controllers send`, PduAt.TYPE);
-    }
-    if (!isEnd && isFirst !== (this.#state === "waiting")) {
-      const words = isFirst ? "sent a second ICReq" : `began with a ${name}`;
-      return this.#reject(words, 0, FatalErrorStatus.PDU_SEQUENCE_ERROR);
-    }
-    if (hlen !== expected) return this.#reject(`sent a ${name} with a header of ${hlen} bytes`, PduAt.HLEN);
-    if (isEnd) return true;
-    if ((flags & PduFlag.HDGSTF) !== 0 && !this.#headerDigest || (flags & PduFlag.DDGSTF) !== 0 && !this.#dataDigest) {
-      return this.#reject(`sent a ${name} with a digest, which was not agreed on`, PduAt.FLAGS);
-    }
-    if (this.#headerDigest && (flags & PduFlag.HDGSTF) === 0) {
-      return this.#reject(`sent a ${name} without the header digest that was agreed on`, PduAt.FLAGS);
-    }
-    return true;
+    const hlen = this.#memory[at + PduAt.HLEN];
+    const isUsual = type === PduType.CapsuleCmd || type === PduType.H2CData;
+    if (isUsual && hlen === pduHlen(type) && (flags & this.#digestMask) === this.#digestFlags) return true;
+    const { headerDigest, dataDigest } = this.#transfer;
+    const isWaiting = this.#state === "waiting";
+    const fault = commonHeaderFault({ type, flags, hlen }, { isWaiting, headerDigest, dataDigest });
+    return fault === null || this.#reject(fault);
   }
 
   #checkHeaderDigest(at: number, hlen: number, type: number): boolean {
     const received = this.#view.getUint32(at + hlen, true);
     if (received === (this.#crc32c(at, hlen) >>> 0)) return true;
     const words = `sent a ${pduName(type)} with a wrong header digest`;
-    return this.#reject(words, received, FatalErrorStatus.HEADER_DIGEST_ERROR);
+    return this.#reject(pduFault(words, received, FatalErrorStatus.HEADER_DIGEST_ERROR));
   }
 
   /** The IC exchange (section 3.6.2.2). */
   #parseIcReq(at: number, plen: number): boolean {
     const view = this.#view;
     const unsupported = FatalErrorStatus.UNSUPPORTED_PARAMETER;
-    if (plen !== PduHlen.ICReq) return this.#rejectPlen(PduType.ICReq, plen);
+    if (plen !== PduHlen.ICReq) return this.#reject(plenFault(PduType.ICReq, plen));
     const pfv = view.getUint16(at + ICReqAt.PFV, true);
-    if (pfv !== PFV_1_0) return this.#reject(`wants PDU format version ${pfv}`, ICReqAt.PFV, unsupported);
+    if (pfv !== PFV_1_0) return this.#reject(pduFault(`wants PDU format version ${pfv}`, ICReqAt.PFV, unsupported));
     const hpda = this.#memory[at + ICReqAt.HPDA];
-    if (hpda > PDA_MAX) return this.#reject(`wants a data alignment of ${hpda + 1} dwords`, ICReqAt.HPDA);
+    if (hpda > PDA_MAX) return this.#reject(pduFault(`wants a data alignment of ${hpda + 1} dwords`, ICReqAt.HPDA));
     const asked = this.#memory[at + ICReqAt.DGST];
     this.#settle({
       headerDigest: this.#offered.header && (asked & DigestFlag.HDGST) !== 0,
@@ -606,26 +480,27 @@ export class TargetConnection {
     const hasData = plen > headerBytes;
     if (hasData && !this.#checkDataHeader(PduType.CapsuleCmd, at, headerBytes)) return false;
     const bytes = hasData ? plen - pdo - this.#dataDigestBytes : 0;
-    if (hasData && bytes <= 0) return this.#rejectPlen(PduType.CapsuleCmd, plen);
+    if (hasData && bytes <= 0) return this.#reject(plenFault(PduType.CapsuleCmd, plen));
     const sgl = at + CapsuleCmdAt.SQE + SqeAt.SGL1;
     const identifier = this.#memory[sgl + SglAt.IDENTIFIER];
     const length = this.#view.getUint32(sgl + SglAt.LENGTH, true);
     const address = this.#view.getUint32(sgl, true) | this.#view.getUint32(sgl + 4, true);
     if (identifier === SglIdentifier.TRANSPORT_DATA_BLOCK && hasData) {
-      return this.#reject(`sent ${bytes} bytes in a capsule whose SGL does not name them`, PduAt.PLEN);
+      return this.#reject(pduFault(`sent ${bytes} bytes in a capsule whose SGL does not name them`, PduAt.PLEN));
     }
     if (identifier === SglIdentifier.DATA_BLOCK_OFFSET && address === 0 && bytes !== length) {
-      return this.#reject(`sent ${bytes} bytes in a capsule whose SGL names ${length}`, PduAt.PLEN);
+      return this.#reject(pduFault(`sent ${bytes} bytes in a capsule whose SGL names ${length}`, PduAt.PLEN));
     }
     const slot = this.commands.take();
     if (slot < 0) return this.#waitForSlot();
-    const verdict = this.#readCommand(slot, at + CapsuleCmdAt.SQE, { identifier, length, hasAddress: address !== 0 });
+    const isNew = this.#readCommand(slot, at + CapsuleCmdAt.SQE);
+    const verdict = isNew ? judgeDataPointer(this.commands, slot, this.#limits) : StatusCode.COMMAND_ID_CONFLICT;
     this.commands.verdict[slot] = verdict;
     if (verdict === 0) this.commands.dataBytes[slot] = length;
     this.#sqHead = (this.#sqHead + 1) % this.#sqEntries;
     this.receiveBuffer.take(headerBytes);
     if (!hasData) this.#capsuleComplete(slot);
-    else this.#beginBody(slot, { from: verdict === 0 ? 0 : NOWHERE, bytes, padding: pdo - headerBytes });
+    else this.#beginBody(slot, verdict === 0 ? this.commands.dataOffset[slot] : NOWHERE, bytes, pdo - headerBytes);
     return true;
   }
 
@@ -633,10 +508,10 @@ export class TargetConnection {
   #checkDataHeader(type: number, at: number, headerBytes: number): boolean {
     const pdo = this.#memory[at + PduAt.PDO];
     if (pdo < headerBytes || pdo % 4 !== 0) {
-      return this.#reject(`sent a ${pduName(type)} with its data at ${pdo}`, PduAt.PDO);
+      return this.#reject(pduFault(`sent a ${pduName(type)} with its data at ${pdo}`, PduAt.PDO));
     }
-    if (this.#dataDigest && (this.#memory[at + PduAt.FLAGS] & PduFlag.DDGSTF) === 0) {
-      return this.#reject(`sent a ${pduName(type)} without the data digest that was agreed on`, PduAt.FLAGS);
+    if (this.#dataDigestBytes > 0 && (this.#memory[at + PduAt.FLAGS] & PduFlag.DDGSTF) === 0) {
+      return this.#reject(pduFault(`sent a ${pduName(type)} without the data digest that was agreed on`, PduAt.FLAGS));
     }
     return true;
   }
@@ -648,99 +523,91 @@ export class TargetConnection {
       return false;
     }
     const words = `sent more commands than the ${this.commands.depth} that its queue holds`;
-    return this.#reject(words, 0, FatalErrorStatus.PDU_SEQUENCE_ERROR);
+    return this.#reject(pduFault(words, 0, FatalErrorStatus.PDU_SEQUENCE_ERROR));
   }
 
-  /** Reads the queue entry into the slot: the status to answer with, or 0. */
-  #readCommand(slot: number, at: number, sgl: { identifier: number; length: number; hasAddress: boolean }): number {
+  /** Reads the queue entry into the slot; false if its CID is in flight already. */
+  #readCommand(slot: number, at: number): boolean {
     const commands = this.commands;
     const sqe = commands.sqe;
-    const entry = slot * 16;
-    for (let i = 0; i < 16; i++) sqe[entry + i] = this.#view.getUint32(at + 4 * i, true);
+    const entry = slot * SQE_DWORDS;
+    for (let i = 0; i < SQE_DWORDS; i++) sqe[entry + i] = this.#view.getUint32(at + 4 * i, true);
     const opcode = sqe[entry] & 0xff;
-    const direction = (opcode === FABRICS_OPCODE ? sqe[entry + 1] : opcode) & 3;
     const cid = sqe[entry] >>> 16;
     commands.cid[slot] = cid;
-    commands.direction[slot] = direction;
+    commands.direction[slot] = (opcode === FABRICS_OPCODE ? sqe[entry + 1] : opcode) & 3;
     const other = commands.find(cid);
-    if (other >= 0 && commands.phase[other] !== SlotPhase.ANSWERED) return StatusCode.COMMAND_ID_CONFLICT;
+    if (other >= 0 && commands.phase[other] !== SlotPhase.ANSWERED) return false;
     commands.name(slot, cid);
-    if (((sqe[entry] >>> 8) & PSDT_MASK) !== SQE_FLAGS_PSDT_SGL) return StatusCode.INVALID_FIELD | DNR;
-    return this.#judgeSgl(direction, sgl);
+    return true;
   }
 
-  #judgeSgl(direction: number, sgl: { identifier: number; length: number; hasAddress: boolean }): number {
-    const inCapsule = sgl.identifier === SglIdentifier.DATA_BLOCK_OFFSET;
-    if (inCapsule && sgl.hasAddress) return StatusCode.SGL_OFFSET_INVALID | DNR;
-    if (!inCapsule && sgl.identifier !== SglIdentifier.TRANSPORT_DATA_BLOCK) {
-      const isNull = sgl.identifier === SglIdentifier.DATA_BLOCK_ADDRESS && sgl.length === 0;
-      return isNull ? 0 : StatusCode.SGL_DESCRIPTOR_TYPE_INVALID | DNR;
-    }
-    if (sgl.length === 0) return 0;
-    if (direction === TransferDirection.NONE) return StatusCode.DATA_SGL_LENGTH_INVALID | DNR;
-    if (inCapsule && direction === TransferDirection.FROM_CONTROLLER) {
-      return StatusCode.SGL_DESCRIPTOR_TYPE_INVALID | DNR;
-    }
-    if (inCapsule && sgl.length > this.#inCapsuleBytes) return StatusCode.DATA_SGL_LENGTH_INVALID | DNR;
-    return sgl.length > this.#slotBytes ? StatusCode.INVALID_FIELD | DNR : 0;
-  }
-
-  #beginBody(slot: number, body: { from: number; bytes: number; padding: number }): void {
+  #beginBody(slot: number, place: number, bytes: number, padding: number): void {
     this.#stage = Stage.BODY;
     this.#bodySlot = slot;
-    this.#bodyOffset = body.from === NOWHERE ? NOWHERE : this.commands.dataOffset[slot] + body.from;
-    this.#bodyBytes = body.bytes;
-    this.receiveBuffer.begin(this.#bodyOffset, body);
+    this.#bodyPlace = place;
+    this.#bodyBytes = bytes;
+    this.receiveBuffer.begin(place, bytes, padding);
   }
 
   /** Data that an R2T asked for (section 3.6.2.8). */
   #parseH2cData(at: number, headerBytes: number, plen: number): boolean {
     const view = this.#view;
-    const commands = this.commands;
-    const cid = view.getUint16(at + H2CDataAt.CCCID, true);
-    const tag = view.getUint16(at + H2CDataAt.TTAG, true);
+    const slot = this.#findFetch(view.getUint16(at + H2CDataAt.CCCID, true), view.getUint16(at + H2CDataAt.TTAG, true));
+    if (slot < 0 || !this.#checkDataHeader(PduType.H2CData, at, headerBytes)) return false;
     const from = view.getUint32(at + H2CDataAt.DATAO, true);
     const bytes = view.getUint32(at + H2CDataAt.DATAL, true);
     const pdo = this.#memory[at + PduAt.PDO];
+    if (bytes === 0) return this.#reject(pduFault("sent an H2CData without data", H2CDataAt.DATAL));
+    if (plen !== pdo + bytes + this.#dataDigestBytes) {
+      const words = `sent an H2CData of ${plen} bytes with ${bytes} bytes of data at ${pdo}`;
+      return this.#reject(pduFault(words, PduAt.PLEN));
+    }
     const isLast = (this.#memory[at + PduAt.FLAGS] & PduFlag.LAST_PDU) !== 0;
+    if (!this.#checkRange(slot, from, bytes, isLast)) return false;
+    this.receiveBuffer.take(headerBytes);
+    this.#beginBody(slot, this.commands.dataOffset[slot] + from, bytes, pdo - headerBytes);
+    return true;
+  }
+
+  /** The slot that data comes for; -1 if it was not asked for, and the connection fails. */
+  #findFetch(cid: number, tag: number): number {
+    const commands = this.commands;
     const slot = commands.find(cid);
     if (slot < 0 || commands.phase[slot] !== SlotPhase.FETCHING || commands.wantsR2t[slot] === 1) {
-      return this.#reject(`sent data of command ${cid}, which was not asked for`, H2CDataAt.CCCID);
+      this.#reject(pduFault(`sent data of command ${cid}, which was not asked for`, H2CDataAt.CCCID));
+      return -1;
     }
     if (tag !== commands.tag[slot]) {
       const words = `sent data of command ${cid} with the tag ${tag} instead of ${commands.tag[slot]}`;
-      return this.#reject(words, H2CDataAt.TTAG);
+      this.#reject(pduFault(words, H2CDataAt.TTAG));
+      return -1;
     }
-    if (!this.#checkDataHeader(PduType.H2CData, at, headerBytes)) return false;
-    if (bytes === 0) return this.#reject("sent an H2CData without data", H2CDataAt.DATAL);
-    if (plen !== pdo + bytes + this.#dataDigestBytes) {
-      const words = `sent an H2CData of ${plen} bytes with ${bytes} bytes of data at ${pdo}`;
-      return this.#reject(words, PduAt.PLEN);
-    }
+    return slot;
+  }
+
+  /** Data comes in order, in PDUs that are not too large, and the last one says so. */
+  #checkRange(slot: number, from: number, bytes: number, isLast: boolean): boolean {
+    const due = this.commands.fetched[slot];
+    const left = this.commands.dataBytes[slot] - due;
     if (bytes > TARGET_MAXH2CDATA) {
       const words = `sent ${bytes} bytes in one H2CData, which takes ${TARGET_MAXH2CDATA}`;
-      return this.#reject(words, 0, FatalErrorStatus.LIMIT_EXCEEDED);
+      return this.#reject(pduFault(words, 0, FatalErrorStatus.LIMIT_EXCEEDED));
     }
-    const due = commands.fetched[slot];
-    const left = commands.dataBytes[slot] - due;
     if (from !== due || bytes > left) {
       const words = `sent ${bytes} bytes from ${from} on where ${left} from ${due} on were due`;
-      return this.#reject(words, 0, FatalErrorStatus.DATA_TRANSFER_OUT_OF_RANGE);
+      return this.#reject(pduFault(words, 0, FatalErrorStatus.DATA_TRANSFER_OUT_OF_RANGE));
     }
-    if (isLast !== (bytes === left)) {
-      const words = isLast ? `sent its last data with ${left - bytes} bytes missing` : "did not say that its data ends";
-      return this.#reject(words, PduAt.FLAGS);
-    }
-    this.receiveBuffer.take(headerBytes);
-    this.#beginBody(slot, { from, bytes, padding: pdo - headerBytes });
-    return true;
+    if (isLast === (bytes === left)) return true;
+    const words = isLast ? `sent its last data with ${left - bytes} bytes missing` : "did not say that its data ends";
+    return this.#reject(pduFault(words, PduAt.FLAGS));
   }
 
   #parseDataDigest(): boolean {
     if (this.receiveBuffer.available < DIGEST_BYTES) return false;
     const received = this.#view.getUint32(this.receiveBuffer.at, true);
     this.receiveBuffer.take(DIGEST_BYTES);
-    if (this.#bodyOffset !== NOWHERE && received !== (this.#crc32c(this.#bodyOffset, this.#bodyBytes) >>> 0)) {
+    if (this.#bodyPlace !== NOWHERE && received !== (this.#crc32c(this.#bodyPlace, this.#bodyBytes) >>> 0)) {
       this.commands.verdict[this.#bodySlot] = StatusCode.TRANSIENT_TRANSPORT_ERROR;
     }
     this.#bodyComplete();
@@ -788,11 +655,12 @@ export class TargetConnection {
   // ── failure ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Fails the connection for a PDU that the protocol does not allow. Always false. */
-  #reject(words: string, fei: number, fes: number = FatalErrorStatus.INVALID_PDU_HEADER_FIELD): false {
+  #reject(fault: PduFault): false {
     const { at, available } = this.receiveBuffer;
-    const hlen = pduHlen(this.#memory[at + PduAt.TYPE]) || PDU_COMMON_HEADER_BYTES;
-    this.#offending = this.#memory.slice(at, at + Math.min(available, hlen, TERM_REQ_DATA_BYTES_MAX));
-    this.#fail(`the host ${words}`, fes, fei);
+    const type = this.#memory[at + PduAt.TYPE];
+    this.#offending = this.#memory.slice(at, at + offendingBytes(type, available));
+    // Who says that it ends the connection is not told anything any more.
+    this.#fail(`the host ${fault.words}`, type === PduType.H2CTermReq ? 0 : fault.fes, fault.fei);
     return false;
   }
 
@@ -813,21 +681,6 @@ export class TargetConnection {
   terminationPdu(): Uint8Array<ArrayBuffer> | null {
     const failure = this.#failure;
     if (failure === null || failure.fes === 0) return null;
-    const pdu = new Uint8Array(PduHlen.C2HTermReq + this.#offending.length);
-    const view = new DataView(pdu.buffer);
-    view.setUint8(PduAt.TYPE, PduType.C2HTermReq);
-    view.setUint8(PduAt.HLEN, PduHlen.C2HTermReq);
-    view.setUint32(PduAt.PLEN, pdu.length, true);
-    view.setUint16(TermReqAt.FES, failure.fes, true);
-    view.setUint32(TermReqAt.FEI, failure.fei, true);
-    pdu.set(this.#offending, TermReqAt.DATA);
-    return pdu;
+    return terminationRequest(failure.fes, failure.fei, this.#offending);
   }
-}
-
-/** PSDT in the flags byte of a queue entry. */
-const PSDT_MASK = 0xc0;
-
-function roundUp(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
 }

@@ -105,11 +105,11 @@ export class ReceiveWindow {
   }
 
   /** After a header: `padding` bytes that mean nothing, then `bytes` for `place` in the arena, or {@linkcode NOWHERE}. */
-  begin(place: number, options: { bytes: number; padding: number }): void {
+  begin(place: number, bytes: number, padding: number): void {
     assert(!this.isInBody, "One body at a time");
     this.#place = place;
-    this.#missing = options.bytes;
-    this.#padding = options.padding;
+    this.#missing = bytes;
+    this.#padding = padding;
   }
 
   /** Moves what the window has of the body. True if all of it is at its place. */
