@@ -3,6 +3,7 @@ export const EPERM = 1;
 export const ENOENT = 2;
 export const EINTR = 4;
 export const EIO = 5;
+export const ENXIO = 6;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EACCES = 13;
@@ -10,6 +11,7 @@ export const EBUSY = 16;
 export const EEXIST = 17;
 export const ENODEV = 19;
 export const EINVAL = 22;
+export const EFBIG = 27;
 export const ENOSPC = 28;
 export const EROFS = 30;
 export const EPIPE = 32;
@@ -25,14 +27,17 @@ export const EPROTO = 71;
 export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const ENETUNREACH = 101;
+export const ECONNABORTED = 103;
 export const ECONNRESET = 104;
 export const ENOBUFS = 105;
+export const ENOTCONN = 107;
 export const EOPNOTSUPP = 95;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
 export const EINPROGRESS = 115;
 export const EREMOTEIO = 121;
+export const EDQUOT = 122;
 export const ECANCELED = 125;
 
 const WORDS: Record<number, string> = {
@@ -40,6 +45,7 @@ const WORDS: Record<number, string> = {
   [ENOENT]: "no such file or directory",
   [EINTR]: "interrupted",
   [EIO]: "input/output error",
+  [ENXIO]: "no such device or address",
   [EAGAIN]: "resource temporarily unavailable",
   [ENOMEM]: "out of memory",
   [EACCES]: "permission denied",
@@ -47,6 +53,7 @@ const WORDS: Record<number, string> = {
   [EEXIST]: "already exists",
   [ENODEV]: "no such device",
   [EINVAL]: "invalid argument",
+  [EFBIG]: "file too large",
   [ENOSPC]: "no space left on device",
   [EROFS]: "read-only",
   [EPIPE]: "broken pipe",
@@ -60,14 +67,17 @@ const WORDS: Record<number, string> = {
   [EADDRINUSE]: "address already in use",
   [EADDRNOTAVAIL]: "no such address on this host",
   [ENETUNREACH]: "network is unreachable",
+  [ECONNABORTED]: "connection aborted",
   [ECONNRESET]: "connection reset by peer",
   [ENOBUFS]: "no buffer space available",
+  [ENOTCONN]: "not connected",
   [EOPNOTSUPP]: "operation not supported",
   [ETIMEDOUT]: "connection timed out",
   [ECONNREFUSED]: "connection refused",
   [EHOSTUNREACH]: "no route to host",
   [EINPROGRESS]: "in progress",
   [EREMOTEIO]: "remote I/O error",
+  [EDQUOT]: "disk quota exceeded",
   [ECANCELED]: "cancelled",
 };
 

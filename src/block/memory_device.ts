@@ -2,7 +2,7 @@ import { assert, unreachable } from "../base/assert.ts";
 import { EINVAL } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
 import type { BlockDevice } from "./device.ts";
-import { BlockOp, type RequestTable } from "./request.ts";
+import { BlockFlag, BlockOp, type RequestTable } from "./request.ts";
 
 /** What a {@linkcode MemoryDevice} is made of. */
 export interface MemoryDeviceOptions {
@@ -12,9 +12,17 @@ export interface MemoryDeviceOptions {
   storage: Uint8Array;
   /** The arena that the slots' `dataOffset` points into. */
   arena: Uint8Array;
+  /**
+   * Zeroes whole pages of the storage by giving their memory back; false if it cannot, and has done nothing. It is what
+   * makes it cheap to discard much at once.
+   */
+  unmap?: (offset: number, bytes: number) => boolean;
   /** Requests wait for `step()` instead of being carried out in `submit()`. */
   stepped?: boolean;
 }
+
+/** Pages are given back in multiples of this, bytes, and only that many or more: clearing less is cheaper. */
+const UNMAP_BYTES = 64 << 10;
 
 /**
  * A block device in memory. A request takes effect when it is carried out, not when it is submitted: at once, or, if the
@@ -80,11 +88,23 @@ export class MemoryDevice implements BlockDevice {
         return 0;
       case BlockOp.DISCARD:
       case BlockOp.WRITE_ZEROES:
-        storage.fill(0, start, end);
+        this.#zero(start, end, (requests.flags[slot] & BlockFlag.NO_UNMAP) === 0);
         return 0;
       case BlockOp.FLUSH:
         return 0;
     }
     unreachable("A request has one of the operations of BlockOp");
+  }
+
+  #zero(start: number, end: number, mayUnmap: boolean): void {
+    const { storage, unmap } = this.#options;
+    const first = Math.ceil(start / UNMAP_BYTES) * UNMAP_BYTES;
+    const last = Math.floor(end / UNMAP_BYTES) * UNMAP_BYTES;
+    if (unmap === undefined || !mayUnmap || first >= last || !unmap(first, last - first)) {
+      storage.fill(0, start, end);
+      return;
+    }
+    storage.fill(0, start, first);
+    storage.fill(0, last, end);
   }
 }

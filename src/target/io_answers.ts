@@ -63,12 +63,13 @@ export class IoAnswers {
     this.#held[this.#heldCount++] = slot;
   }
 
-  /** Gives the answers whose time has come. */
+  /** Gives the answers whose time has come, all of them if the connection is over. */
   handleTime(nowMs: number): void {
+    const isOver = this.#connection.state !== "ready";
     let kept = 0;
     for (let i = 0; i < this.#heldCount; i++) {
       const slot = this.#held[i];
-      if (this.#dueMs[slot] > nowMs) this.#held[kept++] = slot;
+      if (this.#dueMs[slot] > nowMs && !isOver) this.#held[kept++] = slot;
       else this.#giveNow(slot, this.#status[slot], this.#bytes[slot]);
     }
     this.#heldCount = kept;
@@ -76,8 +77,7 @@ export class IoAnswers {
 
   #giveNow(slot: number, status: number, bytes: number): void {
     const connection = this.#connection;
-    if (connection.state !== "ready") return;
-    if (this.#isDropped[slot] === 1) return connection.drop(slot);
+    if (this.#isDropped[slot] === 1 || connection.state !== "ready") return connection.drop(slot);
     if (this.#isSpoiled[slot] === 1) connection.spoilNextDigest();
     if (bytes > 0) connection.respondWithData(slot, bytes);
     else connection.respond(slot, status);

@@ -1,6 +1,6 @@
 /** What an I/O queue needs of the connection that its commands come in on; `TargetConnection` is one. */
 export interface IoConnection {
-  /** Anything but "ready": nothing is taken and nothing answered any more. */
+  /** Anything but "ready": the commands that were taken are dropped once they are in no device. */
   readonly state: string;
   readonly commands: IoCommands;
   /** A slot whose command has arrived, or whose data has been fetched; -1 if there is none. */

@@ -10,38 +10,24 @@
  * than one request (a Dataset Management with its ranges, a Flush of all namespaces) makes them one after the other in its
  * slot. Compare reads into the one scratch slot past the commands' slots, one command at a time.
  *
- * Invariant: a slot is in at most one device, and its command is not answered as long as it is.
+ * Invariant: a slot is in at most one device, and its command is neither answered nor dropped as long as it is.
  */
 import { assert } from "../base/assert.ts";
 import { Fifo } from "../base/fifo.ts";
 import type { BlockDevice } from "../block/device.ts";
-import { BlockFlag, BlockOp, type RequestTable } from "../block/request.ts";
-import {
-  Dsm,
-  FABRICS_OPCODE,
-  FabricsType,
-  NSID_ALL,
-  NvmOpcode,
-  RwCdw12,
-  SQE_FLAGS_FUSE_MASK,
-  SQE_FLAGS_PSDT_MASK,
-  SQE_FLAGS_PSDT_SGL,
-} from "../spec/nvme.ts";
+import { BlockOp, type RequestTable } from "../block/request.ts";
+import { Dsm, DsmRangeAt, NSID_ALL, NvmOpcode } from "../spec/nvme.ts";
 import { StatusCode, StatusField } from "../spec/nvme_status.ts";
 import { IoAnswers } from "./io_answers.ts";
+import { type CheckedNamespace, IoChecks, OUT_OF_RANGE, rangeCount, SQE_SHIFT, SqeDword } from "./io_checks.ts";
 import type { IoCommands, IoConnection } from "./io_connection.ts";
 import { IoCounter, IoCounters } from "./io_counters.ts";
 import type { IoFaults } from "./io_faults.ts";
-import { anaStatus, errnoStatus } from "./io_status.ts";
+import { errnoStatus } from "./io_status.ts";
 import type { TargetTable } from "./target_table.ts";
 
 /** A namespace as one queue sees it. */
-export interface IoNamespace {
-  /** Its place in the {@linkcode TargetTable}. */
-  readonly index: number;
-  readonly nsid: number;
-  /** Logical block size in bytes. */
-  readonly blockSize: number;
+export interface IoNamespace extends CheckedNamespace {
   /** This queue's own device: it gives back only what this queue has submitted. */
   readonly device: BlockDevice;
 }
@@ -64,23 +50,13 @@ export interface IoQueueOptions {
 
 /** Slots past those of the commands: one for what Compare reads. */
 const SCRATCH_SLOTS = 1;
-/** Dwords of a submission queue entry: the shift from a slot to its first one, and which is which. */
-const SQE_SHIFT = 4;
-const Dword = { OPC: 0, NSID: 1, MPTR_LOW: 4, MPTR_HIGH: 5, CDW10: 10, CDW11: 11, CDW12: 12 } as const;
-/** FUSE and PSDT in the first dword, and the only value that is allowed: not fused, an SGL. */
-const FLAGS_MASK = (SQE_FLAGS_FUSE_MASK | SQE_FLAGS_PSDT_MASK) << 8;
-const FLAGS = SQE_FLAGS_PSDT_SGL << 8;
 /** Dwords of a range of Dataset Management. */
 const RANGE_SHIFT = 2;
-const RangeDword = { LENGTH: 1, SLBA_LOW: 2, SLBA_HIGH: 3 } as const;
-/** High halves of LBAs from here on are past every namespace; below, an LBA is exact as a number. */
-const LBA_HIGH_END = 2 ** 21;
-
-const { DNR } = StatusField;
-const INVALID_FIELD = StatusCode.INVALID_FIELD | DNR;
-const LENGTH_INVALID = StatusCode.DATA_SGL_LENGTH_INVALID | DNR;
-const OUT_OF_RANGE = StatusCode.LBA_OUT_OF_RANGE | DNR;
-const WRITE_PROTECTED = StatusCode.NAMESPACE_WRITE_PROTECTED | DNR;
+const RangeDword = {
+  LENGTH: DsmRangeAt.LENGTH >> 2,
+  SLBA_LOW: DsmRangeAt.SLBA >> 2,
+  SLBA_HIGH: (DsmRangeAt.SLBA >> 2) + 1,
+} as const;
 
 export class IoQueue {
   readonly counters: IoCounters;
@@ -90,14 +66,9 @@ export class IoQueue {
   readonly #answers: IoAnswers;
   readonly #requests: RequestTable;
   readonly #words: Uint32Array;
-  readonly #table: TargetTable;
-  readonly #listener: number;
-  readonly #transferBytesMax: number;
+  readonly #checks: IoChecks;
+  /** By the place of the namespace that the checks tell. */
   readonly #devices: readonly BlockDevice[];
-  readonly #nsids: Uint32Array;
-  readonly #indexes: Uint32Array;
-  readonly #blockSizes: Uint32Array;
-  /** The place in `#devices` of the namespace that the slot's command is about. */
   readonly #place: Uint8Array;
   /** 1 from the arrival of a command until its data is there. */
   readonly #fetching: Uint8Array;
@@ -133,15 +104,10 @@ export class IoQueue {
     this.#answers = new IoAnswers(connection, depth);
     this.#requests = requests;
     this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength >> 2);
-    this.#table = options.table;
-    this.#listener = options.listener;
-    this.#transferBytesMax = options.transferBytesMax;
+    this.#checks = new IoChecks({ ...options, commands: connection.commands });
+    this.#place = this.#checks.place;
     this.counters = options.counters ?? new IoCounters();
     this.#devices = namespaces.map(({ device }) => device);
-    this.#nsids = Uint32Array.from(namespaces, ({ nsid }) => nsid);
-    this.#indexes = Uint32Array.from(namespaces, ({ index }) => index);
-    this.#blockSizes = Uint32Array.from(namespaces, ({ blockSize }) => blockSize);
-    this.#place = new Uint8Array(requests.depth);
     this.#fetching = new Uint8Array(depth);
     this.#nextRange = new Uint16Array(depth);
     this.#scratch = depth;
@@ -153,7 +119,7 @@ export class IoQueue {
     this.#answers.faults = faults;
   }
 
-  /** True while nothing is in a device: the arena may go, if the connection is over. */
+  /** True while nothing is in a device. Once the connection is over too, a last turn has dropped all commands. */
   get isIdle(): boolean {
     return this.#inDevices === 0;
   }
@@ -197,118 +163,13 @@ export class IoQueue {
       const verdict = this.#answers.judge(slot, opcode, this.#nowMs);
       if (verdict !== StatusCode.SUCCESS) return this.#answer(slot, verdict, 0);
     }
-    const status = this.#check(slot, opcode);
+    const status = this.#checks.check(slot, opcode);
     if (status !== StatusCode.SUCCESS) return this.#refuse(slot, status);
     if (this.#commands.hasData[slot] === 0 && takesData(opcode)) {
       this.#fetching[slot] = 1;
       return this.#connection.fetchData(slot);
     }
     this.#execute(slot, opcode);
-  }
-
-  /** What is wrong with a command, as a status; 0 for nothing: then its request is filled in. */
-  #check(slot: number, opcode: number): number {
-    const at = slot << SQE_SHIFT;
-    const sqe = this.#commands.sqe;
-    if (opcode === FABRICS_OPCODE) return checkFabrics(sqe[at + Dword.NSID] & 0xff);
-    if ((sqe[at + Dword.OPC] & FLAGS_MASK) !== FLAGS) return INVALID_FIELD;
-    switch (opcode) {
-      case NvmOpcode.READ:
-      case NvmOpcode.WRITE:
-      case NvmOpcode.COMPARE:
-        return this.#checkTransfer(slot, at, opcode);
-      case NvmOpcode.FLUSH:
-        return this.#checkFlush(slot, at);
-      case NvmOpcode.WRITE_ZEROES:
-        return this.#checkWriteZeroes(slot, at);
-      case NvmOpcode.DATASET_MANAGEMENT:
-        return this.#checkDatasetManagement(slot, at);
-    }
-    return StatusCode.INVALID_OPCODE | DNR;
-  }
-
-  #checkTransfer(slot: number, at: number, opcode: number): number {
-    const refusal = this.#checkNamespace(slot, at, opcode === NvmOpcode.WRITE) || this.#checkRange(slot, at);
-    if (refusal !== StatusCode.SUCCESS) return refusal;
-    const bytes = this.#requests.blocks[slot] * this.#blockSizes[this.#place[slot]];
-    if (bytes > this.#transferBytesMax) return INVALID_FIELD;
-    if (this.#commands.dataBytes[slot] !== bytes) return LENGTH_INVALID;
-    if (opcode === NvmOpcode.WRITE && (this.#commands.sqe[at + Dword.CDW12] & RwCdw12.DTYPE_MASK) !== 0) {
-      return INVALID_FIELD;
-    }
-    this.#requests.op[slot] = opcode === NvmOpcode.WRITE ? BlockOp.WRITE : BlockOp.READ;
-    return StatusCode.SUCCESS;
-  }
-
-  #checkWriteZeroes(slot: number, at: number): number {
-    const refusal = this.#checkNamespace(slot, at, true) || this.#checkRange(slot, at);
-    if (refusal !== StatusCode.SUCCESS) return refusal;
-    if (this.#commands.dataBytes[slot] !== 0) return LENGTH_INVALID;
-    const requests = this.#requests;
-    requests.op[slot] = BlockOp.WRITE_ZEROES;
-    if ((this.#commands.sqe[at + Dword.CDW12] & RwCdw12.DEAC) === 0) requests.flags[slot] |= BlockFlag.NO_UNMAP;
-    return StatusCode.SUCCESS;
-  }
-
-  #checkFlush(slot: number, at: number): number {
-    if (this.#commands.dataBytes[slot] !== 0) return LENGTH_INVALID;
-    const requests = this.#requests;
-    requests.op[slot] = BlockOp.FLUSH;
-    requests.flags[slot] = 0;
-    requests.lbaLow[slot] = requests.lbaHigh[slot] = requests.blocks[slot] = 0;
-    if (this.#commands.sqe[at + Dword.NSID] !== NSID_ALL) return this.#checkNamespace(slot, at, false);
-    this.#place[slot] = 0;
-    return anaStatus(this.#table.ana(this.#listener));
-  }
-
-  /** Its ranges are checked when they are there. */
-  #checkDatasetManagement(slot: number, at: number): number {
-    const sqe = this.#commands.sqe;
-    const isDeallocation = (sqe[at + Dword.CDW11] & Dsm.AD) !== 0;
-    const refusal = this.#checkNamespace(slot, at, isDeallocation);
-    if (refusal !== StatusCode.SUCCESS) return refusal;
-    const bytes = this.#commands.dataBytes[slot];
-    if (bytes > this.#transferBytesMax) return INVALID_FIELD;
-    // Hosts may send a page with room for all ranges, whatever the number of ranges is.
-    if (bytes < rangeCount(sqe, at) * Dsm.RANGE_BYTES) return LENGTH_INVALID;
-    this.#requests.op[slot] = BlockOp.DISCARD;
-    this.#requests.flags[slot] = 0;
-    return StatusCode.SUCCESS;
-  }
-
-  /** Finds the namespace, and whether it may be used so here and now. */
-  #checkNamespace(slot: number, at: number, isChange: boolean): number {
-    const nsid = this.#commands.sqe[at + Dword.NSID];
-    const nsids = this.#nsids;
-    let place = 0;
-    while (place < nsids.length && nsids[place] !== nsid) place++;
-    if (place === nsids.length) return StatusCode.INVALID_NAMESPACE_OR_FORMAT | DNR;
-    this.#place[slot] = place;
-    const status = anaStatus(this.#table.ana(this.#listener));
-    if (status !== StatusCode.SUCCESS) return status;
-    return isChange && this.#table.isReadOnly(this.#indexes[place]) ? WRITE_PROTECTED : StatusCode.SUCCESS;
-  }
-
-  /** The blocks of a command, and what it says about metadata, of which no namespace has any. */
-  #checkRange(slot: number, at: number): number {
-    const sqe = this.#commands.sqe;
-    const cdw12 = sqe[at + Dword.CDW12];
-    if ((cdw12 & RwCdw12.PRINFO_MASK) !== 0) return StatusCode.INVALID_PROTECTION_INFORMATION | DNR;
-    if ((sqe[at + Dword.MPTR_LOW] | sqe[at + Dword.MPTR_HIGH]) !== 0) return INVALID_FIELD;
-    const requests = this.#requests;
-    const low = sqe[at + Dword.CDW10], high = sqe[at + Dword.CDW11];
-    const blocks = (cdw12 & RwCdw12.NLB_MASK) + 1;
-    if (!this.#isInside(slot, low, high, blocks)) return OUT_OF_RANGE;
-    requests.lbaLow[slot] = low;
-    requests.lbaHigh[slot] = high;
-    requests.blocks[slot] = blocks;
-    requests.flags[slot] = (cdw12 & RwCdw12.FUA) !== 0 ? BlockFlag.FUA : 0;
-    return StatusCode.SUCCESS;
-  }
-
-  #isInside(slot: number, low: number, high: number, blocks: number): boolean {
-    if (high >= LBA_HIGH_END) return false;
-    return high * 2 ** 32 + low <= this.#table.blocks(this.#indexes[this.#place[slot]]) - blocks;
   }
 
   // ── execution ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,9 +198,11 @@ export class IoQueue {
     for (let range = 0; range < count; range++) {
       const word = this.#rangeAt(slot, range), words = this.#words;
       const low = words[word + RangeDword.SLBA_LOW], high = words[word + RangeDword.SLBA_HIGH];
-      if (!this.#isInside(slot, low, high, words[word + RangeDword.LENGTH])) return this.#refuse(slot, OUT_OF_RANGE);
+      if (!this.#checks.isInside(slot, low, high, words[word + RangeDword.LENGTH])) {
+        return this.#refuse(slot, OUT_OF_RANGE);
+      }
     }
-    if ((this.#commands.sqe[at + Dword.CDW11] & Dsm.AD) === 0) return this.#answer(slot, StatusCode.SUCCESS, 0);
+    if ((this.#commands.sqe[at + SqeDword.CDW11] & Dsm.AD) === 0) return this.#answer(slot, StatusCode.SUCCESS, 0);
     this.#nextRange[slot] = 0;
     this.#deallocateNext(slot);
   }
@@ -363,7 +226,7 @@ export class IoQueue {
   }
 
   #flushNext(slot: number): void {
-    const isAll = this.#commands.sqe[(slot << SQE_SHIFT) + Dword.NSID] === NSID_ALL;
+    const isAll = this.#commands.sqe[(slot << SQE_SHIFT) + SqeDword.NSID] === NSID_ALL;
     const next = this.#place[slot] + 1;
     if (!isAll || next === this.#devices.length) return this.#answer(slot, StatusCode.SUCCESS, 0);
     this.#place[slot] = next;
@@ -388,7 +251,7 @@ export class IoQueue {
     this.#inDevices--;
     const errno = this.#requests.status[slot];
     if (slot === this.#scratch) return this.#handleCompareRead(errno);
-    if (this.#connection.state !== "ready") return;
+    if (this.#connection.state !== "ready") return this.#connection.drop(slot);
     if (errno !== 0) return this.#fail(slot, errno);
     switch (this.#commands.sqe[slot << SQE_SHIFT] & 0xff) {
       case NvmOpcode.READ:
@@ -415,11 +278,14 @@ export class IoQueue {
   #handleCompareRead(errno: number): void {
     const slot = this.#comparing;
     this.#comparing = -1;
-    if (this.#connection.state !== "ready") return;
-    if (errno !== 0) this.#fail(slot, errno);
+    const isOver = this.#connection.state !== "ready";
+    if (isOver) this.#connection.drop(slot);
+    else if (errno !== 0) this.#fail(slot, errno);
     else this.#answerCompare(slot);
-    const next = this.#compares.shift();
-    if (next !== -1) this.#compare(next);
+    for (let next = this.#compares.shift(); next !== -1; next = this.#compares.shift()) {
+      if (!isOver) return this.#compare(next);
+      this.#connection.drop(next);
+    }
   }
 
   #answerCompare(slot: number): void {
@@ -429,7 +295,7 @@ export class IoQueue {
     const end = (this.#requests.dataOffset[slot] + bytes) >>> 2;
     let read = this.#requests.dataOffset[this.#scratch] >>> 2;
     for (let word = this.#requests.dataOffset[slot] >>> 2; word < end; word++, read++) {
-      if (words[word] !== words[read]) return this.#refuse(slot, StatusCode.COMPARE_FAILURE | DNR);
+      if (words[word] !== words[read]) return this.#refuse(slot, StatusCode.COMPARE_FAILURE | StatusField.DNR);
     }
     this.#answer(slot, StatusCode.SUCCESS, 0);
   }
@@ -453,14 +319,4 @@ export class IoQueue {
 /** Commands whose data comes from the host. */
 function takesData(opcode: number): boolean {
   return opcode === NvmOpcode.WRITE || opcode === NvmOpcode.COMPARE || opcode === NvmOpcode.DATASET_MANAGEMENT;
-}
-
-/** A queue is connected once, and knows no other Fabrics command. */
-function checkFabrics(type: number): number {
-  return (type === FabricsType.CONNECT ? StatusCode.COMMAND_SEQUENCE_ERROR : StatusCode.INVALID_OPCODE) | DNR;
-}
-
-/** Ranges of the Dataset Management whose entry begins at `at`. */
-function rangeCount(sqe: Uint32Array, at: number): number {
-  return (sqe[at + Dword.CDW10] & Dsm.NR_MASK) + 1;
 }

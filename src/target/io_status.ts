@@ -1,11 +1,6 @@
-import { EACCES, EIO, ENODATA, ENOSPC, EOPNOTSUPP, EPERM, EROFS } from "../base/errno.ts";
+import { EACCES, EDQUOT, EFBIG, EIO, ENODATA, ENOSPC, EOPNOTSUPP, EPERM, EROFS } from "../base/errno.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../spec/nvme_status.ts";
-
-/** A file would grow beyond what its file system or the process's limit allows. */
-const EFBIG = 27;
-/** The user's quota is used up. */
-const EDQUOT = 122;
 
 /**
  * The status of a command that failed with `errno` in what is behind its namespace. Do Not Retry is set where another

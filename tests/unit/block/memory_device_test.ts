@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { EINVAL, EIO } from "../../../src/base/errno.ts";
 import { MemoryDevice } from "../../../src/block/memory_device.ts";
-import { BlockOp, RequestTable } from "../../../src/block/request.ts";
+import { BlockFlag, BlockOp, RequestTable } from "../../../src/block/request.ts";
 
 const BLOCK = 512;
 
@@ -58,4 +58,41 @@ Deno.test("MemoryDevice stepped carries requests out in the order of the steps",
   device.step(0, EIO);
   assertEquals([requests.status[2], storage[0]], [EIO, 1]);
   assertThrows(() => device.step(), AssertionFailure);
+});
+
+Deno.test("MemoryDevice gives whole pages back for what may be unmapped, and clears the rest itself", () => {
+  const PAGES = 64 << 10;
+  const storage = new Uint8Array(4 * PAGES);
+  const requests = new RequestTable(1, { bufferBytes: BLOCK });
+  const calls: number[][] = [];
+  let canUnmap = true;
+  const unmap = (offset: number, bytes: number) => {
+    calls.push([offset, bytes]);
+    if (canUnmap) storage.fill(0, offset, offset + bytes);
+    return canUnmap;
+  };
+  const device = new MemoryDevice(requests, { blockSize: BLOCK, storage, arena: new Uint8Array(BLOCK), unmap });
+  const zero = (op: number, flags: number, start: number, end: number) => {
+    storage.fill(9);
+    calls.length = 0;
+    requests.op[0] = op;
+    requests.flags[0] = flags;
+    requests.lbaLow[0] = start / BLOCK;
+    requests.blocks[0] = (end - start) / BLOCK;
+    device.submit(0, 0);
+    assertEquals([device.pollCompletion(), requests.status[0]], [0, 0]);
+    assertEquals(storage.findIndex((byte) => byte === 0), start);
+    assertEquals(storage.findLastIndex((byte) => byte === 0), end - 1);
+    assertEquals(storage.subarray(start, end).every((byte) => byte === 0), true);
+  };
+  zero(BlockOp.DISCARD, 0, PAGES - BLOCK, 3 * PAGES + BLOCK);
+  assertEquals(calls, [[PAGES, 2 * PAGES]]);
+  zero(BlockOp.WRITE_ZEROES, 0, 0, 4 * PAGES);
+  assertEquals(calls, [[0, 4 * PAGES]]);
+  zero(BlockOp.WRITE_ZEROES, BlockFlag.NO_UNMAP, 0, 4 * PAGES);
+  zero(BlockOp.DISCARD, 0, BLOCK, 2 * PAGES - BLOCK);
+  assertEquals(calls, []);
+  canUnmap = false;
+  zero(BlockOp.DISCARD, 0, BLOCK, 3 * PAGES);
+  assertEquals(calls, [[PAGES, 2 * PAGES]]);
 });
