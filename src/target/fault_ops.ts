@@ -36,27 +36,23 @@ export const FAULT_OPS: Readonly<Record<string, OpInfo>> = Object.freeze({
 
 const OPCODES = 256;
 
-/** Which commands of one queue some names stand for: looked up by opcode. */
+/** Which commands of one queue some names stand for: looked up by opcode. Before Connect the queue is null. */
 export class OpSet {
   /** By opcode; then by FCTYPE for Fabrics commands. */
   readonly #isIn = new Uint8Array(2 * OPCODES);
   readonly #isEmpty: boolean;
 
-  constructor(names: readonly string[], queue: FaultQueue) {
+  constructor(names: readonly string[], queue: FaultQueue | null) {
     for (const name of names) this.#add(FAULT_OPS[name]!, queue);
     this.#isEmpty = this.#isIn.every((isIn) => isIn === 0);
   }
 
-  #add(op: OpInfo, queue: FaultQueue): void {
-    const isGroup = op.opcode === null;
-    if (op.queue !== null && op.queue !== queue) {
-      if (isGroup && op.queue === "admin") this.#isIn[OPCODES + FabricsType.CONNECT] = 1;
-      return;
-    }
-    if (op.opcode === null) {
-      this.#isIn.fill(1);
-      if (op.queue === "io") this.#isIn.fill(0, OPCODES);
-    } else if (op.fabricsType !== undefined) this.#isIn[OPCODES + op.fabricsType] = 1;
+  #add(op: OpInfo, queue: FaultQueue | null): void {
+    const hasConnect = op.fabricsType === FabricsType.CONNECT || (op.opcode === null && op.queue !== "io");
+    if (hasConnect) this.#isIn[OPCODES + FabricsType.CONNECT] = 1;
+    if (queue === null || (op.queue !== null && op.queue !== queue)) return;
+    if (op.opcode === null) this.#isIn.fill(1, 0, op.queue === "io" ? OPCODES : 2 * OPCODES);
+    else if (op.fabricsType !== undefined) this.#isIn[OPCODES + op.fabricsType] = 1;
     else this.#isIn[op.opcode] = 1;
   }
 

@@ -53,7 +53,8 @@ export interface FaultScriptOptions {
 /** Whom faults of a connection are for. */
 export interface FaultSubject {
   listener: number;
-  queue: FaultQueue;
+  /** null while it is not known, which is before Connect. */
+  queue: FaultQueue | null;
   /** Tells connections of a listener apart; the same at every run that is to be reproduced. */
   stream: number;
   /** When the connection came to be, in the caller's clock: what began before does not hit it. */

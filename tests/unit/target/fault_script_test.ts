@@ -63,7 +63,7 @@ Deno.test("verdict() answers what the first rule that is on says, for the comman
 });
 
 Deno.test("op tells commands of I/O queues from those of admin queues, and Fabrics commands by their type", () => {
-  const verdictOf = (words: string, queue: FaultQueue, opcode: number, fabricsType = 0) =>
+  const verdictOf = (words: string, queue: FaultQueue | null, opcode: number, fabricsType = 0) =>
     script([words]).connection({ listener: 0, queue, stream: 1, sinceMs: START_MS })
       ?.verdict(opcode, START_MS, fabricsType) ?? IoVerdict.NONE;
   const { READ } = NvmOpcode;
@@ -75,11 +75,13 @@ Deno.test("op tells commands of I/O queues from those of admin queues, and Fabri
   assertEquals(verdictOf("1:drop", "io", READ), IoVerdict.DROP);
   assertEquals(verdictOf("1:drop", "io", FABRICS_OPCODE, FabricsType.CONNECT), IoVerdict.NONE);
   assertEquals(verdictOf("1:drop", "admin", AdminOpcode.KEEP_ALIVE), IoVerdict.NONE);
-  for (const queue of ["io", "admin"] as const) {
+  for (const queue of ["io", "admin", null] as const) {
     for (const op of ["admin", "any", "connect"]) {
       assertEquals(verdictOf(`1:drop,op=${op}`, queue, FABRICS_OPCODE, FabricsType.CONNECT), IoVerdict.DROP);
     }
   }
+  assertEquals(verdictOf("1:drop", null, FABRICS_OPCODE, FabricsType.CONNECT), IoVerdict.NONE);
+  assertEquals(verdictOf("1:drop,op=any", null, READ), IoVerdict.NONE);
   assertEquals(verdictOf("1:drop,op=connect", "admin", FABRICS_OPCODE, FabricsType.PROPERTY_GET), IoVerdict.NONE);
   assertEquals(
     verdictOf("1:drop,op=property-get", "admin", FABRICS_OPCODE, FabricsType.PROPERTY_GET),
@@ -190,6 +192,12 @@ Deno.test("isHalfOpen() stays true when the fault is over, for the connections t
   const later = faultsOf(words, { queue: "admin", sinceMs: START_MS + 2001 });
   assertEquals(over([2001, 1e6], (ms) => later.isHalfOpen(ms)), [false, false]);
   assertEquals(words.connection({ listener: 0, queue: "io", stream: 1, sinceMs: START_MS }), null);
+});
+
+Deno.test("a connection whose queue is not known yet is hit by what hits both kinds", () => {
+  const subject = { listener: 0, queue: null, stream: 1, sinceMs: START_MS };
+  assertEquals(script(["1:stall,queue=io", "1:reset,queue=admin"]).connection(subject), null);
+  assertEquals(script(["1:stall"]).connection(subject)?.isStalled(START_MS), true);
 });
 
 Deno.test("bytesPerSecond() and receiveWindowBytes() give the smallest limit in force, or none", () => {
