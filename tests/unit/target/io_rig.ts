@@ -88,7 +88,7 @@ export class ScriptedConnection implements IoConnection {
     commands.dataBytes[slot] = command.dataBytes ?? command.data?.length ?? 0;
     commands.hasData[slot] = 0;
     this.#data[slot] = command.data;
-    if (command.inCapsule) this.#fill(slot);
+    if (command.inCapsule && command.data) this.#fill(slot);
     this.#arrived.push(slot);
     return slot;
   }
