@@ -18,6 +18,11 @@ export const QUEUE_DEPTH_DEFAULT = 128;
 /** Bytes of one request, and of its buffer. The kernel splits what is larger; buffers are only backed once used. */
 export const REQUEST_BYTES_MAX = 512 << 10;
 
+/**
+ * Bytes of one request of a loop device, and of its buffer: the most that the FUSE driver sends (256 pages of 4 KiB).
+ */
+export const LOOP_REQUEST_BYTES = 1 << 20;
+
 /** Bytes of all request buffers of one queue: offsets into the arena stay 31-bit integers. */
 export const ARENA_BYTES_MAX = 2 ** 31 - 1;
 
@@ -46,11 +51,32 @@ export const ADMIN_DATA_BYTES = 65536;
 /** Listeners of one target: as many as a volume may have paths. */
 export const TARGET_LISTENERS_MAX = 16;
 
+/** Controllers of one target, those of discovery too: sixteen hosts with every path, each with its buffers. */
+export const TARGET_CONTROLLERS_MAX = 256;
+
 /** Namespaces of one target: Identify lists them in one page, and each open file takes a descriptor. */
 export const NAMESPACES_MAX = 64;
 
 /** Faults on one target: each is looked at for every command that it may hit. */
 export const FAULT_RULES_MAX = 64;
+
+/** I/O connections of one target: each worker looks at all of its own in every turn. */
+export const TARGET_CONNECTIONS_MAX = 1024;
+
+/** I/O queues of one controller of a target: more than any host has data-plane threads. */
+export const TARGET_IO_QUEUES_MAX = 64;
+
+/** Data of one command to a target, in bytes (MDTS). */
+export const TARGET_TRANSFER_BYTES = 1 << 20;
+
+/** Data that a capsule to a target may carry, in bytes: a host need not send more than that before it is asked. */
+export const TARGET_IN_CAPSULE_BYTES_MAX = 64 << 10;
+
+/** A connection to a target that is not connected to a queue in so long is closed. */
+export const TARGET_HANDSHAKE_MS = 10_000;
+
+/** Connections to a target that are not connected to a queue yet. */
+export const TARGET_HANDSHAKES_MAX = 256;
 
 /** An admin command other than the asynchronous event request is answered in so long. */
 export const ADMIN_TIMEOUT_MS = 10_000;
@@ -60,3 +86,11 @@ assert(TICK_MS <= RETRY_DELAY_MS, "Deadlines are looked at often enough to keep 
 assert(TARGET_LISTENERS_MAX >= PATHS_MAX, "A target can offer every path that a volume can have");
 assert(QUEUE_DEPTH_DEFAULT <= QUEUE_DEPTH_MAX, "The default depth is allowed");
 assert(QUEUE_DEPTH_MAX * REQUEST_BYTES_MAX <= ARENA_BYTES_MAX, "All buffers of the deepest queue fit in its arena");
+assert(
+  QUEUE_DEPTH_MAX * LOOP_REQUEST_BYTES <= ARENA_BYTES_MAX / 2,
+  "So do those of a loop device, with all else in it",
+);
+assert(
+  (QUEUE_DEPTH_MAX + 16) * TARGET_TRANSFER_BYTES <= ARENA_BYTES_MAX,
+  "All buffers of the deepest queue of a target fit in its arena",
+);

@@ -18,6 +18,8 @@ export const IdentifyCns = {
   COMMAND_SET_NAMESPACE: 0x05,
   /** Identify Controller of one I/O command set; CSI in CDW11 bits 31:24. */
   COMMAND_SET_CONTROLLER: 0x06,
+  /** As the active list, of the namespaces of one I/O command set; CSI in CDW11 bits 31:24. */
+  COMMAND_SET_ACTIVE_LIST: 0x07,
   /** Identify Namespace of no I/O command set in particular. */
   INDEPENDENT_NAMESPACE: 0x08,
   /** Controllers that have the namespace attached, from CNTID in CDW10 bits 31:16 on. */
