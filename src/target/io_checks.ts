@@ -25,9 +25,6 @@ export const SqeDword = { OPC: 0, NSID: 1, MPTR_LOW: 4, MPTR_HIGH: 5, CDW10: 10,
 /** FUSE and PSDT in the first dword, and the only value that is allowed: not fused, an SGL. */
 const FLAGS_MASK = (SQE_FLAGS_FUSE_MASK | SQE_FLAGS_PSDT_MASK) << 8;
 const FLAGS = SQE_FLAGS_PSDT_SGL << 8;
-/** High halves of LBAs from here on are past every namespace; below, an LBA is exact as a number. */
-const LBA_HIGH_END = 2 ** 21;
-
 const { DNR } = StatusField;
 const INVALID_FIELD = StatusCode.INVALID_FIELD | DNR;
 const LENGTH_INVALID = StatusCode.DATA_SGL_LENGTH_INVALID | DNR;
@@ -180,9 +177,11 @@ export class IoChecks {
     return StatusCode.SUCCESS;
   }
 
-  /** True if the namespace of the slot's command has all of these blocks. */
+  /**
+   * True if the namespace of the slot's command has all of these blocks. Both sides are exact as numbers up to 2^53,
+   * which is past every namespace; an LBA above that stays above when it is rounded.
+   */
   isInside(slot: number, low: number, high: number, blocks: number): boolean {
-    if (high >= LBA_HIGH_END) return false;
     return high * 2 ** 32 + low <= this.#table.blocks(this.#indexes[this.place[slot]]) - blocks;
   }
 }

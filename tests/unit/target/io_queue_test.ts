@@ -154,6 +154,7 @@ Deno.test("IoQueue compares addresses of 64 bits exactly", () => {
     [0xfffffff0, 0x1fffff, 16, true],
     [0xfffffff0, 0x1fffff, 17, false],
     [0, 0x200000, 1, false],
+    [1, 0x200000, 1, false],
     [0, 0x80000000, 1, false],
     [0xffffffff, 0xffffffff, 1, false],
     [0x80000000, 0, 1, true],
@@ -399,6 +400,18 @@ Deno.test("IoQueue compares one command after the other while others go on", () 
     [slots[3], 0],
     [slots[2], StatusCode.COMPARE_FAILURE | DNR],
   ]);
+});
+
+Deno.test("IoQueue answers in one turn all that its devices do at once, whatever the order of the namespaces", () => {
+  const { connection, queue, storages } = memoryRig();
+  connection.send(compare(0, 1, storages[1].slice(0, 4096), { nsid: 7, inCapsule: true }));
+  connection.send(compare(0, 1, storages[0].slice(0, 512), { inCapsule: true }));
+  connection.send(compare(1, 1, storages[1].slice(4096, 8192), { nsid: 7 }));
+  connection.send(manage([[1, 1], [2, 1]]));
+  connection.send(flushAll());
+  queue.turn(0);
+  assertEquals(connection.answers.map(({ status }) => status), [0, 0, 0, 0, 0]);
+  assertEquals(queue.isIdle, true);
 });
 
 Deno.test("IoQueue counts what it does", () => {
