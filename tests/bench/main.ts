@@ -1,21 +1,91 @@
 /**
  * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]`.
  *
- * A name is "native", "vm", or the beginning of a case's name; without one everything runs. With `--against` the native
- * cases of another checkout run in turns with those of this one. The table is printed, the samples go to the JSON file.
+ * A name is that of a group ("native", "target", "loop", "vm", "vm-target") or the beginning of a case's name; without
+ * one everything runs. With `--against` the native cases of another checkout run in turns with those of this one. The
+ * tables are printed, the samples go to the JSON file.
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { runTool } from "../../scripts/build_tool.ts";
+import { endEnclosed } from "./enclosure.ts";
+import { cleanUpLoop, runLoop } from "./loop.ts";
+import { LOOP_CASES } from "./loop_cases.ts";
 import { type Series, table } from "./measure.ts";
 import { runNative } from "./native.ts";
 import { NATIVE_CASES } from "./native_cases.ts";
-import { runVm, VM_CASES } from "./vm.ts";
+import { runTarget, TARGET_CASES, TARGET_DETAILS } from "./target.ts";
+import { endVm, runVm } from "./vm.ts";
+import { VM_CASES, VM_TARGET_CASES } from "./vm_cases.ts";
 
-/** The whole takes about ten minutes with these. */
-const NATIVE_REPS_DEFAULT = 5;
-const VM_REPS_DEFAULT = 3;
 const JSON_DEFAULT = "build/bench.json";
 const KERNEL_DEFAULT = "6.12";
 const OPTIONS = ["reps", "json", "kernel", "against"] as const;
+const REPO = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+
+/** What a group is told. */
+interface GroupOptions {
+  names: string[];
+  reps: number;
+  kernel: string;
+  against: string | undefined;
+}
+
+/** Cases that are measured together and share a table. */
+interface Group {
+  name: string;
+  cases: readonly string[];
+  /** Repetitions unless told: the whole takes about twenty minutes with these. */
+  reps: number;
+  /** It runs `dist/umpath`, or the C library only. */
+  needs: "build" | "lib";
+  title(options: GroupOptions): string;
+  run(options: GroupOptions): Promise<Series[]>;
+  details?: Readonly<Record<string, string>>;
+}
+
+const GROUPS: readonly Group[] = [
+  {
+    name: "native",
+    cases: Object.keys(NATIVE_CASES),
+    reps: 5,
+    needs: "lib",
+    title: () => "Native, against the null target where there is a network (reno)",
+    run: ({ names, reps, against }) => runNative({ names, reps, ...(against === undefined ? {} : { against }) }),
+  },
+  {
+    name: "target",
+    cases: Object.keys(TARGET_CASES),
+    reps: 3,
+    needs: "build",
+    title: () => "Native, one worker of the host side against one of a target (reno)",
+    run: runTarget,
+    details: TARGET_DETAILS,
+  },
+  {
+    name: "loop",
+    cases: Object.keys(LOOP_CASES),
+    reps: 3,
+    needs: "build",
+    title: () => "Native, loop devices that user space serves over FUSE; CPU is of the processes that serve",
+    run: runLoop,
+  },
+  {
+    name: "vm",
+    cases: Object.keys(VM_CASES),
+    reps: 3,
+    needs: "build",
+    title: ({ kernel }) => `In the virtual machine, kernel ${kernel}, against the kernel's nvme-tcp`,
+    run: ({ names, reps, kernel }) => runVm({ guest: "vm_guest.ts", names, reps, kernel }),
+  },
+  {
+    name: "vm-target",
+    cases: Object.keys(VM_TARGET_CASES),
+    reps: 3,
+    needs: "build",
+    title: ({ kernel }) => `In the virtual machine, kernel ${kernel}, the kernel's nvme-tcp on two targets`,
+    run: ({ names, reps, kernel }) => runVm({ guest: "vm_target_guest.ts", names, reps, kernel }),
+  },
+];
 
 function usage(message: string): never {
   console.error(`bench: ${message}`);
@@ -34,10 +104,14 @@ function readOptions() {
   return { ...args, reps, words: args._.map(String) };
 }
 
-/** The cases of one group that the words name. */
-function select(group: string, names: string[], words: string[]): string[] {
-  if (words.length === 0 || words.includes(group)) return names;
-  return names.filter((name) => words.some((word) => name.startsWith(word)));
+/** The cases of a group that the words name. */
+function select({ name, cases }: Group, words: string[]): string[] {
+  if (words.length === 0 || words.includes(name)) return [...cases];
+  return cases.filter((one) => words.some((word) => !isGroup(word) && one.startsWith(word)));
+}
+
+function isGroup(word: string): boolean {
+  return GROUPS.some(({ name }) => name === word);
 }
 
 function save(path: string, groups: Record<string, Series[]>): void {
@@ -45,26 +119,53 @@ function save(path: string, groups: Record<string, Series[]>): void {
   Deno.writeTextFileSync(path, `${JSON.stringify(groups, null, 2)}\n`);
 }
 
-async function main(): Promise<void> {
-  const options = readOptions();
-  const { words, json = JSON_DEFAULT, kernel = KERNEL_DEFAULT, against } = options;
-  const native = select("native", Object.keys(NATIVE_CASES), words);
-  const vm = select("vm", Object.keys(VM_CASES), words);
-  if (native.length + vm.length === 0) usage(`No case is named by ${words.join(" ")}`);
-  const groups: Record<string, Series[]> = {};
-  if (native.length > 0) {
-    const reps = options.reps ?? NATIVE_REPS_DEFAULT;
-    groups.native = await runNative({ names: native, reps, ...(against === undefined ? {} : { against }) });
-    console.log(`Native, against the null target where there is a network (reno), ${reps} repetitions\n`);
-    console.log(table(groups.native) + "\n");
+let isEnding = false;
+
+/** Takes away what is being measured when a person or a script ends the measurement. */
+function cleanUpOnSignals(): void {
+  const codes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+  for (const [name, code] of Object.entries(codes)) {
+    Deno.addSignalListener(name as keyof typeof codes, () => {
+      if (isEnding) return;
+      isEnding = true;
+      void endAll().finally(() => Deno.exit(code));
+    });
   }
-  if (vm.length > 0) {
-    const reps = options.reps ?? VM_REPS_DEFAULT;
-    groups.vm = await runVm({ names: vm, reps, kernel });
-    console.log(`In the virtual machine, kernel ${kernel}, against the kernel's nvme-tcp, ${reps} repetitions\n`);
-    console.log(table(groups.vm) + "\n");
-  }
-  save(json, groups);
 }
 
-await main();
+async function endAll(): Promise<void> {
+  await Promise.all([endEnclosed(), endVm()]);
+  await cleanUpLoop();
+}
+
+async function main(): Promise<void> {
+  const { words, json = JSON_DEFAULT, kernel = KERNEL_DEFAULT, against, reps } = readOptions();
+  const selected = GROUPS.map((group) => ({ group, names: select(group, words) })).filter(({ names }) =>
+    names.length > 0
+  );
+  if (selected.length === 0) usage(`No case is named by ${words.join(" ")}`);
+  cleanUpOnSignals();
+  for (const task of new Set(selected.map(({ group }) => group.needs))) {
+    if (task === "build" && Deno.env.get("UMPATH_BINARY") !== undefined) continue;
+    await runTool(`${REPO}/scripts/deno`, ["task", "--quiet", task], { cwd: REPO });
+  }
+  const results: Record<string, Series[]> = {};
+  for (const { group, names } of selected) {
+    const options = { names, reps: reps ?? group.reps, kernel, against };
+    const series = await group.run(options);
+    console.log(`${group.title(options)}, ${options.reps} repetitions\n`);
+    console.log(`${table(series, group.details)}\n`);
+    results[group.name] = series;
+    save(json, results);
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  // What is measured fails when it is ended; the end is on its way.
+  if (isEnding) await new Promise(() => {});
+  console.error(`bench: ${error instanceof Error ? error.message : error}`);
+  Deno.exit(1);
+}
+Deno.exit(0);

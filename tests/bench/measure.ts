@@ -56,24 +56,29 @@ export async function alternate(
   return all;
 }
 
-/** A table of all series, one line a case; with two subjects, the first one's ratios to the second. */
-export function table(series: Series[]): string {
+/**
+ * A table of all series, one line a case, with the first subject's ratios to each of the others. `details` are further
+ * numbers of the samples, by the words that stand above them.
+ */
+export function table(series: Series[], details: Readonly<Record<string, string>> = {}): string {
   const subjects = [...new Set(series.map((one) => one.subject))];
   const names = [...new Set(series.map((one) => one.name))];
-  const head = ["case", "unit", ...subjects.flatMap((subject) => [subject, "±", "CPU µs"])];
-  if (subjects.length === 2) head.push("ratio", "CPU ratio");
+  const head = ["case", "unit", ...subjects.flatMap((subject) => [subject, "±", ...Object.keys(details), "CPU µs"])];
+  const others = subjects.slice(1);
+  const over = (subject: string) => others.length === 1 ? "" : ` to ${subject}`;
+  head.push(...others.flatMap((subject) => [`ratio${over(subject)}`, `CPU ratio${over(subject)}`]));
   const rows = names.map((name) => {
     const found = subjects.map((subject) => series.find((one) => one.name === name && one.subject === subject)!);
-    const cells = [name, found[0]!.unit, ...found.flatMap(seriesCells)];
-    if (found.length === 2) cells.push(...ratioCells(found[0]!, found[1]!));
-    return cells;
+    const cells = [name, found[0]!.unit, ...found.flatMap((one) => seriesCells(one, Object.values(details)))];
+    return [...cells, ...found.slice(1).flatMap((other) => ratioCells(found[0]!, other))];
   });
   return markdown([head, ...rows]);
 }
 
-function seriesCells({ samples }: Series): string[] {
+function seriesCells({ samples }: Series, details: string[]): string[] {
   const values = samples.map((sample) => sample.value);
-  return [short(median(values)), `${Math.round(spread(values) * 100)} %`, short(median(cpuOf(samples)))];
+  const further = details.map((name) => short(median(samples.map((sample) => sample.details![name]!))));
+  return [short(median(values)), `${Math.round(spread(values) * 100)} %`, ...further, short(median(cpuOf(samples)))];
 }
 
 function ratioCells(over: Series, under: Series): string[] {

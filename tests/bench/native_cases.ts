@@ -2,14 +2,9 @@
 import type { Sample } from "./measure.ts";
 import { cpuTimeUs } from "./cpu_time.ts";
 import { nullDeviceBody } from "./null_device_case.ts";
-import { type NvmeLoad, runNvmeLoad } from "./nvme_case.ts";
+import { type Duration, type NvmeLoad, runNullTargetLoad } from "./nvme_case.ts";
+import { targetMachineBody } from "./target_machine_case.ts";
 import { nopBody, pingBody, streamBody } from "./ring_case.ts";
-
-/** How long one repetition runs. */
-export interface Duration {
-  seconds: number;
-  warmUpSeconds: number;
-}
 
 /** One kind of measurement. */
 export interface NativeCase {
@@ -19,9 +14,9 @@ export interface NativeCase {
 
 const NOPS_A_CALL = 1000;
 
-const nvme = (load: NvmeLoad): NativeCase => ({
+const nvme = ({ targetSleeps = false, ...load }: NvmeLoad & { targetSleeps?: boolean }): NativeCase => ({
   unit: "IOPS",
-  run: (duration) => runNvmeLoad(load, duration),
+  run: (duration) => runNullTargetLoad(load, { ...duration, sleeps: targetSleeps }),
 });
 
 /** All of them. The NVMe loads have one path or two ("x2"); "s" marks a target that sleeps while it is idle. */
@@ -31,6 +26,8 @@ export const NATIVE_CASES: Readonly<Record<string, NativeCase>> = {
   "socket-ping": { unit: "k/s", run: (duration) => repeat(pingBody(), duration, 1e-3) },
   "socket-stream": { unit: "GiB/s", run: (duration) => repeat(streamBody(), duration, 2 ** -30) },
   "null-device": { unit: "M/s", run: (duration) => repeat(nullDeviceBody(), duration, 1e-6) },
+  "target-machine-read": { unit: "M/s", run: (duration) => repeat(targetMachineBody("read"), duration, 1e-6) },
+  "target-machine-write": { unit: "M/s", run: (duration) => repeat(targetMachineBody("write"), duration, 1e-6) },
   "read-4k-1": nvme({ paths: 1, op: "read", depth: 1, bytes: 4096 }),
   "read-4k-32": nvme({ paths: 1, op: "read", depth: 32, bytes: 4096 }),
   "read-4k-128": nvme({ paths: 1, op: "read", depth: 128, bytes: 4096 }),

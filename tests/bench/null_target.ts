@@ -1,8 +1,15 @@
 /** The null target of null_target.c: compiled when it has changed, run for as long as a measurement lasts. */
-import { runTool } from "../../scripts/build_tool.ts";
+import { HostConnection } from "../../src/host/host_connection.ts";
+import type { Poller } from "../../src/io/poller.ts";
+import { compile } from "./compile.ts";
+import { type NvmeQueue, type NvmeSubject, pathAddresses } from "./nvme_case.ts";
 
-const SOURCE = new URL("./null_target.c", import.meta.url).pathname;
-const FOLDER = new URL("../../build", import.meta.url).pathname;
+const PORT = 4420;
+const CONNECT_MS = 5000;
+const QUEUE_DEPTH = 127;
+/** As it has them; see identify() there. */
+const BLOCKS = 1 << 20;
+const IN_CAPSULE_BYTES = 8192;
 
 /** How the target behaves; see null_target.c. */
 export interface NullTargetOptions {
@@ -22,14 +29,8 @@ export class NullTarget implements AsyncDisposable {
   }
 
   /** Compiles the program if need be; its path. */
-  static async build(): Promise<string> {
-    const program = `${FOLDER}/null_target`;
-    const made = await Deno.stat(program).then((stat) => stat.mtime?.getTime() ?? 0, () => 0);
-    if (made > (Deno.statSync(SOURCE).mtime?.getTime() ?? Infinity)) return program;
-    Deno.mkdirSync(FOLDER, { recursive: true });
-    const flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"];
-    await runTool(Deno.env.get("CC") ?? "cc", [...flags, "-o", program, SOURCE], { debianPackage: "gcc" });
-    return program;
+  static build(): Promise<string> {
+    return compile("null_target");
   }
 
   /** Starts it and waits until it listens. */
@@ -52,6 +53,21 @@ export class NullTarget implements AsyncDisposable {
     await child.stdout.cancel();
     if (done) throw new Error("Cannot start the null target: it has ended");
     return new NullTarget(child);
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Connects one I/O queue for each path. It takes commands on any connection, without a Connect. */
+  async connect(poller: Poller, paths: number): Promise<NvmeSubject> {
+    const queues: NvmeQueue[] = [];
+    for (const traddr of pathAddresses(paths)) {
+      const to = { traddr, trsvcid: PORT, hostTraddr: null, hostIface: null };
+      const connection = await HostConnection.open(poller, to, CONNECT_MS);
+      queues.push({ ...await connection.handOver(), depth: QUEUE_DEPTH, inCapsuleBytes: IN_CAPSULE_BYTES });
+    }
+    return { queues, blocks: BLOCKS };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,8 +1,7 @@
 /**
- * The data path at full speed: the product's own machines (Volume, Connection, Link, Ring) against the null target, in a
+ * The data path at full speed: the product's own machines (Volume, Connection, SocketLink, Ring) against a target, in a
  * loop like that of a worker, without a kernel device. Every request that is answered is sent again.
  */
-import { native } from "../../ffi/library.ts";
 import { SPIN_US, TICK_MS } from "../../src/base/limits.ts";
 import { Prng } from "../../src/base/prng.ts";
 import { BlockOp, RequestTable } from "../../src/block/request.ts";
@@ -11,59 +10,79 @@ import { Poller } from "../../src/io/poller.ts";
 import { Ring } from "../../src/io/ring.ts";
 import { SocketLink } from "../../src/io/socket_link.ts";
 import { AdaptiveSpin } from "../../src/io/spin.ts";
-import { tcpConnect } from "../../src/io/tcp.ts";
 import { TokenKind, tokenKind } from "../../src/io/token.ts";
 import { Counters } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
 import { Volume } from "../../src/multipath/volume.ts";
-import { Connection, CONNECTION_DEPTH_MAX } from "../../src/nvme/connection.ts";
+import { Connection, CONNECTION_DEPTH_MAX, type TransferParameters } from "../../src/nvme/connection.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
-import { cpuTimeUs } from "./cpu_time.ts";
+import { cpuTimeOfUs, cpuTimeUs } from "./cpu_time.ts";
 import type { Sample } from "./measure.ts";
 import { NullTarget } from "./null_target.ts";
 
 const BLOCK_BYTES = 4096;
-const BLOCKS = 1 << 20;
-const LINK_DEPTH = 127;
 
-/** One load on the null target. */
+/** One load. */
 export interface NvmeLoad {
   paths: number;
   op: "read" | "write";
   depth: number;
   bytes: number;
-  /** The target sleeps while it is idle, as one of the kernel does. */
-  targetSleeps?: boolean;
+  /** Requests follow each other on the device; otherwise they are all over it. */
+  isSequential?: boolean;
 }
 
-/** Runs a load for `seconds`, after a warm-up: I/Os a second, and their CPU time in this process. */
-export async function runNvmeLoad(
+/** A connected I/O queue pair. */
+export interface NvmeQueue {
+  fd: number;
+  transfer: TransferParameters;
+  /** Commands in flight, at most. */
+  depth: number;
+  inCapsuleBytes: number;
+}
+
+/** What is loaded: I/O queue pairs, one for each path, that lead to so many blocks of 4096 bytes. */
+export interface NvmeSubject {
+  queues: NvmeQueue[];
+  blocks: number;
+}
+
+/** How long one repetition runs. */
+export interface Duration {
+  seconds: number;
+  warmUpSeconds: number;
+}
+
+/** The addresses that so many paths lead to. */
+export function pathAddresses(paths: number): string[] {
+  return Array.from({ length: paths }, (_, path) => `127.0.0.${path + 1}`);
+}
+
+/** Runs a load on the null target; `sleeps` while it is idle, as one of the kernel does, or looks all the time. */
+export async function runNullTargetLoad(
   load: NvmeLoad,
-  { seconds, warmUpSeconds }: { seconds: number; warmUpSeconds: number },
+  { sleeps, ...duration }: Duration & { sleeps: boolean },
 ): Promise<Sample> {
-  const addresses = Array.from({ length: load.paths }, (_, path) => `127.0.0.${path + 1}`);
-  await using _target = await NullTarget.start({ addresses, sleeps: load.targetSleeps ?? false });
-  const poller = new Poller();
-  const fds = [];
-  for (const address of addresses) fds.push(await open(poller, address));
-  const loop = new Loop(load, fds);
-  loop.run(warmUpSeconds * 1000);
-  return loop.run(seconds * 1000);
+  await using target = await NullTarget.start({ addresses: pathAddresses(load.paths), sleeps });
+  const subject = await target.connect(new Poller(), load.paths);
+  return runNvmeLoad(load, subject, { ...duration, targetCpuUs: () => cpuTimeOfUs([target.pid]) });
 }
 
-async function open(poller: Poller, address: string): Promise<number> {
-  const to = { traddr: address, trsvcid: 4420, hostTraddr: null, hostIface: null };
-  const fd = await tcpConnect(poller, to, 5000);
-  const request = new Uint8Array(128);
-  request[2] = request[4] = 128;
-  native().um_socket_send(fd, request, request.length);
-  const answer = new Uint8Array(128);
-  for (let have = 0; have < answer.length;) {
-    const bytes = native().um_socket_receive(fd, answer.subarray(have), answer.length - have);
-    if (bytes > 0) have += bytes;
-    else await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return fd;
+/**
+ * Runs a load for `seconds`, after a warm-up: I/Os a second, and their CPU time in this process. The details have the
+ * target's too.
+ */
+export function runNvmeLoad(
+  load: NvmeLoad,
+  subject: NvmeSubject,
+  { seconds, warmUpSeconds, targetCpuUs }: Duration & { targetCpuUs: () => number },
+): Sample {
+  const loop = new Loop(load, subject);
+  loop.run(warmUpSeconds * 1000);
+  const targetStart = targetCpuUs();
+  const { done, sample } = loop.run(seconds * 1000);
+  const targetUs = (targetCpuUs() - targetStart) / done;
+  return { ...sample, details: { ...sample.details, initiatorCpuUs: sample.cpuUs, targetCpuUs: targetUs } };
 }
 
 class Loop {
@@ -74,12 +93,15 @@ class Loop {
   readonly #requests: RequestTable;
   readonly #links: SocketLink<Connection>[];
   readonly #random = new Prng(1);
+  readonly #places: number;
+  #next = 0;
 
-  constructor(load: NvmeLoad, fds: number[]) {
+  constructor(load: NvmeLoad, { queues, blocks }: NvmeSubject) {
     this.#load = load;
+    this.#places = Math.floor(blocks * BLOCK_BYTES / load.bytes);
     const linksAt = load.depth * load.bytes;
     const stride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
-    const memory = Memory.allocate(linksAt + fds.length * stride, { lock: true });
+    const memory = Memory.allocate(linksAt + queues.length * stride, { lock: true });
     this.#requests = new RequestTable(load.depth, { bufferBytes: load.bytes });
     const table = new PathTable();
     table.setTimeouts({ ioTimeoutMs: 30_000, noPathTimeoutMs: 30_000, writeHoldMs: 5000 });
@@ -93,17 +115,18 @@ class Loop {
       paths: table,
       counters: new Counters(),
     });
-    this.#links = fds.map((fd, path) => this.#addLink(memory, linksAt + path * stride, fd, path));
-    fds.forEach((_, path) => {
+    this.#links = queues.map((queue, path) => this.#addLink(memory, linksAt + path * stride, queue, path));
+    queues.forEach((_, path) => {
       table.setUsable(path, true);
       table.setAna(path, AnaStateCode.OPTIMIZED);
     });
     for (let slot = 0; slot < load.depth; slot++) this.#submit(slot, performance.now());
   }
 
-  #addLink(memory: Memory, arenaOffset: number, fd: number, path: number): SocketLink<Connection> {
-    const connection = new Connection({ memory: memory.bytes, arenaOffset, depth: LINK_DEPTH, inCapsuleBytes: 8192 });
-    connection.adopt({ maxH2cDataBytes: 4 << 20, dataAlignment: 4 });
+  #addLink(memory: Memory, arenaOffset: number, queue: NvmeQueue, path: number): SocketLink<Connection> {
+    const { fd, depth, inCapsuleBytes, transfer } = queue;
+    const connection = new Connection({ memory: memory.bytes, arenaOffset, depth, inCapsuleBytes });
+    connection.adopt(transfer);
     const limits = { maxTransferBytes: 1 << 20, maxDiscardBlocks: 0, maxWriteZeroesBlocks: 0 };
     this.#volume.addConnection(path, connection, limits);
     const after = arenaOffset + Math.ceil(Connection.arenaBytes(CONNECTION_DEPTH_MAX) / 16) * 16;
@@ -114,13 +137,19 @@ class Loop {
     const requests = this.#requests;
     const blocks = this.#load.bytes / BLOCK_BYTES;
     requests.op[slot] = this.#load.op === "read" ? BlockOp.READ : BlockOp.WRITE;
-    requests.lbaLow[slot] = this.#random.below(BLOCKS / blocks) * blocks;
+    requests.lbaLow[slot] = this.#place() * blocks;
     requests.blocks[slot] = blocks;
     this.#volume.submit(slot, nowMs);
   }
 
-  /** Turns for so long. */
-  run(milliseconds: number): Sample {
+  #place(): number {
+    if (!this.#load.isSequential) return this.#random.below(this.#places);
+    this.#next = (this.#next + 1) % this.#places;
+    return this.#next;
+  }
+
+  /** Turns for so long; the requests done, and what is measured. */
+  run(milliseconds: number): { done: number; sample: Sample } {
     const ring = this.#ring;
     const start = performance.now();
     const cpuStart = cpuTimeUs();
@@ -144,7 +173,7 @@ class Loop {
       tickMs = nowMs;
       this.#volume.handleTime(nowMs);
     }
-    return {
+    const sample = {
       value: done / ((nowMs - start) / 1000),
       cpuUs: (cpuTimeUs() - cpuStart) / done,
       details: {
@@ -153,6 +182,7 @@ class Loop {
         spinMissesPerTurn: (ring.spinMisses - misses) / (ring.turns - turns),
       },
     };
+    return { done, sample };
   }
 
   #turn(nowMs: number): number {

@@ -1,13 +1,8 @@
-/** The loads of the comparison in the virtual machine, in fio's words. */
-export interface VmCase {
-  unit: "IOPS" | "MiB/s";
-  rw: "randread" | "randwrite" | "read" | "write";
-  bs: string;
-  iodepth: number;
-}
+/** The loads of the comparisons in the virtual machine. */
+import type { FioLoad } from "./fio_sample.ts";
 
-/** All of them, by name. */
-export const VM_CASES: Readonly<Record<string, VmCase>> = {
+/** umpath's device beside the kernel's own, by name. */
+export const VM_CASES: Readonly<Record<string, FioLoad>> = {
   "vm-randread-4k-1": { unit: "IOPS", rw: "randread", bs: "4k", iodepth: 1 },
   "vm-randread-4k-32": { unit: "IOPS", rw: "randread", bs: "4k", iodepth: 32 },
   "vm-randread-4k-128": { unit: "IOPS", rw: "randread", bs: "4k", iodepth: 128 },
@@ -15,3 +10,8 @@ export const VM_CASES: Readonly<Record<string, VmCase>> = {
   "vm-read-128k-16": { unit: "MiB/s", rw: "read", bs: "128k", iodepth: 16 },
   "vm-write-128k-16": { unit: "MiB/s", rw: "write", bs: "128k", iodepth: 16 },
 };
+
+/** The kernel's initiator on umpath's target beside the kernel's own target, by name. */
+export const VM_TARGET_CASES: Readonly<Record<string, FioLoad>> = Object.fromEntries(
+  Object.entries(VM_CASES).map(([name, load]) => [name.replace("vm-", "vm-target-"), load]),
+);
