@@ -47,6 +47,12 @@ int um_unmap(void *address, uint64_t bytes)
 	return munmap(address, bytes) ? -errno : 0;
 }
 
+/* Gives the pages of an area of um_map() back: it reads as zeroes again. */
+int um_discard(void *address, uint64_t offset, uint64_t bytes)
+{
+	return madvise((char *)address + offset, bytes, MADV_DONTNEED) ? -errno : 0;
+}
+
 /* CRC32C (Castagnoli, reflected polynomial 0x82f63b78) a bit at a time: what the instructions below are checked against. */
 static uint32_t crc32c_plain(uint32_t crc, const uint8_t *data, uint64_t bytes)
 {
@@ -108,4 +114,10 @@ uint32_t um_crc32c(uint32_t crc, const uint8_t *data, uint64_t bytes)
 {
 	crc = ~crc;
 	return ~(crc32c_is_fast() ? crc32c_fast(crc, data, bytes) : crc32c_plain(crc, data, bytes));
+}
+
+/* CRC32C of a part of an area, as a final value. */
+uint32_t um_crc32c_part(const uint8_t *area, uint32_t offset, uint32_t bytes)
+{
+	return um_crc32c(0, area + offset, bytes);
 }

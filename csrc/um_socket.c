@@ -108,6 +108,63 @@ int um_socket_connected(int32_t fd)
 	return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) ? -errno : 0;
 }
 
+/* Listens on an address of this host; port 0 takes a free one. The listening socket does not block. */
+int um_tcp_listen(const char *addr, uint32_t port, uint32_t backlog)
+{
+	struct sockaddr_storage at;
+	int length, fd, rc, one = 1;
+
+	length = parse_address(addr, port, &at);
+	if (length < 0)
+		return length;
+	fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+	if (fd < 0)
+		return -errno;
+	/* A port whose last connections are still in TIME_WAIT can be had again. */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
+	    (at.ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one))) ||
+	    bind(fd, (struct sockaddr *)&at, (socklen_t)length) || listen(fd, (int)backlog)) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+/* Takes the next connection, or -EAGAIN. It blocks, as a ring wants it; a peer that has vanished is noticed in a
+ * minute or so even if nothing is sent. */
+int um_tcp_accept(int32_t listener)
+{
+	int one = 1, idle_s = 30, interval_s = 10, probes = 3;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	return fd;
+}
+
+/* The address of this end, or with `peer` of the other end, as text into `addr`; its port is returned. */
+int um_socket_name(int32_t fd, uint32_t peer, char *addr, uint32_t bytes)
+{
+	struct sockaddr_storage name;
+	const struct sockaddr_in *v4 = (const void *)&name;
+	const struct sockaddr_in6 *v6 = (const void *)&name;
+	socklen_t length = sizeof(name);
+
+	if (peer ? getpeername(fd, (struct sockaddr *)&name, &length) : getsockname(fd, (struct sockaddr *)&name, &length))
+		return -errno;
+	if (name.ss_family == AF_INET)
+		return inet_ntop(AF_INET, &v4->sin_addr, addr, bytes) ? ntohs(v4->sin_port) : -errno;
+	if (name.ss_family == AF_INET6)
+		return inet_ntop(AF_INET6, &v6->sin6_addr, addr, bytes) ? ntohs(v6->sin6_port) : -errno;
+	return -EAFNOSUPPORT;
+}
+
 int um_socket_send(int32_t fd, const uint8_t *data, uint32_t bytes)
 {
 	ssize_t n = send(fd, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);

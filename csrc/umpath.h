@@ -42,10 +42,15 @@ UM_API int um_ring_close(struct um_ring *ring);
 UM_API void *um_map(uint64_t bytes, uint32_t lock);
 UM_API void *um_map_file(int32_t fd, uint64_t bytes, uint64_t offset, uint32_t writable);
 UM_API int um_unmap(void *address, uint64_t bytes);
+UM_API int um_discard(void *address, uint64_t offset, uint64_t bytes);
 UM_API uint32_t um_crc32c(uint32_t crc, const uint8_t *data, uint64_t bytes);
+UM_API uint32_t um_crc32c_part(const uint8_t *area, uint32_t offset, uint32_t bytes);
 
 /* um_socket.c */
 UM_API int um_tcp_connect(const char *addr, uint32_t port, const char *host_addr, const char *host_iface);
+UM_API int um_tcp_listen(const char *addr, uint32_t port, uint32_t backlog);
+UM_API int um_tcp_accept(int32_t listener);
+UM_API int um_socket_name(int32_t fd, uint32_t peer, char *addr, uint32_t bytes);
 UM_API int um_socket_connected(int32_t fd);
 UM_API int um_socket_send(int32_t fd, const uint8_t *data, uint32_t bytes);
 UM_API int um_socket_receive(int32_t fd, uint8_t *data, uint32_t bytes);
@@ -65,6 +70,18 @@ UM_API int um_close(int32_t fd);
 UM_API int um_io_flusher(void);
 UM_API int um_thread_name(const char *name);
 UM_API int um_process_alive(int32_t pid);
+
+/* um_file.c */
+UM_API int um_file_open(const char *path, uint32_t writable, uint32_t direct);
+UM_API int um_file_lock(int32_t fd, uint32_t exclusive);
+UM_API int64_t um_file_bytes(int32_t fd);
+UM_API int um_file_trial(int32_t fd, uint32_t bytes);
+UM_API int um_file_truncate(int32_t fd, uint64_t bytes);
+UM_API int um_file_sync(int32_t fd);
+
+/* um_fault.c */
+UM_API int um_socket_reset(int32_t fd);
+UM_API int um_socket_window(int32_t fd, uint32_t bytes);
 
 /* um_ublk.c */
 UM_API int um_ublk_control(int32_t fd, uint32_t opcode, uint32_t dev_id, uint32_t queue_id, void *buffer,

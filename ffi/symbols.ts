@@ -10,9 +10,14 @@ export const SYMBOLS = {
   um_map: { parameters: ["u64", "u32"], result: "pointer" },
   um_map_file: { parameters: ["i32", "u64", "u64", "u32"], result: "pointer" },
   um_unmap: { parameters: ["pointer", "u64"], result: "i32" },
+  um_discard: { parameters: ["pointer", "u64", "u64"], result: "i32" },
   um_crc32c: { parameters: ["u32", "buffer", "u64"], result: "u32" },
+  um_crc32c_part: { parameters: ["buffer", "u32", "u32"], result: "u32" },
 
   um_tcp_connect: { parameters: ["buffer", "u32", "buffer", "buffer"], result: "i32" },
+  um_tcp_listen: { parameters: ["buffer", "u32", "u32"], result: "i32" },
+  um_tcp_accept: { parameters: ["i32"], result: "i32" },
+  um_socket_name: { parameters: ["i32", "u32", "buffer", "u32"], result: "i32" },
   um_socket_connected: { parameters: ["i32"], result: "i32" },
   um_socket_send: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   um_socket_receive: { parameters: ["i32", "buffer", "u32"], result: "i32" },
@@ -31,6 +36,16 @@ export const SYMBOLS = {
   um_io_flusher: { parameters: [], result: "i32" },
   um_thread_name: { parameters: ["buffer"], result: "i32" },
   um_process_alive: { parameters: ["i32"], result: "i32" },
+
+  um_file_open: { parameters: ["buffer", "u32", "u32"], result: "i32" },
+  um_file_lock: { parameters: ["i32", "u32"], result: "i32" },
+  um_file_bytes: { parameters: ["i32"], result: "i64" },
+  um_file_trial: { parameters: ["i32", "u32"], result: "i32" },
+  um_file_truncate: { parameters: ["i32", "u64"], result: "i32" },
+  um_file_sync: { parameters: ["i32"], result: "i32", nonblocking: true },
+
+  um_socket_reset: { parameters: ["i32"], result: "i32" },
+  um_socket_window: { parameters: ["i32", "u32"], result: "i32" },
 
   um_ublk_control: {
     parameters: ["i32", "u32", "u32", "u32", "buffer", "u32", "u64"],

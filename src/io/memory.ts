@@ -46,6 +46,16 @@ export class Memory implements Disposable {
     return memory;
   }
 
+  /** Makes what `allocate()` gave zeroes from `offset` on, and gives its pages back. */
+  discard(offset: number): void {
+    const pageBytes = native().um_page_bytes();
+    const wholePages = Math.min(Math.ceil(offset / pageBytes) * pageBytes, this.bytes.length);
+    this.bytes.fill(0, offset, wholePages);
+    const bytes = this.bytes.length - wholePages;
+    if (this.#pointer === null || bytes === 0) return;
+    check(native().um_discard(this.#pointer, BigInt(wholePages), BigInt(bytes)), "Cannot give memory back");
+  }
+
   /** Unmaps it. Nothing may touch `bytes` afterwards, nor any view of it. */
   [Symbol.dispose](): void {
     if (this.#pointer === null) return;

@@ -1,0 +1,66 @@
+#define _GNU_SOURCE
+#include "umpath.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+/* Opens a regular file or a block device; with `direct` past the page cache, which not every file system has. */
+int um_file_open(const char *path, uint32_t writable, uint32_t direct)
+{
+	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int flags;
+
+	if (fd < 0)
+		return -errno;
+	/* Without O_NONBLOCK the open of a FIFO would wait for ever; files and block devices do not mind either way. */
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK)) {
+		int rc = -errno;
+
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+/* -EWOULDBLOCK says that somebody else has a lock that excludes this one. It is gone when the descriptor is. */
+int um_file_lock(int32_t fd, uint32_t exclusive)
+{
+	return flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) ? -errno : 0;
+}
+
+/* The size of a regular file or a block device. */
+int64_t um_file_bytes(int32_t fd)
+{
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	return end < 0 ? -errno : end;
+}
+
+/* Reads `bytes` bytes at offset `bytes` into aligned memory: 0 if such reads work, whatever they find. */
+int um_file_trial(int32_t fd, uint32_t bytes)
+{
+	void *page;
+	ssize_t got;
+	int rc = posix_memalign(&page, 4096, bytes);
+
+	if (rc)
+		return -rc;
+	got = pread(fd, page, bytes, bytes);
+	rc = got < 0 ? -errno : 0;
+	free(page);
+	return rc;
+}
+
+int um_file_truncate(int32_t fd, uint64_t bytes)
+{
+	return ftruncate(fd, (off_t)bytes) ? -errno : 0;
+}
+
+int um_file_sync(int32_t fd)
+{
+	return fsync(fd) ? -errno : 0;
+}
