@@ -42,6 +42,12 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
     arguments: "volumes" as const,
     load: () => import("./show.ts"),
   },
+  {
+    name: "serve",
+    summary: "serve a file or memory over NVMe/TCP",
+    load: () => import("./serve.ts"),
+  },
+  { name: "target", summary: "show and change what umpath serve serves", load: () => import("./target.ts") },
   { name: "daemon", summary: "serve volumes in the foreground", load: () => import("./daemon.ts") },
   {
     name: "completion",

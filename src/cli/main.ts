@@ -5,10 +5,13 @@ import { printable } from "../base/text.ts";
 import { Output, OutputClosed } from "./output.ts";
 import { runProgram } from "./program.ts";
 
+/** Commands that serve others, and have their own way with errors that nobody caught. */
+const SERVERS: readonly string[] = ["daemon", "serve"];
+
 /** Runs the words of the command line and gives the exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
   const output = new Output({ json: asksForJson(args) });
-  if (!args.includes("daemon")) endOnStrayErrors(output);
+  if (!SERVERS.includes(args.find((word) => !word.startsWith("-")) ?? "")) endOnStrayErrors(output);
   const context = { output, exitCode: 0, setVerbose: () => setLogLevel("debug") };
   try {
     await runProgram(args, context);
@@ -50,7 +53,7 @@ function asksForJson(args: readonly string[]): boolean {
   return (end === -1 ? args : args.slice(0, end)).includes("--json");
 }
 
-/** The daemon has its own way with errors that nobody caught; every other command ends. */
+/** What is no server ends at an error that nobody caught. */
 function endOnStrayErrors(output: Output): void {
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();

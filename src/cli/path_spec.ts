@@ -28,6 +28,18 @@ export function parsePathSpec(word: string): PathSpec {
   }
 }
 
+/** An address and port where this host listens: `ADDR`, `ADDR:PORT`, `[v6]:PORT`; port 0 is a free one. */
+export function parsePortal(word: string, what: string): { traddr: string; trsvcid: number } {
+  try {
+    const { address, port } = splitPortal(word.replace(/^tcp:\/\//, ""), 0);
+    return { traddr: readAddress(address, "the address"), trsvcid: port };
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    const hint = error.hint === HINT ? "Write it as ADDR, ADDR:PORT or [IPv6]:PORT" : error.hint;
+    throw new UmpathError("usage", `Cannot use ${what} ${quote(word)}: ${error.message}`, { hint });
+  }
+}
+
 function readPathSpec(word: string): PathSpec {
   const { portal, query } = splitUrl(word);
   const { address, port } = splitPortal(portal);
@@ -56,23 +68,23 @@ function splitUrl(word: string): { portal: string; query: string } {
   return { portal: rest.slice(0, mark).replace(/\/$/, ""), query: rest.slice(mark + 1) };
 }
 
-function splitPortal(portal: string): { address: string; port: number } {
+function splitPortal(portal: string, portMin = 1): { address: string; port: number } {
   const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(portal);
   if (bracketed) {
     const [, address, port] = bracketed;
     if (!address!.includes(":")) throw new Fault(`${quote(address!)} in brackets is not an IPv6 address`);
-    return { address: address!, port: readPort(port) };
+    return { address: address!, port: readPort(port, portMin) };
   }
   const colons = portal.split(":").length - 1;
   if (colons !== 1) return { address: portal, port: PORT_DEFAULT };
   const [address, port] = portal.split(":");
-  return { address: address!, port: readPort(port) };
+  return { address: address!, port: readPort(port, portMin) };
 }
 
-function readPort(word: string | undefined): number {
+function readPort(word: string | undefined, min: number): number {
   if (word === undefined) return PORT_DEFAULT;
-  if (!/^\d{1,5}$/.test(word) || Number(word) < 1 || Number(word) > 65535) {
-    throw new Fault(`port ${quote(word)} is not a number from 1 to 65535`);
+  if (!/^\d{1,5}$/.test(word) || Number(word) < min || Number(word) > 65535) {
+    throw new Fault(`port ${quote(word)} is not a number from ${min} to 65535`);
   }
   return Number(word);
 }

@@ -64,7 +64,8 @@ export async function declareCommand(
 }
 
 function globalOptionsOf(command: Parameters<ReturnType<Command["createHelp"]>["visibleGlobalOptions"]>[0]) {
-  return command.parent?.options.filter((option) => option.long !== "--version") ?? [];
+  const program = command.parent?.parent ?? command.parent;
+  return program?.options.filter((option) => option.long !== "--version") ?? [];
 }
 
 /** The first word that is no option, or the second after `help`. Global options take no values, so this is the command. */

@@ -6,6 +6,7 @@ import { serveControl } from "./control_server.ts";
 import { removeLeftDevices } from "./device_record.ts";
 import { VERSION } from "../base/version.ts";
 import { ensureRunDir, RunDirLock } from "./run_dir.ts";
+import { surviveStrayErrors } from "./stray_errors.ts";
 import { VolumeSet } from "./volume_set.ts";
 import { WorkerPool } from "./worker_pool.ts";
 
@@ -68,21 +69,6 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   if (code === 0) await closeAll(volumes);
   stopSignals();
   return code;
-}
-
-/**
- * An error that nobody caught is a fault of ours, but to end for it would take every volume of this host away: it is
- * logged, and what works goes on.
- */
-function surviveStrayErrors(): void {
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    log.error("A bug in umpath: nobody caught", event.reason);
-  });
-  globalThis.addEventListener("error", (event) => {
-    event.preventDefault();
-    log.error("A bug in umpath: nobody caught", event.error ?? event.message);
-  });
 }
 
 /** A second signal while volumes are taken away does not hurry anything: that would lose data. */

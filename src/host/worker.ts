@@ -5,4 +5,4 @@ import type { FromWorker } from "./worker_messages.ts";
 
 declare const self: WorkerScope;
 
-serveInbox(self, (tell: (message: FromWorker) => void) => new DataPlane(tell));
+serveInbox(self, { ioFlusher: true }, (tell: (message: FromWorker) => void) => new DataPlane(tell));

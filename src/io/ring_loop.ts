@@ -20,6 +20,8 @@ export interface RingOwner extends Disposable {
   readonly isBusy: boolean;
   /** Nothing of it is in the kernel, nor will be: it is disposed of. */
   readonly isOver: boolean;
+  /** When it wants a turn though nothing has come in, as a time of `performance.now()`; Infinity for never. */
+  readonly nextDueMs?: number;
   /** Takes the completion that `ring` shows, of one of its tokens. */
   handleCompletion(ring: Ring, kind: number, nowMs: number): void;
   /** Called every {@linkcode TICK_MS} while it is busy. */
@@ -41,6 +43,7 @@ export class RingLoop<O extends RingOwner> implements Disposable {
   #end = 0;
   #onSubmitted: (() => void)[] = [];
   #lastTickMs = 0;
+  #dueMs = Infinity;
   #isWoken = false;
 
   /** `onOver` is called when an owner was disposed of. */
@@ -89,22 +92,24 @@ export class RingLoop<O extends RingOwner> implements Disposable {
     let nowMs = performance.now();
     while (!this.#isWoken) {
       this.#turnTouched(nowMs);
-      const busy = this.#isBusy();
+      const busy = this.#survey();
       const spinUs = this.#spin.budgetUs(busy);
       const hits = this.#ring.spinHits;
       const misses = this.#ring.spinMisses;
-      this.#ring.turn(spinUs, this.#waitMs(busy));
+      this.#ring.turn(spinUs, this.#waitMs(busy, nowMs));
       if (this.#ring.spinHits !== hits) this.#spin.handleResult(true);
       else if (this.#ring.spinMisses !== misses) this.#spin.handleResult(false);
       if (this.#onSubmitted.length > 0 && this.#ring.pending === 0) this.#tellSubmitted();
       nowMs = performance.now();
       this.#reap(nowMs);
+      if (nowMs >= this.#dueMs) this.#touchDue(nowMs);
       if (nowMs - this.#lastTickMs >= TICK_MS) this.#tick(nowMs);
     }
   }
 
-  #waitMs(isBusy: boolean): number {
+  #waitMs(isBusy: boolean, nowMs: number): number {
     if (this.#onSubmitted.length > 0) return 0;
+    if (this.#dueMs < Infinity) return Math.min(TICK_MS, Math.max(0, Math.ceil(this.#dueMs - nowMs)));
     return isBusy ? TICK_MS : -1;
   }
 
@@ -162,11 +167,25 @@ export class RingLoop<O extends RingOwner> implements Disposable {
     }
   }
 
-  #isBusy(): boolean {
+  #touchDue(nowMs: number): void {
     for (let index = 0; index < this.#end; index++) {
-      if (this.#owners[index]?.isBusy) return true;
+      const due = this.#owners[index]?.nextDueMs;
+      if (due !== undefined && nowMs >= due) this.touch(index);
     }
-    return false;
+  }
+
+  /** Looks at all owners: true if any is busy; when the first of them is due is in `#dueMs`. */
+  #survey(): boolean {
+    let isBusy = false;
+    this.#dueMs = Infinity;
+    for (let index = 0; index < this.#end; index++) {
+      const owner = this.#owners[index];
+      if (owner === null) continue;
+      if (owner.isBusy) isBusy = true;
+      const due = owner.nextDueMs;
+      if (due !== undefined && due < this.#dueMs) this.#dueMs = due;
+    }
+    return isBusy;
   }
 
   [Symbol.dispose](): void {

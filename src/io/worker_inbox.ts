@@ -33,12 +33,19 @@ export interface WorkerScope {
   close(): void;
 }
 
-/** Makes the plane, says that it is ready, and runs it until it is told to end. */
-export function serveInbox<In, Out>(scope: WorkerScope, makePlane: (tell: (message: Out) => void) => Plane<In>): void {
+/**
+ * Makes the plane, says that it is ready, and runs it until it is told to end. An `ioFlusher` serves a block device of
+ * this host.
+ */
+export function serveInbox<In, Out>(
+  scope: WorkerScope,
+  { ioFlusher }: { ioFlusher: boolean },
+  makePlane: (tell: (message: Out) => void) => Plane<In>,
+): void {
   const tell = (message: Out | FromAnyWorker) => scope.postMessage(message);
   const guarded = guard(scope, () => {
     native().um_thread_name(cString(scope.name));
-    const warnings = beFlusher();
+    const warnings = ioFlusher ? beFlusher() : [];
     const plane = makePlane(tell);
     const posted = new Int32Array(new SharedArrayBuffer(4));
     let taken = 0;

@@ -1,0 +1,200 @@
+import { UmpathError } from "../base/errors.ts";
+import {
+  QUEUE_DEPTH_DEFAULT,
+  QUEUE_DEPTH_MAX,
+  TARGET_IN_CAPSULE_BYTES_MAX,
+  TARGET_IO_QUEUES_MAX,
+  TARGET_LISTENERS_MAX,
+  WORKERS_DEFAULT_MAX,
+  WORKERS_MAX,
+} from "../base/limits.ts";
+import { listWords, quote } from "../base/text.ts";
+import { parseSize } from "../base/units.ts";
+import { nqnFault } from "../host/nqn.ts";
+import type { ListenSpec, TargetInfo, TargetSpec } from "../serve/api.ts";
+import type { Declare } from "./commands.ts";
+import { commandHelp, withDefault } from "./help.ts";
+import { parseListenSpec } from "./listen_spec.ts";
+import {
+  type NamespaceWords,
+  numberNamespaces,
+  parseBlockSize,
+  parseNamespaceSpec,
+  parsePositiveSize,
+  parseUuid,
+} from "./namespace_spec.ts";
+import { parseSubsystemNqn } from "./nqn.ts";
+import { wholeNumber } from "./option_words.ts";
+import { listenerWords } from "./target_text.ts";
+import type { Output } from "./output.ts";
+
+const IN_CAPSULE_DEFAULT = "16K";
+const IO_QUEUES_DEFAULT = 16;
+/** A queue of two entries is the smallest that the specification knows. */
+const DEPTH_MIN = 2;
+const SERIAL_CHARACTERS_MAX = 20;
+
+const HELP = commandHelp({
+  notes: [
+    "Serves a file, a block device or memory to hosts, as a storage system does, in the foreground until SIGTERM or " +
+    "SIGINT. Once it listens it prints a line for each listener on stdout; what happens is logged on stderr. " +
+    "umpath target shows it and changes it while it runs.",
+    "Each listener is a path of its own, with an ANA state of its own: optimized unless it says otherwise. Port 0 is a " +
+    "free one. An address is one of this host's; names are not resolved.",
+    "A namespace is FILE or ram=SIZE, and after commas any of nsid=N, bs=512 or bs=4096, uuid=UUID, size=SIZE (the " +
+    "file is made with that size if it is missing) and ro. UUID and NGUID are made from the NQN and the number, " +
+    "the same at every start. Memory is lost at the end; a file is served by one target at a time.",
+  ],
+  examples: [
+    "umpath serve --ram 1G --nqn nqn.2026-11.com.example:vol1 --listen 127.0.0.1 --listen 127.0.0.2",
+    "umpath serve disk.img --size 10G --nqn nqn.2026-11.com.example:vol1 --listen 192.0.2.1,ana=non-optimized",
+    "umpath serve --nqn nqn.2026-11.com.example:two --listen 127.0.0.1:0 --namespace a.img,bs=512 " +
+    "--namespace ram=64M,nsid=7,ro",
+  ],
+});
+
+/** `umpath serve` */
+export const declare: Declare = (command, context) => {
+  command
+    .description("Serve a file or memory over NVMe/TCP: an embedded target.")
+    .argument("[file]", "file or block device to serve as a namespace")
+    .option("--ram <size>", "serve so much memory as a namespace", (word) => parsePositiveSize(word, "--ram"))
+    .option("--namespace <spec>", "serve another namespace; one option for each", addNamespace)
+    .option("--nqn <nqn>", "NQN of the subsystem", parseSubsystemNqn)
+    .option("--listen <portal>", "ADDR[:PORT][,ana=STATE] to listen on; one option for each", addListener)
+    .option(
+      "--size <size>",
+      "make the file with that size if it is missing",
+      (word) => parsePositiveSize(word, "--size"),
+    )
+    .option("--block-size <bytes>", withDefault("bytes of a logical block, 512 or 4096", "4096"), parseBlockSize)
+    .option("--uuid <uuid>", withDefault("UUID of the namespace", "made from the NQN"), parseUuid)
+    .option("--read-only", "refuse writes")
+    .option("--allow-host <nqn>", withDefault("a host that may connect; one option for each", "all"), addHost)
+    .option(
+      "--in-capsule <size>",
+      withDefault("data that a command capsule may carry", IN_CAPSULE_DEFAULT),
+      parseInCapsule,
+      parseInCapsule(IN_CAPSULE_DEFAULT),
+    )
+    .option(
+      "--queues <number>",
+      withDefault("I/O queues of one controller at most", `${IO_QUEUES_DEFAULT}`),
+      wholeNumber("--queues", { min: 1, max: TARGET_IO_QUEUES_MAX }),
+    )
+    .option(
+      "--depth <number>",
+      withDefault("entries of one queue at most", `${QUEUE_DEPTH_DEFAULT}`),
+      wholeNumber("--depth", { min: DEPTH_MIN, max: QUEUE_DEPTH_MAX }),
+    )
+    .option(
+      "--workers <number>",
+      withDefault("threads of the data plane", `one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
+      wholeNumber("--workers", { min: 1, max: WORKERS_MAX }),
+    )
+    .option("--serial <text>", withDefault("serial number", "made from the NQN"), parseSerial)
+    .addHelpText("after", HELP)
+    .action(async (file, options) => {
+      const { nqn, listen = [], workers = null } = options;
+      if (nqn === undefined) throw missing("its NQN is not given", "Name it with --nqn NQN");
+      if (listen.length === 0) {
+        throw missing("no listener is given", "Name each with --listen ADDR or --listen ADDR:PORT");
+      }
+      const spec: TargetSpec = {
+        nqn,
+        serial: options.serial ?? null,
+        listeners: listen,
+        namespaces: numberNamespaces(namespaceWords(file, options), options.blockSize ?? 4096),
+        allowedHosts: options.allowHost ?? null,
+        inCapsuleBytes: options.inCapsule,
+        queues: options.queues ?? Math.max(IO_QUEUES_DEFAULT, workers ?? 0),
+        depth: options.depth ?? QUEUE_DEPTH_DEFAULT,
+        workers,
+      };
+      const { runServe } = await import("../serve/process.ts");
+      context.exitCode = await runServe(spec, (info) => tell(info, context.output));
+    });
+};
+
+/** Once it listens: where, for scripts. */
+function tell(info: TargetInfo, output: Output): void {
+  const { nqn, serial, pid, namespaces, listeners } = info;
+  if (!output.json) return listeners.forEach((listener) => output.line(`tcp://${listenerWords(listener)}`));
+  output.object({
+    ...{ nqn, serial, pid, namespaces },
+    listeners: listeners.map((one) => ({ ...one, url: `tcp://${listenerWords(one)}` })),
+  });
+}
+
+function missing(why: string, hint: string): UmpathError {
+  return new UmpathError("usage", `Cannot serve: ${why}`, { hint });
+}
+
+/** What stands by itself first, then what --namespace says. */
+function namespaceWords(
+  file: string | undefined,
+  options: {
+    ram?: number;
+    size?: number;
+    uuid?: string;
+    readOnly?: true;
+    namespace?: NamespaceWords[];
+  },
+): NamespaceWords[] {
+  const { ram, size, uuid, readOnly, namespace: further = [] } = options;
+  if (file !== undefined && ram !== undefined) {
+    throw missing(`${quote(file)} and --ram are both given`, "Name further ones with --namespace");
+  }
+  const isAlone = file !== undefined || ram !== undefined;
+  if (!isAlone && further.length === 0) throw missing("nothing to serve is given", "Name a FILE, or give --ram SIZE");
+  const lost = [
+    ...size !== undefined && file === undefined ? ["--size"] : [],
+    ...uuid !== undefined && !isAlone ? ["--uuid"] : [],
+  ];
+  if (lost.length > 0) {
+    throw missing(`${listWords(lost)} ${lost.length === 1 ? "is" : "are"} for a FILE`, "Say it inside --namespace");
+  }
+  const rest = { nsid: null, blockSize: null, uuid: uuid ?? null, readOnly: readOnly === true };
+  const first: NamespaceWords[] = file !== undefined
+    ? [{ ...rest, backing: { type: "file", path: file, sizeBytes: size ?? null } }]
+    : ram !== undefined
+    ? [{ ...rest, backing: { type: "ram", sizeBytes: ram } }]
+    : [];
+  return [...first, ...further.map((words) => ({ ...words, readOnly: words.readOnly || readOnly === true }))];
+}
+
+function addNamespace(word: string, before: NamespaceWords[] = []): NamespaceWords[] {
+  return [...before, parseNamespaceSpec(word)];
+}
+
+function addListener(word: string, before: ListenSpec[] = []): ListenSpec[] {
+  const spec = parseListenSpec(word);
+  const words = listenerWords(spec);
+  if (spec.trsvcid !== 0 && before.some((other) => listenerWords(other) === words)) {
+    throw new UmpathError("usage", `Cannot use listener ${quote(word)}: it is given twice`);
+  }
+  if (before.length === TARGET_LISTENERS_MAX) {
+    throw new UmpathError("usage", `Cannot listen on more than ${TARGET_LISTENERS_MAX} addresses`);
+  }
+  return [...before, spec];
+}
+
+function addHost(word: string, before: string[] = []): string[] {
+  const fault = nqnFault(word);
+  if (fault !== null) throw new UmpathError("usage", `Cannot use ${quote(word)} for --allow-host: it ${fault}`);
+  return [...before, word];
+}
+
+function parseInCapsule(word: string): number {
+  const bytes = parseSize(word, "--in-capsule");
+  if (bytes % 16 === 0 && bytes <= TARGET_IN_CAPSULE_BYTES_MAX) return bytes;
+  const most = `${TARGET_IN_CAPSULE_BYTES_MAX >> 10}K`;
+  throw new UmpathError("usage", `Cannot use ${quote(word)} for --in-capsule: it is no multiple of 16 up to ${most}`);
+}
+
+/** What the specification has room for: printable ASCII. */
+function parseSerial(word: string): string {
+  if (word.length > 0 && word.length <= SERIAL_CHARACTERS_MAX && /^[\x20-\x7e]+$/.test(word)) return word;
+  const why = `it is not 1 to ${SERIAL_CHARACTERS_MAX} printable ASCII characters`;
+  throw new UmpathError("usage", `Cannot use ${quote(word)} for --serial: ${why}`);
+}

@@ -1,0 +1,111 @@
+/** What a target is asked over its control socket, and what it answers. The lines are as those of the daemon. */
+import type { AnaStateName } from "../host/api.ts";
+
+/** What a namespace is made of, as the command line says it. */
+export interface NamespaceSpec {
+  readonly nsid: number;
+  readonly backing: NamespaceBacking;
+  readonly blockSize: 512 | 4096;
+  /** UUID in text form; null: made from the NQN and the NSID. */
+  readonly uuid: string | null;
+  readonly readOnly: boolean;
+}
+
+export type NamespaceBacking =
+  /** `sizeBytes`: the file is made with that size if it is missing. */
+  | { readonly type: "file"; readonly path: string; readonly sizeBytes: number | null }
+  | { readonly type: "ram"; readonly sizeBytes: number };
+
+/** Where the target listens, and in which ANA state all namespaces are there. */
+export interface ListenSpec {
+  readonly traddr: string;
+  /** 0: a free port. */
+  readonly trsvcid: number;
+  readonly ana: AnaStateName;
+}
+
+/** What `umpath serve` serves. */
+export interface TargetSpec {
+  readonly nqn: string;
+  readonly serial: string | null;
+  readonly listeners: readonly ListenSpec[];
+  readonly namespaces: readonly NamespaceSpec[];
+  /** NQNs of the hosts that may connect; null: all. */
+  readonly allowedHosts: readonly string[] | null;
+  /** Data that a capsule of an I/O queue may carry, in bytes. */
+  readonly inCapsuleBytes: number;
+  /** I/O queues of one controller at most. */
+  readonly queues: number;
+  /** Entries of one queue at most. */
+  readonly depth: number;
+  /** Data-plane threads; null: one a CPU, at most four. */
+  readonly workers: number | null;
+}
+
+export interface NamespaceInfo {
+  nsid: number;
+  uuid: string;
+  nguid: string;
+  blockSize: number;
+  sizeBytes: number;
+  readOnly: boolean;
+  /** Path of the file, or null if it is in memory. */
+  file: string | null;
+  /** The file is read and written past the page cache. */
+  direct: boolean;
+}
+
+export interface ListenerInfo {
+  traddr: string;
+  trsvcid: number;
+  ana: AnaStateName;
+  controllers: number;
+}
+
+export interface ControllerInfo {
+  cntlid: number;
+  kind: "nvm" | "discovery";
+  hostNqn: string;
+  /** UUID in text form. */
+  hostId: string;
+  /** The host's end of the admin connection. */
+  peer: string;
+  /** The listener that it came to: address and port. */
+  listener: string;
+  /** I/O queues that are connected. */
+  queues: number;
+  reads: number;
+  writes: number;
+  readBytes: number;
+  writeBytes: number;
+  errors: number;
+}
+
+export interface TargetInfo {
+  nqn: string;
+  serial: string;
+  pid: number;
+  version: string;
+  workers: number;
+  namespaces: NamespaceInfo[];
+  listeners: ListenerInfo[];
+  controllers: ControllerInfo[];
+}
+
+/** A listener by its address and port. */
+export interface PortalName {
+  traddr: string;
+  trsvcid: number;
+}
+
+/** Every method of a target's control socket with its parameters and result. */
+export interface TargetApi {
+  show: { params: Record<string, never>; result: TargetInfo };
+  ana: { params: PortalName & { ana: AnaStateName }; result: ListenerInfo };
+  resize: { params: { nsid: number; sizeBytes: number }; result: NamespaceInfo };
+  "listener-add": { params: ListenSpec; result: ListenerInfo };
+  "listener-remove": { params: PortalName; result: Record<string, never> };
+  stop: { params: Record<string, never>; result: Record<string, never> };
+}
+
+export type TargetMethod = keyof TargetApi;

@@ -1,0 +1,214 @@
+import { native } from "../../ffi/library.ts";
+import { unreachable } from "../base/assert.ts";
+import type { BlockDevice } from "../block/device.ts";
+import { FileDevice } from "../block/file_device.ts";
+import { FileOperation } from "../block/file_operation.ts";
+import { MemoryDevice } from "../block/memory_device.ts";
+import { RequestTable } from "../block/request.ts";
+import { Memory } from "../io/memory.ts";
+import type { Ring } from "../io/ring.ts";
+import type { RingOwner } from "../io/ring_loop.ts";
+import { SocketLink } from "../io/socket_link.ts";
+import { tokenHigh, TokenKind } from "../io/token.ts";
+import { TargetConnection } from "../target/connection.ts";
+import { IoCounters } from "../target/io_counters.ts";
+import { IoQueue } from "../target/io_queue.ts";
+import type { TargetTable } from "../target/target_table.ts";
+import type { AddConnection, FromTargetWorker, ServedNamespace } from "./worker_messages.ts";
+
+/** What all connections of a worker have in common. */
+export interface ServedTarget {
+  readonly namespaces: readonly ServedNamespace[];
+  readonly table: TargetTable;
+  readonly transferBytesMax: number;
+  readonly inCapsuleBytes: number;
+}
+
+/** Zeroes that are written where a file cannot zero a range, in bytes: one piece a write. */
+const ZEROES_BYTES = 64 << 10;
+const PAGE_BYTES = 4096;
+/** A slot takes so many bits of the index of a file operation's token; above them is the namespace's place. */
+const SLOT_BITS = 16;
+const SLOT_MASK = (1 << SLOT_BITS) - 1;
+/** Ticks for which a connection counts as busy after the last bytes came in: soon there are more. */
+const ACTIVE_TICKS = 2;
+
+/** A namespace's file as one connection uses it. */
+interface OpenFile {
+  readonly fd: number;
+  readonly device: FileDevice;
+}
+
+/**
+ * One I/O connection in its worker: its arena, the pure machines and the socket. It joins them with the ring: completions
+ * are handed to the machine they belong to, and what the machines want is put into the ring.
+ *
+ *     arena: [ slot buffers … | Compare's | zeroes | TargetConnection's part | SocketLink's part ]
+ */
+export class IoConnectionQueue implements RingOwner {
+  readonly #index: number;
+  readonly #memory: Memory;
+  readonly #link: SocketLink<TargetConnection>;
+  readonly #queue: IoQueue;
+  /** By the place of the namespace; null for those without a file. */
+  readonly #files: (OpenFile | null)[];
+  readonly #fileToken: number;
+  readonly #tell: (message: FromTargetWorker) => void;
+  #activeTicks = ACTIVE_TICKS;
+  #isClosed = false;
+  #isOver = false;
+
+  constructor(message: AddConnection, target: ServedTarget, tell: (message: FromTargetWorker) => void) {
+    this.#index = message.connection;
+    this.#tell = tell;
+    this.#fileToken = tokenHigh(TokenKind.FILE, message.connection);
+    const depth = message.queue.sqEntries;
+    const slots = IoQueue.slots(depth);
+    const zeroesOffset = slots * target.transferBytesMax;
+    const arenaOffset = zeroesOffset + ZEROES_BYTES;
+    const linkOffset = roundUp(arenaOffset + TargetConnection.arenaBytes(depth), 16);
+    this.#memory = Memory.allocate(roundUp(linkOffset + SocketLink.arenaBytes, PAGE_BYTES));
+    const memory = this.#memory.bytes;
+    const requests = new RequestTable(slots, { bufferBytes: target.transferBytesMax });
+    const connection = new TargetConnection({
+      memory,
+      arenaOffset,
+      slots: depth,
+      dataOffset: 0,
+      dataBytes: target.transferBytesMax,
+      inCapsuleBytes: target.inCapsuleBytes,
+      crc32c: (offset, bytes) => native().um_crc32c_part(memory, offset, bytes),
+    });
+    connection.adopt(message.transfer, message.queue);
+    this.#files = target.namespaces.map(({ blockSize, store }) =>
+      store.type === "file"
+        ? { fd: store.fd, device: new FileDevice(requests, { blockSize, zeroesOffset, zeroesBytes: ZEROES_BYTES }) }
+        : null
+    );
+    const namespaces = target.namespaces.map((namespace, place) => ({
+      index: namespace.index,
+      nsid: namespace.nsid,
+      blockSize: namespace.blockSize,
+      device: this.#files[place]?.device ?? memoryDevice(namespace, requests, memory),
+    }));
+    this.#queue = new IoQueue({
+      connection,
+      requests,
+      memory,
+      namespaces,
+      table: target.table,
+      listener: message.listener,
+      transferBytesMax: target.transferBytesMax,
+      counters: new IoCounters(message.counters),
+    });
+    this.#link = new SocketLink({
+      id: message.connection,
+      fd: message.fd,
+      connection,
+      memory: this.#memory,
+      arenaOffset: linkOffset,
+      owner: message.connection,
+      index: 0,
+    });
+  }
+
+  get isBusy(): boolean {
+    return this.#activeTicks > 0 || !this.#queue.isIdle;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  get nextDueMs(): number {
+    return this.#queue.nextDueMs;
+  }
+
+  /** Ends it: nothing that has come in is begun any more. "connection-closed" is told once it is quiet. */
+  close(): void {
+    this.#isClosed = true;
+    this.#link.connection.handleTransportError("the target closed it");
+  }
+
+  handleCompletion(ring: Ring, kind: number, _nowMs: number): void {
+    switch (kind) {
+      case TokenKind.FILE: {
+        const file = this.#files[ring.tokenLow >>> SLOT_BITS]!;
+        return file.device.handleOperationDone(ring.tokenLow & SLOT_MASK, ring.result);
+      }
+      case TokenKind.RECEIVE:
+        this.#activeTicks = ACTIVE_TICKS;
+        return this.#link.handleReceived(ring.result);
+    }
+    this.#link.handleSent(ring, ring.result);
+  }
+
+  handleTime(_nowMs: number): void {
+    if (this.#activeTicks > 0) this.#activeTicks--;
+  }
+
+  turn(ring: Ring, nowMs: number): void {
+    this.#queue.turn(nowMs);
+    for (let place = 0; place < this.#files.length; place++) {
+      const file = this.#files[place];
+      if (file !== null) this.#operate(ring, file, place << SLOT_BITS);
+    }
+    const link = this.#link;
+    if (link.connection.state === "failed") return this.#end();
+    link.arm(ring);
+  }
+
+  /** Puts what the file shall do into the ring. */
+  #operate(ring: Ring, { fd, device }: OpenFile, place: number): void {
+    const base = this.#memory.address;
+    const token = this.#fileToken;
+    for (let slot = device.pollOperation(); slot !== -1; slot = device.pollOperation()) {
+      const offset = device.fileOffset(slot);
+      const bytes = device.bytes(slot);
+      const flags = device.flags(slot);
+      const index = place | slot;
+      switch (device.operation(slot)) {
+        case FileOperation.READ:
+          ring.prepReadAt(fd, base + device.memoryOffset(slot), bytes, offset, flags, token, index);
+          break;
+        case FileOperation.WRITE:
+          ring.prepWriteAt(fd, base + device.memoryOffset(slot), bytes, offset, flags, token, index);
+          break;
+        case FileOperation.SYNC:
+          ring.prepSync(fd, token, index);
+          break;
+        case FileOperation.ALLOCATE:
+          ring.prepAllocate(fd, flags, offset, bytes, token, index);
+          break;
+        default:
+          unreachable("A file is read, written, synced and allocated");
+      }
+    }
+  }
+
+  /** The connection has failed or was closed: once the kernel has nothing of it any more, it is over. */
+  #end(): void {
+    const link = this.#link;
+    link.shut();
+    if (!link.isQuiet || !this.#queue.isIdle) return;
+    link.close();
+    this.#isOver = true;
+    const reason = this.#isClosed ? null : link.connection.failure?.reason ?? "it failed";
+    this.#tell({ type: "connection-closed", connection: this.#index, reason });
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+function memoryDevice(namespace: ServedNamespace, requests: RequestTable, arena: Uint8Array): BlockDevice {
+  const { store, blockSize } = namespace;
+  if (store.type !== "ram") unreachable("A namespace without a file is in memory");
+  const storage = Memory.at(store.address, store.bytes).bytes;
+  return new MemoryDevice(requests, { blockSize, storage, arena });
+}
+
+function roundUp(value: number, alignment: number): number {
+  return Math.ceil(value / alignment) * alignment;
+}

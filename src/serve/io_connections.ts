@@ -1,0 +1,118 @@
+import { assert } from "../base/assert.ts";
+import { TARGET_CONNECTIONS_MAX } from "../base/limits.ts";
+import { WorkerThread } from "../io/worker_thread.ts";
+import type { TargetQueue, TargetTransfer } from "../target/connection.ts";
+import { IoCounters } from "../target/io_counters.ts";
+import type { FromTargetWorker, ServedNamespace, ToTargetWorker } from "./worker_messages.ts";
+
+/** What all I/O connections have in common. */
+export interface IoConnectionsOptions {
+  readonly workers: number;
+  readonly namespaces: readonly ServedNamespace[];
+  readonly table: SharedArrayBuffer;
+  readonly transferBytesMax: number;
+  readonly inCapsuleBytes: number;
+  /** A worker has failed: what it served is lost. */
+  onWorkerFailed(reason: string): void;
+}
+
+/** An open I/O queue pair. */
+export interface NewIoConnection {
+  readonly fd: number;
+  readonly listener: number;
+  readonly qid: number;
+  readonly transfer: TargetTransfer;
+  readonly queue: TargetQueue;
+  /** Nothing of the connection is under way any more; `reason` is null if `close()` ended it. */
+  onClosed(reason: string | null): void;
+}
+
+/** An I/O connection as the main thread sees it: its queue pair is in a worker. */
+export class IoConnection {
+  readonly counters = new IoCounters();
+  readonly #close: () => void;
+
+  constructor(close: () => void) {
+    this.#close = close;
+  }
+
+  /** Ends it; `onClosed` is called when it is quiet. */
+  close(): void {
+    this.#close();
+  }
+}
+
+/** The data-plane threads of a target and the I/O connections in them. Queue `qid` is served by one worker. */
+export class IoConnections {
+  readonly #options: IoConnectionsOptions;
+  readonly #threads: WorkerThread<ToTargetWorker>[] = [];
+  readonly #onClosed: (((reason: string | null) => void) | null)[] = new Array(TARGET_CONNECTIONS_MAX).fill(null);
+  readonly #free: number[] = Array.from({ length: TARGET_CONNECTIONS_MAX }, (_, i) => TARGET_CONNECTIONS_MAX - 1 - i);
+
+  private constructor(options: IoConnectionsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Starts the threads.
+   *
+   * @throws UmpathError "host-lacks" if this host does not let them run.
+   */
+  static async start(options: IoConnectionsOptions): Promise<IoConnections> {
+    const connections = new IoConnections(options);
+    const starting = Array.from({ length: options.workers }, (_, index) => connections.#startThread(index));
+    connections.#threads.push(...await Promise.all(starting));
+    const { namespaces, table, transferBytesMax, inCapsuleBytes } = options;
+    for (const thread of connections.#threads) {
+      thread.post({ type: "serve", namespaces, table, transferBytesMax, inCapsuleBytes });
+    }
+    return connections;
+  }
+
+  #startThread(index: number): Promise<WorkerThread<ToTargetWorker>> {
+    const url = new URL("./target_worker.ts", import.meta.url);
+    const worker = new Worker(url, { type: "module", name: `umpath-srv-${index}` });
+    return WorkerThread.start<ToTargetWorker, FromTargetWorker>(worker, {
+      handleMessage: (message) => this.#handleClosed(message.connection, message.reason),
+      handleFailed: this.#options.onWorkerFailed,
+    });
+  }
+
+  #handleClosed(index: number, reason: string | null): void {
+    const onClosed = this.#onClosed[index];
+    assert(onClosed !== null, "A connection is closed once");
+    this.#onClosed[index] = null;
+    this.#free.push(index);
+    onClosed(reason);
+  }
+
+  get workers(): number {
+    return this.#options.workers;
+  }
+
+  /** Connections that are not closed. */
+  get count(): number {
+    return TARGET_CONNECTIONS_MAX - this.#free.length;
+  }
+
+  get isFull(): boolean {
+    return this.#free.length === 0;
+  }
+
+  /** Gives a connection to its worker. Only if not full. */
+  add(connection: NewIoConnection): IoConnection {
+    const index = this.#free.pop();
+    assert(index !== undefined && connection.qid > 0, "There is room for an I/O connection");
+    const thread = this.#threads[(connection.qid - 1) % this.#threads.length]!;
+    const added = new IoConnection(() => thread.post({ type: "close-connection", connection: index }));
+    this.#onClosed[index] = connection.onClosed;
+    const { fd, listener, transfer, queue } = connection;
+    const counters = added.counters.shared;
+    thread.post({ type: "add-connection", connection: index, fd, listener, transfer, queue, counters });
+    return added;
+  }
+
+  stop(): void {
+    for (const thread of this.#threads) thread.post({ type: "stop" });
+  }
+}

@@ -1,0 +1,63 @@
+/** How commands ask the targets of this host. */
+import { UmpathError } from "../base/errors.ts";
+import { listWords, quote } from "../base/text.ts";
+import { type CallOptions, callPeer } from "../host/control_client.ts";
+import { runDir } from "../host/run_dir.ts";
+import type { TargetApi, TargetInfo, TargetMethod } from "./api.ts";
+import { targetPids, targetSocketPath } from "./target_sockets.ts";
+
+/** Which target is meant; what is not given does not matter. */
+export interface TargetChoice {
+  nqn?: string | undefined;
+  pid?: number | undefined;
+}
+
+/** All targets that answer. */
+export async function runningTargets(): Promise<TargetInfo[]> {
+  const answers = await Promise.all(targetPids(runDir()).map((pid) => ask(pid, "show", {})));
+  return answers.filter((info) => info !== null);
+}
+
+/**
+ * The one target that is meant.
+ *
+ * @throws UmpathError "not-found" if there is none, "usage" if there is more than one.
+ */
+export async function findTarget({ nqn, pid }: TargetChoice): Promise<TargetInfo> {
+  const running = await runningTargets();
+  const found = running.filter((target) => (nqn ?? target.nqn) === target.nqn && (pid ?? target.pid) === target.pid);
+  const wanted = [...nqn === undefined ? [] : [quote(nqn)], ...pid === undefined ? [] : [`process ${pid}`]];
+  if (found.length === 0) {
+    const which = wanted.length === 0 ? "" : ` of ${listWords(wanted)}`;
+    throw new UmpathError("not-found", `No target${which} runs on this host`, {
+      hint: running.length === 0 ? "umpath serve makes one" : "umpath target list names those that do",
+    });
+  }
+  if (found.length === 1) return found[0]!;
+  const words = found.map((target) => `${target.nqn} (process ${target.pid})`);
+  throw new UmpathError("usage", `Several targets run on this host: ${listWords(words)}`, {
+    hint: "Name one with --nqn NQN or --pid NUMBER",
+  });
+}
+
+/** What the target answers. */
+export async function askTarget<M extends TargetMethod>(
+  target: TargetInfo,
+  method: M,
+  params: TargetApi[M]["params"],
+): Promise<TargetApi[M]["result"]> {
+  const result = await ask(target.pid, method, params);
+  if (result !== null) return result;
+  throw new UmpathError("not-found", `The target of process ${target.pid} has ended`);
+}
+
+async function ask<M extends TargetMethod>(
+  pid: number,
+  method: M,
+  params: TargetApi[M]["params"],
+  options: CallOptions = {},
+): Promise<TargetApi[M]["result"] | null> {
+  const socketPath = targetSocketPath(runDir(), pid);
+  const peer = { socketPath, name: `the target of process ${pid}`, logWords: "what it has written to stderr" };
+  return await callPeer(peer, { method, params }, options) as TargetApi[M]["result"] | null;
+}

@@ -1,0 +1,397 @@
+import { native } from "../../ffi/library.ts";
+import { UmpathError } from "../base/errors.ts";
+import { TARGET_HANDSHAKES_MAX, TARGET_LISTENERS_MAX } from "../base/limits.ts";
+import { logger } from "../base/log.ts";
+import { count, quote } from "../base/text.ts";
+import { VERSION } from "../base/version.ts";
+import type { Poller } from "../io/poller.ts";
+import { ADMIN_IN_CAPSULE_BYTES } from "../spec/nvme_tcp.ts";
+import { StatusCode } from "../spec/nvme_status.ts";
+import type { Controller } from "../target/controller.ts";
+import type { ListenerDescription, SubsystemDescription } from "../target/description.ts";
+import { IoCounter } from "../target/io_counters.ts";
+import { type ConnectResult, Subsystem } from "../target/subsystem.ts";
+import { TargetTable } from "../target/target_table.ts";
+import { AdminQueue } from "./admin_queue.ts";
+import { anaCode, anaName } from "./ana_names.ts";
+import type { ControllerInfo, ListenerInfo, ListenSpec, NamespaceInfo, PortalName, TargetInfo } from "./api.ts";
+import { Association } from "./association.ts";
+import { type Connected, type HandedOver, Handshake } from "./handshake.ts";
+import { uuidText } from "./identity.ts";
+import { IoConnections } from "./io_connections.ts";
+import type { Namespace } from "./namespaces.ts";
+import { Portal, portalWords } from "./portal.ts";
+
+const log = logger("serve");
+
+/** Entries of an admin queue at most, and so its commands in flight: far more than any host uses. */
+export const ADMIN_ENTRIES_MAX = 128;
+/** How often controllers are told the time: it bounds how late a host is missed. */
+const TICK_MS = 250;
+
+/** One place where the target listens, open or closed. */
+interface Listener {
+  readonly description: ListenerDescription;
+  /** Null while it is closed. */
+  portal: Portal | null;
+  readonly handshakes: Set<Handshake>;
+}
+
+/** A controller with all its connections. */
+interface Session {
+  readonly controller: Controller;
+  readonly association: Association;
+  readonly admin: AdminQueue;
+}
+
+/** Counts of I/O connections that are gone, so that a controller's sums do not go back. */
+type Sums = [reads: number, writes: number, readBytes: number, writeBytes: number, errors: number];
+const SUMMED = [
+  IoCounter.READS,
+  IoCounter.WRITES,
+  IoCounter.READ_BYTES,
+  IoCounter.WRITE_BYTES,
+  IoCounter.ERRORS,
+] as const;
+
+/** What a target serves and with what. */
+export interface TargetServerOptions {
+  readonly description: SubsystemDescription;
+  readonly namespaces: readonly Namespace[];
+  readonly workers: number;
+  readonly poller: Poller;
+  /** A worker has failed: what it served is lost. */
+  onWorkerFailed(reason: string): void;
+}
+
+/**
+ * The target on the main thread: listeners, the connections of hosts until they are connected to a queue, controllers with
+ * their admin queues, and what people ask of all that. I/O queues are in the workers.
+ */
+export class TargetServer {
+  readonly #options: TargetServerOptions;
+  readonly #table: TargetTable;
+  readonly #subsystem: Subsystem;
+  readonly #connections: IoConnections;
+  readonly #listeners: (Listener | null)[] = [];
+  readonly #sessions = new Map<Controller, Session>();
+  readonly #past = new WeakMap<Controller, Sums>();
+  #ticking: ReturnType<typeof setInterval> | undefined;
+  #onSessionOver: () => void = () => {};
+
+  private constructor(options: TargetServerOptions, table: TargetTable, connections: IoConnections) {
+    this.#options = options;
+    this.#table = table;
+    this.#connections = connections;
+    this.#subsystem = new Subsystem(options.description, { table, listeners: [], nowMs: performance.now() });
+  }
+
+  /**
+   * Starts the workers. Nobody is listened to yet.
+   *
+   * @throws UmpathError "host-lacks" if this host does not let them run.
+   */
+  static async start(options: TargetServerOptions): Promise<TargetServer> {
+    const table = new TargetTable();
+    const { description: { limits }, workers, onWorkerFailed } = options;
+    const connections = await IoConnections.start({
+      workers,
+      namespaces: options.namespaces.map((namespace) => namespace.served),
+      table: table.shared,
+      transferBytesMax: limits.transferBytesMax,
+      inCapsuleBytes: limits.inCapsuleBytes,
+      onWorkerFailed,
+    });
+    return new TargetServer(options, table, connections);
+  }
+
+  // ── listeners ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Listens there. A place that was removed before has its number again.
+   *
+   * @throws UmpathError as `Portal` does, or "in-use" if it is listened to already or there are too many.
+   */
+  listen({ traddr, trsvcid, ana }: ListenSpec): ListenerInfo {
+    const code = anaCode(ana);
+    const index = this.#listenerIndex(traddr, trsvcid);
+    const handshakes = new Set<Handshake>();
+    const portal = new Portal(this.#options.poller, { traddr, trsvcid }, (fd, peer) => this.#accept(index, fd, peer));
+    const description: ListenerDescription = { index, traddr, trsvcid: portal.trsvcid };
+    const listener = { description, portal, handshakes };
+    this.#listeners[index] = listener;
+    this.#subsystem.addListener(description);
+    this.#subsystem.setAna(index, code, performance.now());
+    this.#tellAll();
+    log.info(`Listening on ${portalWords(traddr, portal.trsvcid)}, ${ana}`);
+    return this.#listenerInfo(listener);
+  }
+
+  #listenerIndex(traddr: string, trsvcid: number): number {
+    const isSame = (listener: Listener | null) =>
+      listener !== null && listener.description.traddr === traddr && listener.description.trsvcid === trsvcid;
+    const known = this.#listeners.findIndex(isSame);
+    if (known >= 0) {
+      if (this.#listeners[known]!.portal === null) return known;
+      const words = quote(portalWords(traddr, trsvcid));
+      throw new UmpathError("in-use", `Cannot listen on ${words}: this target listens there already`);
+    }
+    const isUsed = (index: number) => this.#listeners[index] !== undefined && this.#listeners[index] !== null;
+    for (let index = 0; index < TARGET_LISTENERS_MAX; index++) if (!isUsed(index)) return index;
+    const closed = this.#listeners.findIndex((listener) => listener!.portal === null);
+    if (closed >= 0) return closed;
+    throw new UmpathError(
+      "in-use",
+      `Cannot listen on more than ${count(TARGET_LISTENERS_MAX, "address", "addresses")}`,
+    );
+  }
+
+  /**
+   * Listens there no more, and ends all connections that came there.
+   *
+   * @throws UmpathError "not-found" if it is not listened to.
+   */
+  async unlisten(name: PortalName): Promise<void> {
+    const listener = this.#findListener(name);
+    await this.#close(listener, "the listener was removed");
+    this.#tellAll();
+    log.info(`Listening on ${portalWords(name.traddr, name.trsvcid)} no more`);
+  }
+
+  async #close(listener: Listener, reason: string): Promise<void> {
+    const { portal, handshakes, description: { index } } = listener;
+    listener.portal = null;
+    this.#subsystem.removeListener(index);
+    for (const handshake of [...handshakes]) handshake.close();
+    for (const { controller, admin } of [...this.#sessions.values()]) {
+      if (controller.listener === index) admin.end(reason);
+    }
+    await portal?.close();
+  }
+
+  #findListener({ traddr, trsvcid }: PortalName): Listener {
+    const found = this.#listeners.find((listener) =>
+      listener?.portal && listener.description.traddr === traddr && listener.description.trsvcid === trsvcid
+    );
+    if (found) return found;
+    throw new UmpathError("not-found", `No listener ${quote(portalWords(traddr, trsvcid))} is there`, {
+      hint: "umpath target show names those that are",
+    });
+  }
+
+  #listenerWords(index: number): string {
+    const { traddr, trsvcid } = this.#listeners[index]!.description;
+    return portalWords(traddr, trsvcid);
+  }
+
+  // ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #accept(index: number, fd: number, peer: string): void {
+    const listener = this.#listeners[index]!;
+    const handshakes = this.#listeners.reduce((sum, other) => sum + (other?.handshakes.size ?? 0), 0);
+    if (listener.portal === null || handshakes >= TARGET_HANDSHAKES_MAX) {
+      log.warn(`Cannot take a connection of ${peer}: ${count(handshakes, "connection")} wait for a Connect already`);
+      native().um_socket_close(fd, 1);
+      return;
+    }
+    const { limits } = this.#options.description;
+    const options = {
+      fd,
+      peer,
+      slots: ADMIN_ENTRIES_MAX,
+      transferBytesMax: limits.transferBytesMax,
+      inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
+    };
+    const handshake: Handshake = new Handshake(this.#options.poller, options, {
+      connect: (sqe, data) => this.#connect(index, sqe, data),
+      handleAdmin: (connected, socket) => {
+        listener.handshakes.delete(handshake);
+        this.#begin(connected.controller, (events) => new AdminQueue({ ...connected, socket, ...events }));
+      },
+      handleIo: (connected, handedOver) => {
+        listener.handshakes.delete(handshake);
+        this.#addQueue(connected, handedOver);
+      },
+      handleIoLost: ({ controller, qid }) => {
+        listener.handshakes.delete(handshake);
+        controller.freeQueue(qid);
+      },
+      handleFailed: (reason) => {
+        listener.handshakes.delete(handshake);
+        log.debug(`The connection of ${peer} came to nothing: ${reason}`);
+      },
+    });
+    listener.handshakes.add(handshake);
+  }
+
+  #connect(listener: number, sqe: Uint32Array, data: Uint8Array): ConnectResult {
+    const result = this.#subsystem.connect(listener, sqe, data, performance.now());
+    const { controller, qid, sqEntries } = result;
+    if (controller === null) return result;
+    if (qid > 0 && !this.#connections.isFull) return result;
+    if (qid === 0 && sqEntries <= ADMIN_ENTRIES_MAX) return result;
+    log.warn(`Cannot take another ${qid === 0 ? "admin queue" : "I/O queue"} of ${controller.hostNqn}`);
+    if (qid > 0) controller.freeQueue(qid);
+    else this.#subsystem.remove(controller);
+    return {
+      ...result,
+      controller: null,
+      answer: { status: StatusCode.CONNECT_CONTROLLER_BUSY, dw0: 0, dw1: 0, data: null },
+    };
+  }
+
+  #begin(
+    controller: Controller,
+    makeAdmin: (events: { onProgress(): void; onEnd(reason: string): void }) => AdminQueue,
+  ): void {
+    const association = new Association(controller, () => this.#handleOver(controller));
+    const admin = makeAdmin({
+      onProgress: () => this.#handleProgress(controller),
+      onEnd: (reason) => {
+        log.info(`${controllerWords(controller)} ends: ${reason}`);
+        association.handleAdminEnd();
+      },
+    });
+    this.#sessions.set(controller, { controller, association, admin });
+    this.#past.set(controller, [0, 0, 0, 0, 0]);
+    this.#ticking ??= setInterval(() => this.#tick(), TICK_MS);
+    const where = this.#listenerWords(controller.listener);
+    log.info(`${controllerWords(controller)} begins: ${admin.peer} came to ${where}`);
+  }
+
+  #addQueue(connected: Connected, { fd, transfer, queue }: HandedOver): void {
+    const { controller, qid } = connected;
+    const session = this.#sessions.get(controller);
+    if (session === undefined || session.association.isEnding || this.#connections.isFull) {
+      native().um_socket_close(fd, 1);
+      controller.freeQueue(qid);
+      return;
+    }
+    const connection = this.#connections.add({
+      fd,
+      listener: controller.listener,
+      qid,
+      transfer,
+      queue,
+      onClosed: (reason) => {
+        if (reason !== null) log.info(`I/O queue ${qid} of ${controllerWords(controller)} is lost: ${reason}`);
+        const past = this.#past.get(controller)!;
+        SUMMED.forEach((counter, i) => past[i]! += connection.counters.get(counter));
+        session.association.handleQueueClosed(qid);
+        this.#handleProgress(controller);
+      },
+    });
+    session.association.addQueue(qid, connection);
+  }
+
+  /** The controller was told something: it may want something done, and have events for hosts. */
+  #handleProgress(controller: Controller): void {
+    const session = this.#sessions.get(controller);
+    if (session === undefined) return;
+    session.association.poll();
+    session.admin.sendEvents();
+  }
+
+  #handleOver(controller: Controller): void {
+    this.#sessions.delete(controller);
+    this.#subsystem.remove(controller);
+    if (this.#sessions.size === 0) {
+      clearInterval(this.#ticking);
+      this.#ticking = undefined;
+    }
+    this.#onSessionOver();
+  }
+
+  /** What one has done may concern all of them. */
+  #tellAll(): void {
+    for (const controller of [...this.#sessions.keys()]) this.#handleProgress(controller);
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    for (const { controller, admin, association } of [...this.#sessions.values()]) {
+      if (association.isEnding) continue;
+      admin.handleTime(nowMs);
+      this.#handleProgress(controller);
+      if (controller.isExpired && !association.isEnding) admin.end("its host has not kept it alive");
+    }
+  }
+
+  // ── what people ask ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  setAna(name: PortalName & { ana: unknown }): ListenerInfo {
+    const code = anaCode(name.ana);
+    const listener = this.#findListener(name);
+    this.#subsystem.setAna(listener.description.index, code, performance.now());
+    this.#tellAll();
+    log.info(`${portalWords(name.traddr, name.trsvcid)} is now ${name.ana}`);
+    return this.#listenerInfo(listener);
+  }
+
+  resize(nsid: number, sizeBytes: number): NamespaceInfo {
+    const namespace = this.#options.namespaces.find(({ description }) => description.nsid === nsid);
+    if (namespace === undefined) throw new UmpathError("not-found", `There is no namespace ${nsid}`);
+    namespace.resize(sizeBytes, (blocks) => {
+      this.#subsystem.resize(nsid, blocks);
+      this.#tellAll();
+    });
+    log.info(`Namespace ${nsid} has ${sizeBytes} bytes now`);
+    return namespace.info(this.#table);
+  }
+
+  info(): TargetInfo {
+    const { description, namespaces, workers } = this.#options;
+    return {
+      nqn: description.nqn,
+      serial: description.serial,
+      pid: Deno.pid,
+      version: VERSION,
+      workers,
+      namespaces: namespaces.map((namespace) => namespace.info(this.#table)),
+      listeners: this.#listeners.filter((listener) => listener?.portal).map((one) => this.#listenerInfo(one!)),
+      controllers: [...this.#sessions.values()].map((session) => this.#controllerInfo(session)),
+    };
+  }
+
+  #listenerInfo({ description: { index, traddr, trsvcid } }: Listener): ListenerInfo {
+    const controllers = [...this.#sessions.keys()].filter(({ listener }) => listener === index).length;
+    return { traddr, trsvcid, ana: anaName(this.#table.ana(index)), controllers };
+  }
+
+  #controllerInfo({ controller, association, admin }: Session): ControllerInfo {
+    const sums: Sums = [...this.#past.get(controller)!];
+    for (const { counters } of association.queues.values()) {
+      SUMMED.forEach((counter, i) => sums[i]! += counters.get(counter));
+    }
+    const [reads, writes, readBytes, writeBytes, errors] = sums;
+    return {
+      cntlid: controller.cntlid,
+      kind: controller.isDiscovery ? "discovery" : "nvm",
+      hostNqn: controller.hostNqn,
+      hostId: uuidText(controller.hostId),
+      peer: admin.peer,
+      listener: this.#listenerWords(controller.listener),
+      queues: association.queues.size,
+      ...{ reads, writes, readBytes, writeBytes, errors },
+    };
+  }
+
+  // ── end ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Ends in order: no more connections, controllers ended, no command under way, everything on stable storage. */
+  async close(): Promise<void> {
+    const closing = this.#listeners.filter((listener) => listener?.portal);
+    await Promise.all(closing.map((listener) => this.#close(listener!, "the target ends")));
+    while (this.#sessions.size > 0 || this.#connections.count > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#onSessionOver = resolve;
+      await promise;
+    }
+    this.#connections.stop();
+    await Promise.all(this.#options.namespaces.map((namespace) => namespace.sync()));
+  }
+}
+
+function controllerWords(controller: Controller): string {
+  return `Controller ${controller.cntlid} of ${controller.hostNqn}`;
+}
