@@ -2,6 +2,7 @@
 #include "umpath.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <linux/io_uring.h>
 #include <poll.h>
 #include <stddef.h>
@@ -34,6 +35,17 @@ int um_layout(uint32_t *out, uint32_t count)
 		sizeof(struct um_ublk_io_desc),
 		IORING_OP_URING_CMD,
 		EAGAIN,
+		sizeof(struct fuse_in_header),
+		sizeof(struct fuse_out_header),
+		sizeof(struct fuse_init_out),
+		sizeof(struct fuse_attr_out),
+		offsetof(struct fuse_attr_out, attr.mode),
+		sizeof(struct fuse_open_out),
+		sizeof(struct fuse_read_in),
+		sizeof(struct fuse_write_in),
+		sizeof(struct fuse_fallocate_in),
+		sizeof(struct fuse_statfs_out),
+		offsetof(struct fuse_statfs_out, st.bsize),
 	};
 	const uint32_t have = sizeof(layout) / sizeof(layout[0]);
 

@@ -109,11 +109,9 @@ static uint32_t completions_ready(const struct um_ring *ring)
 	return __atomic_load_n(tail, __ATOMIC_ACQUIRE) - *head;
 }
 
-/* As `quiet`: no kind is. */
-#define UM_NO_KIND 0x100
-
-/* Completions that are ready and worth ending a turn for: all but those of kind `quiet` (the lowest byte of the upper
- * half of user_data, see src/io/token.ts) that went well. */
+/* Completions that are ready and worth ending a turn for. The kind of one is the lowest byte of the upper half of
+ * user_data (see src/io/token.ts). `quiet` has a bit for each kind (0 to 15) whose completions are not worth it if they
+ * went well, and, 16 bits higher, one for each kind whose completions are not worth it if they found nothing (EAGAIN). */
 static uint32_t completions_loud(const struct um_ring *ring, uint32_t quiet)
 {
 	const uint32_t *head = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_head);
@@ -123,7 +121,11 @@ static uint32_t completions_loud(const struct um_ring *ring, uint32_t quiet)
 	for (uint32_t i = 0; i < ready; i++) {
 		const struct io_uring_cqe *cqe = &cqes[(*head + i) & (ring->cq_entries - 1)];
 
-		loud += cqe->res < 0 || ((cqe->user_data >> 32) & 0xff) != quiet;
+		uint32_t bit = (cqe->user_data >> 32) & 0xff;
+
+		if (cqe->res < 0)
+			bit = cqe->res == -EAGAIN ? bit + 16 : 32;
+		loud += bit > 31 || !((quiet >> bit) & 1);
 	}
 	return loud;
 }
@@ -153,7 +155,7 @@ static int spin(const struct um_ring *ring, uint32_t wait, uint32_t spin_us)
 }
 
 /* One turn of the loop: submit, and if `timeout_ms` is not 0 wait for a completion; look for it for `spin_us` before
- * sleeping, and sleep at most `timeout_ms` (negative: for ever). Completions of kind `quiet` that come while their
+ * sleeping, and sleep at most `timeout_ms` (negative: for ever). Completions that are `quiet` and come while their
  * entries are submitted are nothing to return for by themselves: then the wait is for one completion more.
  * Returns how many entries were submitted, with bit 30 set if a spin found a completion and bit 29 if it found none, so
  * that the caller can tell whether spinning pays. */
@@ -164,7 +166,7 @@ int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t
 	uint32_t wait = timeout_ms != 0;
 	int submitted = 0, missed = 0, rc;
 
-	if (wait && (spin_us || quiet < UM_NO_KIND)) {
+	if (wait && (spin_us || quiet)) {
 		rc = enter(ring, submit, 0, IORING_ENTER_GETEVENTS, NULL, 0);
 		if (rc < 0 || (uint32_t)rc < submit)
 			return rc;

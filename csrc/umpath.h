@@ -87,4 +87,23 @@ UM_API int um_socket_window(int32_t fd, uint32_t bytes);
 UM_API int um_ublk_control(int32_t fd, uint32_t opcode, uint32_t dev_id, uint32_t queue_id, void *buffer,
 			   uint32_t bytes, uint64_t data);
 
+/* um_fuse.c */
+UM_API int um_fuse_open(void);
+UM_API int um_fuse_clone(int32_t fd);
+UM_API int um_fuse_mount(int32_t fd, const char *path, uint32_t max_read);
+UM_API int um_fuse_unmount(const char *path, uint32_t force);
+UM_API int um_fuse_read(int32_t fd, void *buffer, uint32_t bytes);
+UM_API int um_fuse_write(int32_t fd, const void *buffer, uint32_t bytes);
+UM_API int um_fuse_open_file(const char *path, uint32_t writable);
+UM_API int um_close_slow(int32_t fd);
+
+/* um_loop.c */
+UM_API int um_loop_free(void);
+UM_API int um_loop_make_node(const char *path, uint32_t major, uint32_t minor);
+UM_API int um_loop_configure(const char *path, int32_t fd, uint32_t block_size, uint32_t flags, const char *name);
+UM_API int um_loop_flags(const char *path);
+UM_API int um_loop_clear(const char *path);
+UM_API int um_loop_keep(const char *path);
+UM_API int um_loop_resize(const char *path);
+
 #endif

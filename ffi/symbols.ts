@@ -52,4 +52,21 @@ export const SYMBOLS = {
     result: "i32",
     nonblocking: true,
   },
+
+  um_fuse_open: { parameters: [], result: "i32" },
+  um_fuse_clone: { parameters: ["i32"], result: "i32" },
+  um_fuse_mount: { parameters: ["i32", "buffer", "u32"], result: "i32", nonblocking: true },
+  um_fuse_unmount: { parameters: ["buffer", "u32"], result: "i32", nonblocking: true },
+  um_fuse_read: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  um_fuse_write: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  um_fuse_open_file: { parameters: ["buffer", "u32"], result: "i32", nonblocking: true },
+  um_close_slow: { parameters: ["i32"], result: "i32", nonblocking: true },
+
+  um_loop_free: { parameters: [], result: "i32", nonblocking: true },
+  um_loop_make_node: { parameters: ["buffer", "u32", "u32"], result: "i32" },
+  um_loop_configure: { parameters: ["buffer", "i32", "u32", "u32", "buffer"], result: "i32", nonblocking: true },
+  um_loop_flags: { parameters: ["buffer"], result: "i32", nonblocking: true },
+  um_loop_clear: { parameters: ["buffer"], result: "i32", nonblocking: true },
+  um_loop_keep: { parameters: ["buffer"], result: "i32", nonblocking: true },
+  um_loop_resize: { parameters: ["buffer"], result: "i32", nonblocking: true },
 } as const;

@@ -35,6 +35,7 @@ export const EOPNOTSUPP = 95;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
+export const EALREADY = 114;
 export const EINPROGRESS = 115;
 export const EREMOTEIO = 121;
 export const EDQUOT = 122;
@@ -75,6 +76,7 @@ const WORDS: Record<number, string> = {
   [ETIMEDOUT]: "connection timed out",
   [ECONNREFUSED]: "connection refused",
   [EHOSTUNREACH]: "no route to host",
+  [EALREADY]: "already in progress",
   [EINPROGRESS]: "in progress",
   [EREMOTEIO]: "remote I/O error",
   [EDQUOT]: "disk quota exceeded",

@@ -87,8 +87,8 @@ assert(TARGET_LISTENERS_MAX >= PATHS_MAX, "A target can offer every path that a 
 assert(QUEUE_DEPTH_DEFAULT <= QUEUE_DEPTH_MAX, "The default depth is allowed");
 assert(QUEUE_DEPTH_MAX * REQUEST_BYTES_MAX <= ARENA_BYTES_MAX, "All buffers of the deepest queue fit in its arena");
 assert(
-  QUEUE_DEPTH_MAX * LOOP_REQUEST_BYTES <= ARENA_BYTES_MAX / 2,
-  "So do those of a loop device, with all else in it",
+  QUEUE_DEPTH_MAX * LOOP_REQUEST_BYTES <= ARENA_BYTES_MAX,
+  "So do those of a loop device",
 );
 assert(
   (QUEUE_DEPTH_MAX + 16) * TARGET_TRANSFER_BYTES <= ARENA_BYTES_MAX,

@@ -8,7 +8,7 @@ import type { Declare } from "./commands.ts";
 import { askOrStart } from "./daemon_calls.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import { parseSubsystemNqn } from "./nqn.ts";
-import { choiceOption, oneOf, parseVolumeName, wholeNumber } from "./option_words.ts";
+import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
 import { type GivenOptions, ignoredWords } from "./ignored_options.ts";
 import type { Output } from "./output.ts";
 import { pathWords } from "../host/path_words.ts";
@@ -17,7 +17,7 @@ import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
 
 /** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
 const NSID_MAX = 0xfffffffe;
-const DEVICES = ["auto", "ublk", "none"] as const;
+const DEVICES = ["auto", "ublk", "loop", "none"] as const;
 const POLICIES = ["round-robin"] as const;
 
 /** The daemon bounds each step itself; this only ends the wait for one that hangs. */
@@ -48,9 +48,7 @@ export const declare: Declare = (command, context) => {
     .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", { min: 1, max: NSID_MAX }), 1)
     .option("--name <name>", withDefault("name of the volume", "made from the NQN"), parseVolumeName)
     .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICIES).default(POLICIES[0]))
-    .addOption(
-      choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto").argParser(parseDevice),
-    )
+    .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
     .option(
       "--queues <number>",
       withDefault("queues of the device", `one a data-plane thread: one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
@@ -98,14 +96,6 @@ export const declare: Declare = (command, context) => {
     await attach(params, { host: { hostNqn: hostnqn, hostId: hostid }, given, output: context.output });
   });
 };
-
-/** A loop device is planned and not there: whoever asks for one is told so, not that there is no such word. */
-function parseDevice(word: string): (typeof DEVICES)[number] {
-  if (word !== "loop") return oneOf("--device", DEVICES)(word);
-  throw new UmpathError("host-lacks", "Cannot make a loop device: not in this version of umpath", {
-    hint: "Use --device ublk, which needs the kernel's ublk_drv",
-  });
-}
 
 function addPath(word: string, before: PathSpec[] = []): PathSpec[] {
   const path = parsePathSpec(word);

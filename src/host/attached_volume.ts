@@ -1,4 +1,3 @@
-import { native } from "../../ffi/library.ts";
 import { assert } from "../base/assert.ts";
 import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
@@ -13,14 +12,14 @@ import { PathTable } from "../multipath/path_table.ts";
 import { anaServesIo } from "../nvme/ana.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
-import { createDevice, destroyDevice, type UblkDevice } from "../ublk/control.ts";
 import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
-import { forgetDevice, recordDevice } from "./device_record.ts";
+import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
+import { createVolumeLoop } from "./loop_device.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
 import { isSamePath } from "./path_words.ts";
-import { type QueueControl, runControl } from "./ublk_driver.ts";
+import { createUblkDevice } from "./ublk_device.ts";
 import { type PathOwner, VolumePath } from "./volume_path.ts";
 import type { AddVolume, FromWorker } from "./worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
@@ -65,9 +64,7 @@ export class AttachedVolume implements PathOwner {
   /** Links that the workers have, by number: of which path, in which worker. */
   readonly #links = new Map<number, { path: number; worker: number; closed: PromiseWithResolvers<void> }>();
   readonly #resolveGone: () => void;
-  #device: UblkDevice | null = null;
-  /** The device that the run folder has a note of, so that a later daemon cleans up after this one. */
-  #recordedDevice: number | null = null;
+  #device: KernelDevice | null = null;
   #queueStarts: PromiseWithResolvers<void>[] = [];
   #queueDrains: PromiseWithResolvers<void>[] = [];
   #adds: PromiseWithResolvers<string | null>[] = [];
@@ -118,7 +115,7 @@ export class AttachedVolume implements PathOwner {
 
   /** The kernel device, or null. */
   get device(): string | null {
-    return this.#device?.blockPath ?? null;
+    return this.#device?.path ?? null;
   }
 
   get isDetaching(): boolean {
@@ -136,17 +133,16 @@ export class AttachedVolume implements PathOwner {
   async open(spec: PathSpec, first: ControllerSession, driver: DeviceDriver): Promise<void> {
     this.#pool.subscribe(this.plan.index, (message, worker) => this.#handleMessage(message, worker));
     try {
-      if (driver === "ublk") {
-        await this.#createDevice(spec, first);
-      } else {
-        await this.#addToWorkers(null);
+      if (driver === "none") {
+        await this.#addToWorkers(REQUEST_BYTES_MAX, new Array(this.plan.queues).fill(NO_FEED));
         await this.#startFirst(spec, first);
+      } else {
+        await this.#createDevice(driver, this.#queuesFor(spec, first));
       }
       this.#isOpened = true;
     } catch (error) {
       if (this.#paths.size === 0) first.abandon();
       await this.#abandon();
-      this.#forgetDevice();
       throw error;
     }
   }
@@ -163,9 +159,10 @@ export class AttachedVolume implements PathOwner {
     if (failure !== null) throw failure;
   }
 
-  async #addToWorkers(device: UblkDevice | null): Promise<void> {
-    this.#adds = Array.from({ length: this.plan.queues }, () => Promise.withResolvers<string | null>());
-    for (let queue = 0; queue < this.plan.queues; queue++) {
+  /** One queue for each feed, in as many workers. */
+  async #addToWorkers(requestBytes: number, feeds: QueueFeed[]): Promise<void> {
+    this.#adds = feeds.map(() => Promise.withResolvers<string | null>());
+    for (const [queue, feed] of feeds.entries()) {
       const counters = new Counters();
       this.#counters.push(counters);
       const message: AddVolume = {
@@ -175,10 +172,10 @@ export class AttachedVolume implements PathOwner {
         nsid: this.plan.nsid,
         policy: this.plan.policy,
         depth: this.plan.depth,
-        requestBytes: REQUEST_BYTES_MAX,
+        requestBytes,
         paths: this.table.shared,
         counters: counters.shared,
-        ublk: device === null ? null : { charFd: device.charFd, queueId: queue, ioctlEncode: device.ioctlEncode },
+        ...feed,
       };
       this.#pool.post(queue, message);
     }
@@ -190,29 +187,24 @@ export class AttachedVolume implements PathOwner {
     }
   }
 
-  /** The device scans for partitions as it starts, which is I/O: its first path is live before. */
-  async #createDevice(spec: PathSpec, first: ControllerSession): Promise<void> {
-    const sequence = createDevice({
-      geometry: this.geometry,
-      queues: this.plan.queues,
-      depth: this.plan.depth,
-      maxIoBytes: REQUEST_BYTES_MAX,
-      pid: Deno.pid,
-      pageBytes: native().um_page_bytes(),
-    });
-    this.#device = await runControl(sequence, {
-      startQueues: async ({ device }) => {
-        // The driver makes no more queues than the host has CPUs, and tells only now.
-        this.plan.queues = device.queues;
-        this.plan.depth = device.depth;
-        recordDevice(device.devId);
-        this.#recordedDevice = device.devId;
-        await this.#addToWorkers(device);
+  async #createDevice(driver: "ublk" | "loop", queues: VolumeQueues): Promise<void> {
+    const create = driver === "ublk" ? createUblkDevice : createVolumeLoop;
+    const { name, queues: queueCount, depth } = this.plan;
+    this.#device = await create({ name, geometry: this.geometry, queues: queueCount, depth }, queues);
+  }
+
+  /** The device is scanned for partitions as it starts, which is I/O: its first path is live before. */
+  #queuesFor(spec: PathSpec, first: ControllerSession): VolumeQueues {
+    return {
+      serve: async ({ queues, depth, requestBytes }, feeds) => {
+        this.plan.queues = queues;
+        this.plan.depth = depth;
+        await this.#addToWorkers(requestBytes, feeds);
         await this.#startFirst(spec, first);
         await this.#startQueues();
       },
-      drainQueues: () => this.#drainQueues(),
-    });
+      drain: () => this.#drainQueues(),
+    };
   }
 
   async #startQueues(): Promise<void> {
@@ -366,7 +358,9 @@ export class AttachedVolume implements PathOwner {
       case "queue-started":
         return this.#queueStarts[worker].resolve();
       case "queue-drained":
-        if (message.failure !== 0) log.error(`${this.name}: a ublk queue ended: ${errnoWords(message.failure)}`);
+        if (message.failure !== 0) {
+          log.error(`${this.name}: a queue of its device ended: ${errnoWords(message.failure)}`);
+        }
         return this.#queueDrains[worker]?.resolve();
       case "link-failed":
         if (this.#links.has(message.link)) this.#paths.get(message.path)?.handleLinkFailed(message.reason);
@@ -420,26 +414,12 @@ export class AttachedVolume implements PathOwner {
     const isStuck = [...this.#paths.values()].every((path) => path.state !== "live");
     if (isStuck || options.force) this.cutWaits();
     if (this.#device !== null) {
-      const sequence = destroyDevice(this.#device, { force: options.force });
-      const warnings = await runControl(sequence, this.#queueControl());
+      const warnings = await this.#device.destroy(options);
       for (const warning of warnings) log.warn(`${this.name}: ${warning.message}`);
-      this.#forgetDevice();
       this.#device = null;
     }
     await this.#abandon();
     log.info(`${this.name}: detached`);
-  }
-
-  #forgetDevice(): void {
-    if (this.#recordedDevice !== null) forgetDevice(this.#recordedDevice);
-    this.#recordedDevice = null;
-  }
-
-  #queueControl(): QueueControl {
-    return {
-      startQueues: () => Promise.reject(new Error("A device that is taken away starts no queues")),
-      drainQueues: () => this.#drainQueues(),
-    };
   }
 
   /** Nothing waits for a path any more: what has none fails. Makes a detach that is under way quick. */
@@ -476,7 +456,7 @@ export class AttachedVolume implements PathOwner {
       nsid,
       uuid: this.uuid,
       device: this.device,
-      driver: this.#device === null ? "none" : "ublk",
+      driver: this.#device?.driver ?? "none",
       sizeBytes: this.geometry.blocks * this.geometry.blockSize,
       blockSize: this.geometry.blockSize,
       readOnly: this.geometry.readOnly,

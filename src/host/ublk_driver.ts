@@ -1,9 +1,8 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
-import { ENOENT, ETIMEDOUT } from "../base/errno.ts";
+import { ENOENT } from "../base/errno.ts";
 import type { ControlResult, ControlSequence, ControlStep } from "../ublk/control.ts";
-
-const NODE_POLL_MS = 20;
+import { loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
 
 /** What the driver cannot do by itself: the queues belong to the workers. */
 export interface QueueControl {
@@ -21,25 +20,8 @@ let controlFd = -1;
  *
  * @throws UmpathError as the sequence does.
  */
-export async function runControl<T>(sequence: ControlSequence<T>, queues: QueueControl): Promise<T> {
-  let next = sequence.next();
-  while (!next.done) next = await oneStep(sequence, next.value, queues);
-  return next.value;
-}
-
-/** What is thrown on the way is thrown into the sequence, which undoes what it has done so far. */
-async function oneStep<T>(
-  sequence: ControlSequence<T>,
-  step: ControlStep,
-  queues: QueueControl,
-): Promise<IteratorResult<ControlStep, T>> {
-  let done: ControlResult;
-  try {
-    done = await carryOut(step, queues);
-  } catch (error) {
-    return sequence.throw(error);
-  }
-  return sequence.next(done);
+export function runControl<T>(sequence: ControlSequence<T>, queues: QueueControl): Promise<T> {
+  return runSequence(sequence, (step) => carryOut(step, queues));
 }
 
 async function carryOut(step: ControlStep, queues: QueueControl): Promise<ControlResult> {
@@ -69,18 +51,8 @@ async function carryOut(step: ControlStep, queues: QueueControl): Promise<Contro
 /** The driver does not load by itself: nothing asks for its device before it is there. */
 async function openControl(path: string): Promise<number> {
   if (controlFd < 0) controlFd = native().um_open(cString(path), 1);
-  if (controlFd === -ENOENT && await loadDriver()) controlFd = native().um_open(cString(path), 1);
+  if (controlFd === -ENOENT && await loadModule("ublk_drv")) controlFd = native().um_open(cString(path), 1);
   return Math.min(controlFd, 0);
-}
-
-async function loadDriver(): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command("modprobe", { args: ["ublk_drv"], stdout: "null", stderr: "null" })
-      .output();
-    return success;
-  } catch {
-    return false;
-  }
 }
 
 /** The buffer is held by the call itself until the kernel is done with it, however long that takes. */
@@ -90,35 +62,4 @@ async function command(step: ControlStep & { kind: "command" }): Promise<number>
   const result = await native().um_ublk_control(controlFd, op >>> 0, devId, queueId, buffer, buffer.length, data0);
   void buffer.length;
   return result;
-}
-
-async function within(deadlineMs: number, work: Promise<number>): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const timer = setTimeout(() => resolve(-ETIMEDOUT), deadlineMs);
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function waitNode(path: string, deadlineMs: number): Promise<number> {
-  for (let waitedMs = 0; waitedMs <= deadlineMs; waitedMs += NODE_POLL_MS) {
-    if (await exists(path)) return 0;
-    await pause(NODE_POLL_MS);
-  }
-  return -ENOENT;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.lstat(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

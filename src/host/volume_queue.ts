@@ -1,4 +1,3 @@
-import { native } from "../../ffi/library.ts";
 import { assert } from "../base/assert.ts";
 import { PATHS_MAX } from "../base/limits.ts";
 import { LoadControl } from "../block/load_control.ts";
@@ -8,18 +7,20 @@ import { Memory } from "../io/memory.ts";
 import type { Ring } from "../io/ring.ts";
 import type { RingOwner } from "../io/ring_loop.ts";
 import { SocketLink } from "../io/socket_link.ts";
-import { tokenHigh, TokenKind } from "../io/token.ts";
+import { TokenKind } from "../io/token.ts";
 import { Counters } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { Volume } from "../multipath/volume.ts";
 import { Connection, CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
-import { descriptorsBytes, descriptorsOffset } from "../spec/ublk.ts";
-import { UblkQueue } from "../ublk/queue.ts";
+import type { DevicePort } from "./device_port.ts";
+import { FusePort } from "./fuse_port.ts";
+import { UblkPort } from "./ublk_port.ts";
 import type { AddLink, AddVolume, FromWorker } from "./worker_messages.ts";
 
 /**
- * One worker's share of a volume: its arena, its ublk queue, and a link for each path. It joins the pure machines with
- * the ring: completions are handed to the machine they belong to, and what the machines want is put into the ring.
+ * One worker's share of a volume: its arena, its queue of the kernel device, and a link for each path. It joins the
+ * pure machines with the ring: completions are handed to the machine they belong to, and what the machines want is put
+ * into the ring.
  */
 export class VolumeQueue implements RingOwner {
   readonly index: number;
@@ -30,10 +31,7 @@ export class VolumeQueue implements RingOwner {
   readonly #linkStride: number;
   readonly #links: (SocketLink<Connection> | null)[] = new Array(PATHS_MAX).fill(null);
   readonly #tell: (message: FromWorker) => void;
-  readonly #charFd: number;
-  readonly #ublkToken: number;
-  readonly #ublk: UblkQueue | null;
-  readonly #descriptors: Memory | null;
+  readonly #port: DevicePort | null;
   readonly #blockSize: number;
   /** Drives the volume where there is no kernel device. */
   #load: VerifiedLoad | null = null;
@@ -47,7 +45,9 @@ export class VolumeQueue implements RingOwner {
     this.#blockSize = message.geometry.blockSize;
     this.#linksAt = message.depth * message.requestBytes;
     this.#linkStride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
-    this.#memory = Memory.allocate(this.#linksAt + PATHS_MAX * this.#linkStride, { lock: true });
+    const portAt = this.#linksAt + PATHS_MAX * this.#linkStride;
+    const portBytes = message.fuse ? FusePort.arenaBytes(message.depth) : 0;
+    this.#memory = Memory.allocate(portAt + portBytes, { lock: true });
     this.#requests = new RequestTable(message.depth, { bufferBytes: message.requestBytes });
     this.volume = new Volume({
       requests: this.#requests,
@@ -59,28 +59,13 @@ export class VolumeQueue implements RingOwner {
       paths: new PathTable(message.paths),
       counters: new Counters(message.counters),
     });
-    this.#ublkToken = tokenHigh(TokenKind.UBLK, message.volume);
-    this.#charFd = message.ublk?.charFd ?? -1;
-    this.#descriptors = message.ublk === null ? null : this.#mapDescriptors(message.ublk.queueId, message.depth);
-    this.#ublk = this.#makeUblkQueue(message);
+    this.#port = this.#makePort(message, portAt);
   }
 
-  #mapDescriptors(queueId: number, depth: number): Memory {
-    const page = native().um_page_bytes();
-    return Memory.mapFile(this.#charFd, descriptorsBytes(depth, page), descriptorsOffset(queueId, page));
-  }
-
-  #makeUblkQueue(message: AddVolume): UblkQueue | null {
-    if (message.ublk === null || this.#descriptors === null) return null;
-    return new UblkQueue({
-      queueId: message.ublk.queueId,
-      depth: message.depth,
-      descriptors: new Int32Array(this.#descriptors.buffer),
-      requests: this.#requests,
-      device: this.volume,
-      geometry: message.geometry,
-      ioctlEncode: message.ublk.ioctlEncode,
-    });
+  #makePort({ volume, geometry, ublk, fuse }: AddVolume, arenaOffset: number): DevicePort | null {
+    const shared = { requests: this.#requests, memory: this.#memory, device: this.volume, geometry, volume };
+    if (ublk !== null) return new UblkPort({ ...ublk, ...shared });
+    return fuse ? new FusePort({ ...fuse, ...shared, arenaOffset }) : null;
   }
 
   get isBusy(): boolean {
@@ -125,16 +110,16 @@ export class VolumeQueue implements RingOwner {
   }
 
   startQueue(): void {
-    this.#ublk?.start();
+    this.#port?.start();
   }
 
   abandonQueue(): void {
-    this.#ublk?.close();
+    this.#port?.close();
   }
 
   /** From now on requests come from a load in here. */
   startLoad(plan: LoadPlan): void {
-    assert(this.#ublk === null && this.#load === null, "A volume's requests come from one place");
+    assert(this.#port === null && this.#load === null, "A volume's requests come from one place");
     this.#load = new VerifiedLoad({
       ...plan,
       control: new LoadControl(plan.control),
@@ -146,7 +131,7 @@ export class VolumeQueue implements RingOwner {
 
   /** Nothing of the volume is in the kernel, so that its memory may go. */
   get isOver(): boolean {
-    return this.#isRemoved && this.#links.every((link) => link === null) && (this.#ublk === null || this.#drainedTold);
+    return this.#isRemoved && this.#links.every((link) => link === null) && (this.#port === null || this.#drainedTold);
   }
 
   remove(): void {
@@ -158,7 +143,7 @@ export class VolumeQueue implements RingOwner {
   }
 
   [Symbol.dispose](): void {
-    this.#descriptors?.[Symbol.dispose]();
+    this.#port?.[Symbol.dispose]();
     this.#memory[Symbol.dispose]();
   }
 
@@ -167,9 +152,9 @@ export class VolumeQueue implements RingOwner {
   /** Takes the completion that `ring` shows. */
   handleCompletion(ring: Ring, kind: number, nowMs: number): void {
     const index = ring.tokenLow;
-    if (kind === TokenKind.UBLK) this.#ublk!.handleCommandDone(index, ring.result, nowMs);
-    else if (kind === TokenKind.RECEIVE) this.#links[index]!.handleReceived(ring.result);
-    else this.#links[index]!.handleSent(ring, ring.result);
+    if (kind === TokenKind.RECEIVE) this.#links[index]!.handleReceived(ring.result);
+    else if (kind === TokenKind.SEND || kind === TokenKind.SEND_MORE) this.#links[index]!.handleSent(ring, ring.result);
+    else this.#port!.handleCompletion(ring, kind, nowMs);
   }
 
   handleTime(nowMs: number): void {
@@ -182,24 +167,17 @@ export class VolumeQueue implements RingOwner {
   turn(ring: Ring, nowMs: number): void {
     this.volume.handleAnswers(nowMs);
     this.#endFailedLinks(nowMs);
-    if (this.#ublk !== null) this.#commit(ring, this.#ublk);
+    if (this.#port !== null) this.#turnPort(ring, this.#port, nowMs);
     if (this.#load !== null) this.#drive(this.#load, nowMs);
     for (let path = 0; path < this.#paths; path++) this.#links[path]?.arm(ring);
   }
 
-  #commit(ring: Ring, ublk: UblkQueue): void {
-    const base = this.#memory.address;
-    for (let tag = ublk.pollCommand(); tag >= 0; tag = ublk.pollCommand()) {
-      const address = base + this.#requests.dataOffset[tag];
-      const result = ublk.commandResult(tag);
-      ring.prepUblk(this.#charFd, ublk.commandOp(tag), ublk.queueId, tag, result, address, this.#ublkToken);
-    }
-    if (ublk.isDrained && !this.#drainedTold) {
-      this.#drainedTold = true;
-      // The mapping holds the character device open, and with it the whole device.
-      this.#descriptors?.[Symbol.dispose]();
-      this.#tell({ type: "queue-drained", volume: this.index, failure: ublk.failure });
-    }
+  #turnPort(ring: Ring, port: DevicePort, nowMs: number): void {
+    port.turn(ring, nowMs);
+    if (!port.isDrained || this.#drainedTold) return;
+    this.#drainedTold = true;
+    port[Symbol.dispose]();
+    this.#tell({ type: "queue-drained", volume: this.index, failure: port.failure });
   }
 
   /** Gives answers back and takes new requests, until there is neither: a request may be answered at once. */

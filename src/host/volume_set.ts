@@ -15,6 +15,7 @@ import type {
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { fillTimeouts } from "./defaults.ts";
+import { chooseDriver } from "./device_choice.ts";
 import { ForeignPath, PathFailure, reasonOf } from "./path_failure.ts";
 import { isSamePath, pathWords } from "./path_words.ts";
 import { matchesVolume } from "./volume_match.ts";
@@ -120,7 +121,7 @@ export class VolumeSet {
   // ── a new volume ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #create(params: AttachParams, warn: Warn): Promise<AttachedVolume> {
-    const driver = driverOf(params.device);
+    const driver = await chooseDriver(params.device, warn);
     const timeouts = fillTimeouts(params.timeouts);
     this.#checkName(params.name);
     await this.#pool.start();
@@ -373,13 +374,6 @@ function turnOf(namespace: { nqn: string; nsid: number }): string {
 
 function resultOf(volume: AttachedVolume, created: boolean): AttachResult {
   return { volume: volume.info(), device: volume.device ?? volume.name, created };
-}
-
-function driverOf(choice: AttachParams["device"]): DeviceDriver {
-  if (choice === "loop") {
-    throw new UmpathError("host-lacks", "Cannot make a loop device: this version of umpath has ublk only");
-  }
-  return choice === "auto" ? "ublk" : choice;
 }
 
 /** The failure that says most: a refusal before a target that could not be reached, and all of them in its words. */

@@ -17,8 +17,10 @@ export interface AddVolume {
   /** Memory of the PathTable and of this worker's Counters. */
   paths: SharedArrayBuffer;
   counters: SharedArrayBuffer;
-  /** The ublk queue that feeds it; null if there is no kernel device. */
+  /** The ublk queue that feeds it; null if the kernel device is another one, or there is none. */
   ublk: { charFd: number; queueId: number; ioctlEncode: boolean } | null;
+  /** The worker's descriptor of the FUSE file system that a loop device is over, if it is one. */
+  fuse?: { fd: number } | null;
 }
 
 /** An open I/O queue pair of a path. `link` is never used twice in the life of a daemon. */
@@ -39,7 +41,7 @@ export type ToWorker =
   | AddLink
   /** Ends a link; answered by "link-closed". */
   | { type: "close-link"; volume: number; path: number; link: number }
-  /** Begins to fetch from the ublk queue; answered by "queue-started" once the kernel has every tag. */
+  /** Begins to take requests; answered by "queue-started" once the kernel has every tag, or the poll for requests. */
   | { type: "start-queue"; volume: number }
   /** Gives the kernel no more commands: the device was not started or could not be stopped. */
   | { type: "abandon-queue"; volume: number }
@@ -55,7 +57,7 @@ export type FromWorker =
   /** The answer to "add-volume"; `failure` says why the worker does not have it, null if it does. */
   | { type: "volume-added"; volume: number; failure: string | null }
   | { type: "queue-started"; volume: number }
-  /** Every tag of the ublk queue is over. `failure` is a negative errno other than the normal end, or 0. */
+  /** Every tag of the queue is over. `failure` is a negative errno other than the normal end, or 0. */
   | { type: "queue-drained"; volume: number; failure: number }
   /** The link failed by itself; "link-closed" follows when its socket is quiet. */
   | { type: "link-failed"; volume: number; path: number; link: number; reason: string }

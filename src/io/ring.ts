@@ -12,6 +12,7 @@ const Op = {
   WRITEV: 2,
   FSYNC: 3,
   POLL_ADD: 6,
+  POLL_REMOVE: 7,
   SENDMSG: 9,
   RECVMSG: 10,
   FALLOCATE: 17,
@@ -35,8 +36,8 @@ const Setup = { SUBMIT_ALL: 1 << 7, SINGLE_ISSUER: 1 << 12, DEFER_TASKRUN: 1 << 
 /** Bits of the result of `um_ring_turn()`: a spin found a completion, or found none. */
 const SPIN_HIT = 1 << 30;
 const SPIN_MISS = 1 << 29;
-/** For `um_ring_turn()`: completions of every kind end a turn. */
-const NO_KIND = 0x100;
+/** For `um_ring_turn()`: kinds whose completions end no turn if they went well, and if they found nothing. */
+const QUIET = (1 << TokenKind.SEND) | (1 << TokenKind.FUSE_WRITE) | (1 << (TokenKind.FUSE_READ + 16));
 
 /** Shifts from bytes to words of 32 bits, and from an entry's index to its first word. */
 const SQE_WORDS_SHIFT = 4;
@@ -75,8 +76,8 @@ export class Ring implements Disposable {
   #head = 0;
   #seen = 0;
   #pending = 0;
-  /** Sends among the pending ones. */
-  #sends = 0;
+  /** Pending submissions whose completions may end no turn. */
+  #quiet = 0;
 
   /** @throws SystemError if the kernel has no io_uring or does not allow it. */
   constructor(options: { submissions: number; completions: number }) {
@@ -109,15 +110,16 @@ export class Ring implements Disposable {
 
   /**
    * Submits what is prepared and waits for a completion, at most `timeoutMs` (0: does not wait; negative: as long as it
-   * takes), looking for it for `spinUs` microseconds before it sleeps. Sends that complete at once do not end the wait:
-   * nearly all of them do, and there is nothing to do then that could not be done with the next completion.
+   * takes), looking for it for `spinUs` microseconds before it sleeps. Sends and FUSE answers that complete at once do
+   * not end the wait, nor do reads that find no FUSE request: there is nothing to do then that could not be done with
+   * the next completion.
    */
   turn(spinUs: number, timeoutMs: number): void {
     Atomics.store(this.#ring, this.#sqTail, this.#tail);
-    const quiet = this.#sends > 0 ? TokenKind.SEND : NO_KIND;
+    const quiet = this.#quiet > 0 ? QUIET : 0;
     const result = native().um_ring_turn(this.#state, this.#pending, quiet, spinUs, timeoutMs);
     this.turns++;
-    this.#sends = 0;
+    this.#quiet = 0;
     if (result < 0) return this.#turnFailed(-result);
     if (result & SPIN_HIT) this.spinHits++;
     if (result & SPIN_MISS) this.spinMisses++;
@@ -186,10 +188,12 @@ export class Ring implements Disposable {
   /** Into `count` struct iovec at `iovecs`, from a descriptor without a position; they stay until the completion. */
   prepReadVector(fd: number, iovecs: number, count: number, high: number, low: number): void {
     this.#fileData(this.#sqe(Op.READV, fd, high, low), iovecs, count, NO_OFFSET, 0);
+    this.#quiet++;
   }
 
   prepWriteVector(fd: number, iovecs: number, count: number, high: number, low: number): void {
     this.#fileData(this.#sqe(Op.WRITEV, fd, high, low), iovecs, count, NO_OFFSET, 0);
+    this.#quiet++;
   }
 
   /** fsync(2). */
@@ -211,13 +215,20 @@ export class Ring implements Disposable {
     this.#sqes[at + 7] = events;
   }
 
+  /** Ends the poll that was prepared with this token; both complete, under the same token. */
+  prepPollRemove(high: number, low: number): void {
+    const at = this.#sqe(Op.POLL_REMOVE, -1, high, low);
+    this.#sqes[at + 4] = low;
+    this.#sqes[at + 5] = high;
+  }
+
   prepReceive(fd: number, address: number, length: number, flags: number, high: number, low: number): void {
     this.#data(this.#sqe(Op.RECV, fd, high, low), address, length, flags);
   }
 
   prepSend(fd: number, address: number, length: number, flags: number, high: number, low: number): void {
     this.#data(this.#sqe(Op.SEND, fd, high, low), address, length, flags);
-    this.#sends++;
+    this.#quiet++;
   }
 
   /** `address` is that of a struct msghdr which stays as it is until the completion. */
@@ -227,7 +238,7 @@ export class Ring implements Disposable {
 
   prepSendMessage(fd: number, address: number, flags: number, high: number, low: number): void {
     this.#data(this.#sqe(Op.SENDMSG, fd, high, low), address, 1, flags);
-    this.#sends++;
+    this.#quiet++;
   }
 
   /** A ublk I/O command: `struct ublksrv_io_cmd` {q_id, tag, result, addr} in the entry's last 16 bytes. */

@@ -27,10 +27,12 @@ export const TokenKind = {
   FILE: 6,
   /** Requests wait on a FUSE descriptor; owner is the volume. */
   FUSE_POLL: 7,
-  /** A read of a FUSE request; owner is the volume, index the slot. */
+  /** A read of a FUSE request; owner is the volume, index the slot. One that finds none does not end a turn. */
   FUSE_READ: 8,
-  /** An answer to a FUSE request; owner is the volume, index the slot. */
+  /** An answer to a FUSE request; owner is the volume, index the slot. One that is taken at once does not end a turn. */
   FUSE_WRITE: 9,
+  /** An answer after which a request is to be read into the slot, for there is no other. */
+  FUSE_WRITE_FULL: 10,
 } as const;
 
 /** The high half of a token. */

@@ -1,0 +1,59 @@
+import { native } from "../../ffi/library.ts";
+import { cString } from "../../ffi/result.ts";
+import { ENOENT } from "../base/errno.ts";
+import { UmpathError } from "../base/errors.ts";
+import { midSentence } from "../base/text.ts";
+import { loopStepError } from "../loopdev/loop_error.ts";
+import type { LoopStep } from "../loopdev/loop_step.ts";
+import { probeFeatures } from "../ublk/control.ts";
+import type { DeviceChoice, DeviceDriver } from "./api.ts";
+import { loadModule } from "./run_sequence.ts";
+import { runControl } from "./ublk_driver.ts";
+
+/**
+ * The driver to make a device with: the one that was asked for, or, for "auto", ublk where it can be had and else loop,
+ * which is slower.
+ *
+ * @throws UmpathError "host-lacks" if "auto" finds none.
+ */
+export async function chooseDriver(choice: DeviceChoice, warn: (message: string) => void): Promise<DeviceDriver> {
+  if (choice !== "auto") return choice;
+  const ublk = await ublkLack();
+  if (ublk === null) return "ublk";
+  const loop = await loopLack();
+  if (loop !== null) {
+    throw new UmpathError("host-lacks", `${ublk.message}; nor a loop device: ${midSentence(loop.message)}`, {
+      hint: [ublk.hint, loop.hint].filter((hint) => hint !== undefined).join(". Or: "),
+    });
+  }
+  warn(`A loop device is made, which is slower than ublk: ${midSentence(ublk.message)}`);
+  return "loop";
+}
+
+/** Why there can be no ublk device, or null. */
+async function ublkLack(): Promise<UmpathError | null> {
+  try {
+    await runControl(probeFeatures("a ublk device"), {
+      startQueues: () => Promise.reject(new Error("A probe starts no queues")),
+      drainQueues: () => Promise.reject(new Error("A probe drains no queues")),
+    });
+    return null;
+  } catch (error) {
+    return UmpathError.from(error);
+  }
+}
+
+/** Why there can be no loop device, or null. */
+async function loopLack(): Promise<UmpathError | null> {
+  const probes: [LoopStep, path: string, module: string][] = [
+    [{ kind: "open-fuse", deadlineMs: 1 }, "/dev/fuse", "fuse"],
+    [{ kind: "find-loop", deadlineMs: 1 }, "/dev/loop-control", "loop"],
+  ];
+  for (const [step, path, module] of probes) {
+    let fd = native().um_open(cString(path), 1);
+    if (fd === -ENOENT && await loadModule(module)) fd = native().um_open(cString(path), 1);
+    if (fd < 0) return loopStepError(step, fd, "a loop device");
+    native().um_close(fd);
+  }
+  return null;
+}

@@ -1,0 +1,62 @@
+import { native } from "../../ffi/library.ts";
+import { errnoWords } from "../base/errno.ts";
+import { UmpathError } from "../base/errors.ts";
+import { LOOP_REQUEST_BYTES } from "../base/limits.ts";
+import { logger } from "../base/log.ts";
+import { createLoopDevice } from "../loopdev/create_device.ts";
+import type { LoopDevice } from "../loopdev/device.ts";
+import { destroyLoopDevice } from "../loopdev/retire_device.ts";
+import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
+import { type LoopQueues, runLoop } from "./loop_driver.ts";
+import { runDir } from "./run_dir.ts";
+
+const log = logger("loop");
+
+/** The folder of the files that loop devices are over. Whatever is in there belongs to the daemon of the run folder. */
+export function loopFolder(): string {
+  return `${runDir().path}/loop`;
+}
+
+/**
+ * Makes a loop device for a volume, over a file that the workers serve through FUSE. What was made is undone on failure.
+ *
+ * @throws UmpathError
+ */
+export async function createVolumeLoop(wanted: WantedDevice, volume: VolumeQueues): Promise<KernelDevice> {
+  const { geometry, queues, depth } = wanted;
+  const clones: number[] = [];
+  const control: LoopQueues = {
+    start: async ({ device }) => {
+      for (let queue = 0; queue < queues; queue++) clones.push(cloneOf(device));
+      const shape = { queues, depth, requestBytes: LOOP_REQUEST_BYTES };
+      await volume.serve(shape, clones.map((fd) => ({ ublk: null, fuse: { fd } })));
+    },
+    drain: () => volume.drain(),
+    close: () => {
+      for (const fd of clones.splice(0)) native().um_close(fd);
+    },
+  };
+  const { device, warnings } = await runLoop(
+    createLoopDevice({
+      geometry,
+      filePath: `${loopFolder()}/${wanted.name.replace(/[^A-Za-z0-9._-]/g, "-")}`,
+      requestBytes: LOOP_REQUEST_BYTES,
+      requestsMax: queues * depth,
+      pageBytes: native().um_page_bytes(),
+    }),
+    control,
+  );
+  for (const warning of warnings) log.warn(`${wanted.name}: ${warning}`);
+  return {
+    driver: "loop",
+    path: device.blockPath,
+    destroy: (options) => runLoop(destroyLoopDevice(device, options), control),
+  };
+}
+
+/** A descriptor of the file system for one worker. */
+function cloneOf(device: LoopDevice): number {
+  const fd = native().um_fuse_clone(device.fuseFd);
+  if (fd >= 0) return fd;
+  throw new UmpathError("host-lacks", `Cannot open the FUSE driver once more: ${errnoWords(fd)}`);
+}

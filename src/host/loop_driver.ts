@@ -1,0 +1,153 @@
+import { native } from "../../ffi/library.ts";
+import { cString } from "../../ffi/result.ts";
+import { EIO, ENOENT, EPERM } from "../base/errno.ts";
+import type { LoopResult, LoopSequence, LoopStep } from "../loopdev/loop_step.ts";
+import { loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
+
+/** The driver takes nothing smaller (FUSE_MIN_READ_BUFFER): INIT is a hundred bytes. */
+const INIT_BYTES_MAX = 8192;
+
+/** What the driver cannot do by itself: the queues belong to the workers. */
+export interface LoopQueues {
+  /** Resolves when every worker listens for requests. */
+  start(step: LoopStep & { kind: "start-queues" }): Promise<void>;
+  /** Resolves when no worker has anything of the file any more. */
+  drain(step: LoopStep & { kind: "drain-queues" }): Promise<void>;
+  /** Closes the workers' descriptors. */
+  close(): void;
+}
+
+const NO_QUEUES: LoopQueues = {
+  start: () => Promise.reject(new Error("A device that was left has no queues")),
+  drain: () => Promise.reject(new Error("A device that was left has no queues")),
+  close: () => {},
+};
+
+/**
+ * Carries out a sequence of a loop device. What waits for an answer of the workers, or may write back what is cached,
+ * runs on a thread of the runtime's pool; a step that takes longer than its deadline gives -ETIMEDOUT.
+ *
+ * @throws UmpathError as the sequence does.
+ */
+export function runLoop<T>(sequence: LoopSequence<T>, queues: LoopQueues = NO_QUEUES): Promise<T> {
+  return runSequence(sequence, (step) => carryOut(step, queues));
+}
+
+async function carryOut(step: LoopStep, queues: LoopQueues): Promise<LoopResult> {
+  if (step.kind === "read-request") return readRequest(step.fd);
+  return { result: await within(step.deadlineMs, resultOf(step, queues)) };
+}
+
+async function resultOf(step: LoopStep, queues: LoopQueues): Promise<number> {
+  const lib = native();
+  switch (step.kind) {
+    case "open-fuse":
+      return await openLoading("fuse", () => Promise.resolve(lib.um_fuse_open()));
+    case "make-file":
+      return makeFile(step.path);
+    case "mount":
+      return await withPath(step.path, (path) => lib.um_fuse_mount(step.fd, path, step.maxRead));
+    case "write-answer":
+      return lib.um_fuse_write(step.fd, step.answer, step.answer.length);
+    case "start-queues":
+      return await queues.start(step).then(() => 0);
+    case "open-file":
+      return await withPath(step.path, (path) => lib.um_fuse_open_file(path, step.writable ? 1 : 0));
+    case "close-file":
+      return await lib.um_close_slow(step.fd);
+    case "find-loop":
+      return await openLoading("loop", () => lib.um_loop_free());
+    case "wait-node":
+      return await waitNode(step.path, step.deadlineMs);
+    case "make-node":
+      return makeNode(step.path, step.number);
+    case "remove-node":
+    case "remove-file":
+      return removeFile(step.path);
+    case "configure-loop":
+      return await configure(step);
+    case "loop-flags":
+      return await withPath(step.path, (path) => lib.um_loop_flags(path));
+    case "clear-loop":
+      return await withPath(step.path, (path) => lib.um_loop_clear(path));
+    case "keep-loop":
+      return await withPath(step.path, (path) => lib.um_loop_keep(path));
+    case "unmount":
+      return await withPath(step.path, (path) => lib.um_fuse_unmount(path, 1));
+    case "drain-queues":
+      return await queues.drain(step).then(() => 0);
+    case "close-fuse":
+      queues.close();
+      return lib.um_close(step.device.fuseFd);
+    case "pause":
+      await pause(step.deadlineMs);
+      return 0;
+    case "read-request":
+      return -EIO;
+  }
+}
+
+function readRequest(fd: number): LoopResult {
+  const buffer = new Uint8Array(INIT_BYTES_MAX);
+  const result = native().um_fuse_read(fd, buffer, buffer.length);
+  return result < 0 ? { result } : { result, data: buffer.subarray(0, result) };
+}
+
+/** The drivers do not load by themselves everywhere: nothing asks for their devices before they are there. */
+async function openLoading(module: string, open: () => Promise<number>): Promise<number> {
+  const result = await open();
+  return result === -ENOENT && await loadModule(module) ? await open() : result;
+}
+
+/** A call off the main thread that gets a path; the text lives as long as the call. */
+async function withPath(path: string, call: (path: Uint8Array<ArrayBuffer>) => Promise<number>): Promise<number> {
+  const text = cString(path);
+  const result = await call(text);
+  void text.length;
+  return result;
+}
+
+async function configure(step: LoopStep & { kind: "configure-loop" }): Promise<number> {
+  const name = cString(step.name);
+  const { fd, blockSize, flags } = step;
+  const result = await withPath(step.path, (path) => native().um_loop_configure(path, fd, blockSize, flags, name));
+  void name.length;
+  return result;
+}
+
+function makeFile(path: string): number {
+  try {
+    Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
+    Deno.writeFileSync(path, new Uint8Array(0), { mode: 0o600 });
+    return 0;
+  } catch (error) {
+    return -errnoOf(error);
+  }
+}
+
+function removeFile(path: string): number {
+  try {
+    Deno.removeSync(path);
+    return 0;
+  } catch (error) {
+    return -errnoOf(error);
+  }
+}
+
+/** The numbers of a device are in sysfs, whatever made the node or did not. */
+function makeNode(path: string, number: number): number {
+  try {
+    const [major, minor] = Deno.readTextFileSync(`/sys/block/loop${number}/dev`).trim().split(":").map(Number);
+    return native().um_loop_make_node(cString(path), major!, minor!);
+  } catch (error) {
+    return -errnoOf(error);
+  }
+}
+
+/** The runtime tells the number only in its words: "No such file or directory (os error 2)". */
+function errnoOf(error: unknown): number {
+  const match = error instanceof Error ? /\(os error (\d+)\)/.exec(error.message) : null;
+  if (match !== null) return Number(match[1]);
+  if (error instanceof Deno.errors.NotFound) return ENOENT;
+  return error instanceof Deno.errors.PermissionDenied ? EPERM : EIO;
+}
