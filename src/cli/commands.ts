@@ -48,6 +48,11 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
     load: () => import("./serve.ts"),
   },
   { name: "target", summary: "show and change what umpath serve serves", load: () => import("./target.ts") },
+  {
+    name: "demo",
+    summary: "show all of this on this host, with a path failure in the middle",
+    load: () => import("./demo.ts"),
+  },
   { name: "daemon", summary: "serve volumes in the foreground", load: () => import("./daemon.ts") },
   {
     name: "completion",

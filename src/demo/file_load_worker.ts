@@ -59,7 +59,6 @@ class FileLoad implements RingOwner {
   handleTime(_nowMs: number): void {}
 
   turn(ring: Ring, nowMs: number): void {
-    if (this.fd < 0) return;
     const { op, lbaLow, lbaHigh, dataOffset } = this.#requests;
     for (let slot = this.#load.pollRequest(nowMs); slot >= 0; slot = this.#load.pollRequest(nowMs)) {
       const address = this.#memory.address + dataOffset[slot];
@@ -99,4 +98,4 @@ class FileLoadPlane implements Plane<ToFileLoad> {
   }
 }
 
-serveInbox(self, () => new FileLoadPlane());
+serveInbox(self, { ioFlusher: false }, () => new FileLoadPlane());

@@ -31,7 +31,7 @@ export interface CommandOptions {
   /** Ends in error unless the exit code is 0. */
   check?: boolean;
   timeoutMs?: number;
-  /** Runs to its end even if the demo is interrupted: half of it would leave something behind. */
+  /** Runs to its end even if the demo ends early: half of it would leave something behind. */
   isWhole?: boolean;
 }
 
@@ -50,12 +50,17 @@ export class Stage {
     this.env = env;
   }
 
-  /** From now on every wait ends with {@linkcode Interrupted}. */
+  /** The user wants no more: from now on every wait ends with {@linkcode Interrupted}. */
   interrupt(signal: Deno.Signal): void {
-    this.#abort.abort(new Interrupted(signal));
+    this.fail(new Interrupted(signal));
   }
 
-  /** Aborted once the demo is interrupted. */
+  /** The demo cannot go on: from now on every wait ends with `error`; the first one counts. */
+  fail(error: Error): void {
+    this.#abort.abort(error);
+  }
+
+  /** Aborted once the demo is to end early. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
@@ -105,7 +110,7 @@ export class Stage {
    *
    * @throws Untrue if it fails and `check` is given.
    * @throws UmpathError "timed-out", or "host-lacks" if there is no such program.
-   * @throws Interrupted
+   * @throws Interrupted, or why else the demo ends early.
    */
   async run(command: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     if (!options.isWhole) this.signal.throwIfAborted();
@@ -124,7 +129,7 @@ export class Stage {
     return result;
   }
 
-  /** What the command gave; null if time is up or, unless `isWhole`, the demo is interrupted. */
+  /** What the command gave; null if time is up or, unless `isWhole`, the demo is to end. */
   async #endOf(
     output: Promise<Deno.CommandOutput>,
     timeoutMs: number,
@@ -143,6 +148,19 @@ export class Stage {
   }
 
   // ── waits ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What `work` gives, unless the demo is to end before that. What then becomes of the work is up to the way back. */
+  async unlessEnded<T>(work: Promise<T>): Promise<T> {
+    work.catch(() => {});
+    this.signal.throwIfAborted();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const stop = () => resolve();
+    this.signal.addEventListener("abort", stop);
+    await Promise.race([work, promise]);
+    this.signal.removeEventListener("abort", stop);
+    this.signal.throwIfAborted();
+    return await work;
+  }
 
   /** @throws Interrupted */
   async pause(ms: number): Promise<void> {

@@ -7,24 +7,37 @@ import type { VolumeInfo } from "../../../src/host/api.ts";
 import { serveControl } from "../../../src/host/control_server.ts";
 import { ensureRunDir, runDirAt } from "../../../src/host/run_dir.ts";
 
+const COMMAND_NAMES = [
+  "attach",
+  "detach",
+  "list",
+  "show",
+  "serve",
+  "target",
+  "demo",
+  "daemon",
+  "completion",
+  "version",
+];
+
 async function words(line: string): Promise<string[]> {
   const context = { output: new Output({ json: false }), exitCode: 0, setVerbose: () => {} };
   return (await candidates(line, { program: buildProgram(context), context })).map(({ word }) => word);
 }
 
 Deno.test("candidates() completes commands, options and their values", async () => {
-  assertEquals(await words("umpath "), ["attach", "detach", "list", "show", "daemon", "completion", "version"]);
+  assertEquals(await words("umpath "), COMMAND_NAMES);
   assertEquals(await words("umpath --json l"), ["list"]);
   assertEquals(await words("umpath at"), ["attach"]);
   assertEquals(await words("umpath attach nqn --de"), ["--device", "--depth"]);
-  assertEquals(await words("umpath attach nqn --device "), ["auto", "ublk", "none"]);
+  assertEquals(await words("umpath attach nqn --device "), ["auto", "ublk", "loop", "none"]);
   assertEquals(await words("umpath attach nqn --device=u"), ["--device=ublk"]);
   assertEquals(await words("umpath attach nqn -p "), []);
   assertEquals(await words("umpath detach --"), ["--all", "--force", "--json", "--verbose", "--help"]);
   assertEquals(await words("umpath completion "), ["bash", "zsh", "fish"]);
   assertEquals(await words("umpath daemon --t"), []);
-  assertEquals(await words("umpath nope "), ["attach", "detach", "list", "show", "daemon", "completion", "version"]);
-  assertEquals(await words(""), ["attach", "detach", "list", "show", "daemon", "completion", "version"]);
+  assertEquals(await words("umpath nope "), COMMAND_NAMES);
+  assertEquals(await words(""), COMMAND_NAMES);
 });
 
 Deno.test("candidates() asks the daemon for volumes", async () => {
