@@ -1,0 +1,20 @@
+/** Tests that need a loop device, and the volumes on it, of this very machine. */
+
+/** Why this machine cannot have the loop device of a volume, or null. */
+export function loopLack(): string | null {
+  if (Deno.uid() !== 0) return "it takes root";
+  for (const file of ["/dev/fuse", "/dev/loop-control"]) {
+    try {
+      Deno.openSync(file, { read: true, write: true }).close();
+    } catch {
+      return `${file} cannot be opened`;
+    }
+  }
+  return null;
+}
+
+/** A test with a loop device; where there can be none, it is left out by name. */
+export function loopTest(name: string, fn: () => Promise<void>): void {
+  const lack = loopLack();
+  Deno.test({ name: lack === null ? name : `${name} (left out: ${lack})`, ignore: lack !== null, fn });
+}
