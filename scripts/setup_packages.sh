@@ -36,6 +36,15 @@ packages_build() {
   )
 }
 
+# What only root can use: without, the demo works in user space.
+packages_demo() {
+  [ "$(id -u)" = 0 ] || return 0
+  packages_install $(
+    packages_lack mkfs.ext4 e2fsprogs
+    packages_lack mount mount
+  )
+}
+
 packages_vm() {
   packages_install $(
     packages_lack qemu-system-x86_64 qemu-system-x86
@@ -46,9 +55,7 @@ packages_vm() {
     packages_lack nvme nvme-cli
     packages_lack ip iproute2
     packages_lack nft nftables
-    packages_lack mkfs.ext4 e2fsprogs
     packages_lack mkfs.xfs xfsprogs
-    packages_lack mount mount
     packages_lack setpriv util-linux
   )
 }
