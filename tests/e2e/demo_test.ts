@@ -1,0 +1,115 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { DemoReport } from "../../src/demo/report.ts";
+import { eventually } from "../unit/host/host_fixture.ts";
+import { Cli, type Result, UMPATH } from "./cli_fixture.ts";
+import { loopTest } from "./loop_case.ts";
+
+const STEPS = [400, 402, 404, 406, 408, 410, 412];
+/** Of one demo; it takes a quarter of this. */
+const DEMO_MS_MAX = 60_000;
+const NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] as const;
+
+/** Runs the demo as a user without rights, who need not reach the repository. */
+function demoAsNobody(cli: Cli, ...words: string[]): Promise<Result> {
+  if (Deno.uid() !== 0) return cli.run("demo", ...words);
+  Deno.chmodSync(cli.folder, 0o755);
+  const program = `${cli.folder}/umpath`;
+  Deno.copyFileSync(UMPATH, program);
+  return cli.runProgram([...NOBODY, program, "demo", ...words]);
+}
+
+/** What of a demo is still there: its folders, mounts and processes. */
+function leftOf(pids: readonly number[] = []): string[] {
+  const folders = [...Deno.readDirSync("/tmp")].map(({ name }) => name).filter((name) =>
+    name.startsWith("umpath-demo-")
+  );
+  const mounts = Deno.readTextFileSync("/proc/self/mountinfo").split("\n").filter((line) =>
+    line.includes("umpath-demo-")
+  );
+  return [...folders, ...mounts, ...pids.filter(isAlive).map((pid) => `process ${pid}`)];
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(Deno.readTextFileSync(`/proc/${pid}/stat`));
+  } catch {
+    return false;
+  }
+}
+
+function reportOf({ code, stdout, stderr }: Result): DemoReport {
+  assertEquals(code, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+/** What holds of a demo on any kind of device. */
+function assertTold(report: DemoReport): void {
+  assertEquals(report.steps.map(({ step }) => step), STEPS);
+  assert(report.claimsChecked > 10, `${report.claimsChecked} claims`);
+  assertEquals(report.paths.length, 2);
+  for (const path of report.paths) assert(path.reads > 0 && path.writes > 0, `${path.traddr} was used`);
+  assertEquals(report.paths.map(({ reconnects }) => reconnects), [0, 1]);
+  assertEquals(report.loss.path, 1);
+  const { before, during, after } = report.load;
+  for (const window of [before, during, after]) assert(window.reads > 0 && window.writes > 0);
+  assert(during.longestPauseMs < 2_000, `the application stood still for ${during.longestPauseMs} ms`);
+  assert(report.verifiedBytes > 0);
+}
+
+loopTest(
+  "umpath demo takes the whole road over a kernel device, survives a path's loss and leaves nothing",
+  async () => {
+    await using cli = new Cli();
+    const before = leftOf();
+    const report = reportOf(await cli.run("demo", "--json"));
+    assertTold(report);
+    assert(report.driver !== "none" && report.device !== null, "root has a kernel device here");
+    assertEquals(report.lacking.map(({ driver }) => driver), report.driver === "ublk" ? [] : ["ublk"]);
+    assertEquals(leftOf(), before);
+  },
+);
+
+Deno.test("umpath demo drives the volume in user space for a user without rights, and says why", async () => {
+  await using cli = new Cli();
+  const before = leftOf();
+  const { code, stdout, stderr } = await demoAsNobody(cli);
+  assertEquals(code, 0, stderr);
+  for (const step of STEPS) assertMatch(stdout, new RegExp(`^ +${step} `, "m"));
+  assertStringIncludes(stdout, "Not on this host");
+  assertStringIncludes(stdout, "in user space");
+  assertMatch(stdout, /Done: every line above was checked or measured, \d+ claims, and nothing is left behind\n$/);
+  assertEquals(leftOf(), before);
+});
+
+Deno.test("umpath demo that is interrupted under load takes everything back and ends as the signal says", async () => {
+  await using cli = new Cli();
+  const before = leftOf();
+  const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", UMPATH_RUN_DIR: cli.runDir };
+  const io = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  const demo = new Deno.Command(UMPATH, { args: ["demo"], clearEnv: true, env, ...io }).spawn();
+  const timer = setTimeout(() => demo.kill("SIGKILL"), DEMO_MS_MAX);
+  const stderr = new Response(demo.stderr).text();
+  let told = "";
+  for await (const text of demo.stdout.pipeThrough(new TextDecoderStream())) {
+    told += text;
+    if (told.includes("An application reads and writes") && !told.includes("Ending")) {
+      demo.kill("SIGINT");
+      break;
+    }
+  }
+  const { code } = await demo.status;
+  clearTimeout(timer);
+  assertEquals(code, 130, await stderr);
+  assertStringIncludes(await stderr, "Nothing is left behind");
+  const pids = [...told.matchAll(/process (\d+)/g)].map(([, pid]) => Number(pid));
+  await eventually("nothing is left", () => leftOf(pids).length === before.length);
+});
+
+Deno.test("umpath demo refuses a device that this host cannot make with the code that says so", async () => {
+  await using cli = new Cli();
+  const before = leftOf();
+  const { code, stderr } = await demoAsNobody(cli, "--device", "loop");
+  assertEquals(code, 6, stderr);
+  assertMatch(stderr, /loop device/);
+  assertEquals(leftOf(), before);
+});
