@@ -77,7 +77,7 @@ const AT: Readonly<Record<string, Meanings>> = {
 
 /** What a step does, as in "Cannot start /dev/ublkb0". */
 const ACTIONS: Readonly<Record<string, string>> = {
-  "open-control": "use ublk for",
+  "open-control": "make",
   GET_FEATURES: "ask what the ublk driver can do for",
   ADD_DEV: "add",
   SET_PARAMS: "configure",
