@@ -1,14 +1,16 @@
 /** A well-behaved host that reads and writes all the time, and knows what it has to read: what others do must not touch it. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, fail } from "@std/assert";
 import { Prng } from "../../src/base/prng.ts";
 import { AdminOpcode, NvmOpcode } from "../../src/spec/nvme.ts";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay, eventually } from "../unit/host/host_fixture.ts";
 import { identifySqe, ioSqe, RawHost, sqe } from "./raw_host.ts";
 import type { Served } from "./served.ts";
 
 const UNIT_BYTES = 4096;
 const UNITS = 64;
 const PAUSE_MS = 2;
+const BLOCK_SIZE = 512;
+const PROGRESS_MS_MAX = 10_000;
 
 export class Witness implements AsyncDisposable {
   /** Reads and writes that were right. */
@@ -16,25 +18,23 @@ export class Witness implements AsyncDisposable {
   longestMs = 0;
   readonly #admin: RawHost;
   readonly #io: RawHost;
-  readonly #blockSize: number;
   readonly #prng: Prng;
   readonly #generations = new Uint32Array(UNITS);
   #isOver = false;
   #working: Promise<void> = Promise.resolve();
 
-  private constructor(admin: RawHost, io: RawHost, { blockSize, seed }: { blockSize: number; seed: number }) {
+  private constructor(admin: RawHost, io: RawHost, seed: number) {
     this.#admin = admin;
     this.#io = io;
-    this.#blockSize = blockSize;
     this.#prng = new Prng(seed);
   }
 
-  /** Connects by the target's first portal and begins. */
-  static async start(target: Served, options: { blockSize?: number; seed: number }): Promise<Witness> {
+  /** Connects by the target's first portal and begins. Namespace 1 has blocks of 512 bytes. */
+  static async start(target: Served, { seed }: { seed: number }): Promise<Witness> {
     const portal = target.portals[0]!;
     const admin = await RawHost.controller(portal, target.nqn);
     const io = await RawHost.connect(portal, { nqn: target.nqn, qid: 1, cntlid: admin.cntlid });
-    const witness = new Witness(admin, io, { blockSize: 512, ...options });
+    const witness = new Witness(admin, io, seed);
     witness.#working = witness.#work();
     witness.#working.catch(() => {}); // told by end()
     return witness;
@@ -56,7 +56,7 @@ export class Witness implements AsyncDisposable {
 
   async #doOne(): Promise<void> {
     const unit = this.#prng.below(UNITS);
-    const blocks = UNIT_BYTES / this.#blockSize;
+    const blocks = UNIT_BYTES / BLOCK_SIZE;
     const lba = unit * blocks;
     if (this.#prng.unit() < 0.5 || this.#generations[unit] === 0) {
       this.#generations[unit]!++;
@@ -73,6 +73,14 @@ export class Witness implements AsyncDisposable {
     const prng = new Prng(unit * 65536 + this.#generations[unit]!);
     for (let i = 0; i < words.length; i++) words[i] = prng.uint32();
     return new Uint8Array(words.buffer);
+  }
+
+  /** Waits until it has done so many reads and writes; fails if one was wrong, or they take too long. */
+  async until(ios: number): Promise<void> {
+    const failed = this.#working.then(() => fail("The witness has ended"));
+    failed.catch(() => {}); // whoever waits now hears of it, and end() tells it once more
+    const done = eventually(`${ios} reads and writes of the witness`, () => this.ios >= ios, PROGRESS_MS_MAX);
+    await Promise.race([done, failed]);
   }
 
   /** Ends it; fails if anything was wrong. */
