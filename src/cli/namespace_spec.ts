@@ -53,7 +53,8 @@ function parseBacking(word: string, store: string, sizeBytes: number | null): Na
 export function parsePositiveSize(word: string, name: string): number {
   const bytes = parseSize(word, name);
   if (bytes > 0 && bytes % 4096 === 0) return bytes;
-  throw new UmpathError("usage", `Cannot use ${quote(word)} for ${name}: it is not a multiple of 4 KiB`);
+  const why = bytes === 0 ? "nothing can be stored in it" : "it is not a multiple of 4 KiB";
+  throw new UmpathError("usage", `Cannot use ${quote(word)} for ${name}: ${why}`);
 }
 
 /** 512 or 4096. */

@@ -88,7 +88,7 @@ function translate(error: CommanderError, at: { program: Command; entry: Command
   const word = /'([^']*)'/.exec(error.message)?.[1] ?? "";
   switch (error.code) {
     case "commander.help":
-      return new UmpathError("usage", "Cannot run umpath: no command is given", { hint });
+      return new UmpathError("usage", `Cannot run ${where}: no command is given`, { hint });
     case "commander.unknownOption": {
       const near = nearest(word, optionWords(at.program, at.entry));
       return new UmpathError("usage", `Cannot use option ${quote(word)}: ${where} has no such option`, {
@@ -105,6 +105,8 @@ function translate(error: CommanderError, at: { program: Command; entry: Command
       const extra = /but got \d+: (.*)\.$/s.exec(error.message)?.[1] ?? "";
       return new UmpathError("usage", `Cannot run ${where} with ${quote(extra)}: too many arguments`, { hint });
     }
+    case "commander.unknownCommand":
+      return new UmpathError("usage", `Cannot run ${where} ${quote(word)}: there is none of that name`, { hint });
     default:
       return new UmpathError("usage", `Cannot run ${where}: ${error.message.replace(/^error: /, "")}`, { hint });
   }

@@ -39,8 +39,9 @@ const HELP = commandHelp({
     "Serves a file, a block device or memory to hosts, as a storage system does, in the foreground until SIGTERM or " +
     "SIGINT. Once it listens it prints a line for each listener on stdout; what happens is logged on stderr. " +
     "umpath target shows it and changes it while it runs.",
-    "Each listener is a path of its own, with an ANA state of its own: optimized unless it says otherwise. Port 0 is a " +
-    "free one. An address is one of this host's; names are not resolved.",
+    "Each listener is a path of its own, with an ANA state of its own: optimized unless it says otherwise; the others " +
+    "are non-optimized, inaccessible, persistent-loss and change. The port is 4420 unless it is given; 0 is a free " +
+    "one. An address is one of this host's; names are not resolved.",
     "A namespace is FILE or ram=SIZE, and after commas any of nsid=N, bs=512 or bs=4096, uuid=UUID, size=SIZE (the " +
     "file is made with that size if it is missing) and ro. UUID and NGUID are made from the NQN and the number, " +
     "the same at every start. Memory is lost at the end; a file is served by one target at a time.",
@@ -60,7 +61,7 @@ export const declare: Declare = (command, context) => {
     .argument("[file]", "file or block device to serve as a namespace")
     .option("--ram <size>", "serve so much memory as a namespace", (word) => parsePositiveSize(word, "--ram"))
     .option("--namespace <spec>", "serve another namespace; one option for each", addNamespace)
-    .option("--nqn <nqn>", "NQN of the subsystem", parseSubsystemNqn)
+    .option("--nqn <nqn>", "NQN of the subsystem; it has to be given", parseSubsystemNqn)
     .option("--listen <portal>", "ADDR[:PORT][,ana=STATE] to listen on; one option for each", addListener)
     .option(
       "--size <size>",
@@ -75,7 +76,6 @@ export const declare: Declare = (command, context) => {
       "--in-capsule <size>",
       withDefault("data that a command capsule may carry", IN_CAPSULE_DEFAULT),
       parseInCapsule,
-      parseInCapsule(IN_CAPSULE_DEFAULT),
     )
     .option(
       "--queues <number>",
@@ -106,7 +106,7 @@ export const declare: Declare = (command, context) => {
         listeners: listen,
         namespaces: numberNamespaces(namespaceWords(file, options), options.blockSize ?? 4096),
         allowedHosts: options.allowHost ?? null,
-        inCapsuleBytes: options.inCapsule,
+        inCapsuleBytes: options.inCapsule ?? parseInCapsule(IN_CAPSULE_DEFAULT),
         queues: options.queues ?? Math.max(IO_QUEUES_DEFAULT, workers ?? 0),
         depth: options.depth ?? QUEUE_DEPTH_DEFAULT,
         workers,

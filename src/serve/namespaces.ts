@@ -132,7 +132,9 @@ function openRam(sizeBytes: number): Memory {
   try {
     return Memory.allocate(sizeBytes * RAM_GROWTH);
   } catch (error) {
-    throw new UmpathError("host-lacks", `Cannot serve ${formatSize(sizeBytes)} of memory: ${messageOf(error)}`);
+    throw new UmpathError("host-lacks", `Cannot serve ${formatSize(sizeBytes)} of memory: ${messageOf(error)}`, {
+      hint: `Room to grow to ${RAM_GROWTH} times that is set aside; a file takes none`,
+    });
   }
 }
 
