@@ -13,6 +13,7 @@ import { parseSize } from "../base/units.ts";
 import { nqnFault } from "../host/nqn.ts";
 import type { ListenSpec, TargetInfo, TargetSpec } from "../serve/api.ts";
 import type { Declare } from "./commands.ts";
+import { newFaultSeed, parseFaultSeed, readFaultScript } from "./fault_options.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import { parseListenSpec } from "./listen_spec.ts";
 import {
@@ -45,6 +46,7 @@ const HELP = commandHelp({
     "A namespace is FILE or ram=SIZE, and after commas any of nsid=N, bs=512 or bs=4096, uuid=UUID, size=SIZE (the " +
     "file is made with that size if it is missing) and ro. UUID and NGUID are made from the NQN and the number, " +
     "the same at every start. Memory is lost at the end; a file is served by one target at a time.",
+    "For tests it does wrong on demand: umpath target fault --help says what faults there are.",
   ],
   examples: [
     "umpath serve --ram 1G --nqn nqn.2026-11.com.example:vol1 --listen 127.0.0.1 --listen 127.0.0.2",
@@ -93,6 +95,9 @@ export const declare: Declare = (command, context) => {
       wholeNumber("--workers", { min: 1, max: WORKERS_MAX }),
     )
     .option("--serial <text>", withDefault("serial number", "made from the NQN"), parseSerial)
+    .option("--fault <fault>", "do that wrong from the start on; one option for each", addWord)
+    .option("--fault-script <file>", "do wrong what the lines of this file say", readFaultScript)
+    .option("--fault-seed <number>", withDefault("what faults by chance draw from", "a new one"), parseFaultSeed)
     .addHelpText("after", HELP)
     .action(async (file, options) => {
       const { nqn, listen = [], workers = null } = options;
@@ -110,6 +115,8 @@ export const declare: Declare = (command, context) => {
         queues: options.queues ?? Math.max(IO_QUEUES_DEFAULT, workers ?? 0),
         depth: options.depth ?? QUEUE_DEPTH_DEFAULT,
         workers,
+        faults: [...options.faultScript ?? [], ...options.fault ?? []],
+        faultSeed: options.faultSeed ?? newFaultSeed(),
       };
       const { runServe } = await import("../serve/process.ts");
       context.exitCode = await runServe(spec, (info) => tell(info, context.output));
@@ -165,6 +172,10 @@ function namespaceWords(
 
 function addNamespace(word: string, before: NamespaceWords[] = []): NamespaceWords[] {
   return [...before, parseNamespaceSpec(word)];
+}
+
+function addWord(word: string, before: string[] = []): string[] {
+  return [...before, word];
 }
 
 function addListener(word: string, before: ListenSpec[] = []): ListenSpec[] {

@@ -4,18 +4,29 @@ import { quote } from "../base/text.ts";
 import { parseSize } from "../base/units.ts";
 import { ANA_NAMES } from "../serve/ana_names.ts";
 import type { PortalName, TargetApi, TargetMethod } from "../serve/api.ts";
+import { faultHelp } from "../target/fault_words.ts";
 import { askTarget, findTarget, runningTargets, type TargetChoice } from "../serve/target_client.ts";
 import type { Context, Declare } from "./commands.ts";
-import { commandHelp } from "./help.ts";
+import { newFaultSeed, parseFaultSeed, readFaultScript } from "./fault_options.ts";
+import { commandHelp, withDefault } from "./help.ts";
 import { parseAna, parseListenSpec } from "./listen_spec.ts";
 import { oneOf, wholeNumber } from "./option_words.ts";
 import { parsePortal } from "./path_spec.ts";
-import { listenerWords, targetDetails, targetLines } from "./target_text.ts";
+import { faultLines, listenerWords, targetDetails, targetLines } from "./target_text.ts";
 
 const PID_MAX = 2 ** 22;
 const NSID_MAX = 0xfffffffe;
 const END_MS_MAX = 40_000;
 const POLL_MS = 20;
+
+/** The word that ends all faults. */
+const CLEAR = "clear";
+
+const FAULT_EXAMPLES = [
+  "umpath target fault",
+  "umpath target fault 1:delay=5ms..50ms,op=read,chance=0.1 2:down,at=1s,for=3s",
+  "umpath target fault clear",
+];
 
 const HELP = commandHelp({
   notes: [
@@ -29,6 +40,7 @@ const HELP = commandHelp({
     "umpath target listener remove 127.0.0.2:4420",
     "umpath target listener add 127.0.0.2:4420,ana=non-optimized",
     "umpath target resize 1 2G",
+    "umpath target fault 2:stall,for=3s",
   ],
 });
 
@@ -40,6 +52,7 @@ export const declare: Declare = (command, context) => {
   declareAna(command, context);
   declareResize(command, context);
   declareListener(command, context);
+  declareFault(command, context);
   declareStop(command, context);
 };
 
@@ -112,6 +125,26 @@ function declareListener(command: Command, { output }: Context): void {
       const listener = await ask(choice, "listener-add", parseListenSpec(word));
       if (output.json) output.object({ listener });
       else output.line(`tcp://${listenerWords(listener)}`);
+    });
+}
+
+function declareFault(command: Command, { output }: Context): void {
+  verb(command, "fault", "do wrong on demand, for tests")
+    .argument("[faults...]", `what goes wrong from now on, instead of what did before; ${CLEAR}: nothing`)
+    .option("--fault-script <file>", "do wrong what the lines of this file say", readFaultScript)
+    .option("--fault-seed <number>", withDefault("what faults by chance draw from", "a new one"), parseFaultSeed)
+    .addHelpText("after", () => `\n${faultHelp().join("\n")}\n${commandHelp({ examples: FAULT_EXAMPLES })()}`)
+    .action(async (words, { faultScript = [], faultSeed, ...choice }) => {
+      const isClear = words.length === 1 && words[0] === CLEAR && faultScript.length === 0;
+      const faults = isClear ? [] : [...faultScript, ...words];
+      const isQuestion = faults.length === 0 && !isClear;
+      if (isQuestion && faultSeed !== undefined) throw new UmpathError("usage", "Cannot use a seed: no fault is given");
+      const info = isQuestion
+        ? await ask(choice, "faults", {})
+        : await ask(choice, "set-faults", { faults, seed: faultSeed ?? newFaultSeed() });
+      if (output.json) output.object({ ...info });
+      else if (info.faults.length === 0) output.note("Nothing goes wrong");
+      else faultLines(info).forEach((line) => output.line(line));
     });
 }
 

@@ -1,7 +1,7 @@
 /** Targets as text for people. */
 import { alignRows, count, oneLine } from "../base/text.ts";
 import { formatSize } from "../base/units.ts";
-import type { ControllerInfo, NamespaceInfo, TargetInfo } from "../serve/api.ts";
+import type { ControllerInfo, FaultsInfo, NamespaceInfo, TargetInfo } from "../serve/api.ts";
 
 /** `127.0.0.1:4420` or `[::1]:4420`. */
 export function listenerWords({ traddr, trsvcid }: { traddr: string; trsvcid: number }): string {
@@ -38,6 +38,11 @@ export function targetDetails(target: TargetInfo): string[] {
     "  controllers",
     ...indent(controllers.flatMap(controllerLines), 4),
   ];
+}
+
+/** One aligned line a fault, and their seed. */
+export function faultLines({ seed, faults }: FaultsInfo): string[] {
+  return [...alignRows(faults.map(({ words, hits }) => [words, count(hits, "hit")])), `seed ${seed}`];
 }
 
 function namespaceRow(namespace: NamespaceInfo): string[] {

@@ -70,6 +70,14 @@ export class RingLoop<O extends RingOwner> implements Disposable {
     this.#end = Math.max(this.#end, index + 1);
   }
 
+  /** Every owner. */
+  forEach(visit: (owner: O) => void): void {
+    for (let index = 0; index < this.#end; index++) {
+      const owner = this.#owners[index];
+      if (owner !== null) visit(owner);
+    }
+  }
+
   /** The owner takes a turn before the loop waits the next time. */
   touch(index: number): void {
     if (this.#isTouched[index] === 1) return;

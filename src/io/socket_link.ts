@@ -120,8 +120,17 @@ export class SocketLink<M extends ByteMachine> {
 
   /** Puts into the ring what the connection wants to receive and send now. */
   arm(ring: Ring): void {
+    this.armSend(ring);
+    this.armReceive(ring);
+  }
+
+  armSend(ring: Ring): void {
     if (this.#isShut || this.connection.state === "failed") return;
     if (!this.#isSending && this.connection.pollSend()) this.#send(ring);
+  }
+
+  armReceive(ring: Ring): void {
+    if (this.#isShut || this.connection.state === "failed") return;
     if (!this.#isReceiving) this.#receive(ring);
   }
 
@@ -170,6 +179,12 @@ export class SocketLink<M extends ByteMachine> {
     if (result > 0) this.connection.handleReceived(result);
     else if (result === 0) this.connection.handleClosed();
     else if (result !== -EAGAIN && result !== -EINTR) this.#failed("receive", -result);
+  }
+
+  /** As {@linkcode handleReceived}, but the connection does not get the bytes that came. */
+  throwReceived(result: number): void {
+    if (result <= 0) this.handleReceived(result);
+    else this.#isReceiving = false;
   }
 
   /** A send came back with `result` bytes or -errno. */

@@ -48,9 +48,11 @@ export class AdminQueue implements SocketOwner {
   #handleCommand(socket: TargetSocket, slot: number): void {
     const { connection } = socket;
     const sqe = socket.entry(slot);
+    const verdict = socket.judge(slot);
+    if (verdict !== 0) return socket.respond(slot, verdict);
     const needed = this.#controller.dataNeeded(sqe);
     if (needed > connection.commands.dataBytes[slot]!) {
-      return connection.respond(slot, StatusCode.DATA_SGL_LENGTH_INVALID | StatusField.DNR);
+      return socket.respond(slot, StatusCode.DATA_SGL_LENGTH_INVALID | StatusField.DNR);
     }
     const hasData = connection.commands.hasData[slot] === 1;
     if (needed > 0 && !hasData) return connection.fetchData(slot);
@@ -62,7 +64,7 @@ export class AdminQueue implements SocketOwner {
 
   #answer(slot: number, { status, dw0, dw1, data }: AdminAnswer): void {
     if (data !== null && status === StatusCode.SUCCESS) this.#socket.respondWithData(slot, data, [dw0, dw1]);
-    else this.#socket.connection.respond(slot, status, dw0, dw1);
+    else this.#socket.respond(slot, status, dw0, dw1);
   }
 
   #answerEvents(): boolean {
@@ -77,7 +79,7 @@ export class AdminQueue implements SocketOwner {
   /** Takes what has arrived, tells the controller the time and sends its events. */
   handleTime(nowMs: number): void {
     this.#socket.move();
-    if (!this.#socket.isOpen) return;
+    if (!this.#socket.isOpen || this.#socket.isSilent) return;
     this.#controller.handleTime(nowMs);
     this.sendEvents();
   }
@@ -89,6 +91,11 @@ export class AdminQueue implements SocketOwner {
 
   handleEnd(reason: string): void {
     this.#onEnd(reason);
+  }
+
+  /** Resets the connection; `onEnd` is called. */
+  reset(reason: string): void {
+    this.#socket.reset(reason);
   }
 
   /** Ends the connection; `onEnd` is called. */

@@ -40,6 +40,9 @@ export interface TargetSpec {
   readonly depth: number;
   /** Data-plane threads; null: one a CPU, at most four. */
   readonly workers: number | null;
+  /** What goes wrong from the start on, in words. */
+  readonly faults: readonly string[];
+  readonly faultSeed: number;
 }
 
 export interface NamespaceInfo {
@@ -92,6 +95,14 @@ export interface TargetInfo {
   controllers: ControllerInfo[];
 }
 
+/** What goes wrong on a target on demand. */
+export interface FaultsInfo {
+  /** What chance draws from. */
+  seed: number;
+  /** Each fault as it was given, and the commands, connections or beginnings that it has hit. */
+  faults: { words: string; hits: number }[];
+}
+
 /** A listener by its address and port. */
 export interface PortalName {
   traddr: string;
@@ -105,6 +116,9 @@ export interface TargetApi {
   resize: { params: { nsid: number; sizeBytes: number }; result: NamespaceInfo };
   "listener-add": { params: ListenSpec; result: ListenerInfo };
   "listener-remove": { params: PortalName; result: Record<string, never> };
+  faults: { params: Record<string, never>; result: FaultsInfo };
+  /** These faults begin now, in the place of those before. */
+  "set-faults": { params: { faults: string[]; seed: number }; result: FaultsInfo };
   stop: { params: Record<string, never>; result: Record<string, never> };
 }
 

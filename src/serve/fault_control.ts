@@ -6,6 +6,7 @@ import type { FaultSubject } from "../target/fault_script.ts";
 import type { FaultScript } from "../target/fault_script.ts";
 import { parseFaults } from "../target/fault_words.ts";
 import { type ListenerChange, ListenerFaults } from "../target/listener_faults.ts";
+import type { FaultsInfo } from "./api.ts";
 import { type FaultPlan, faultPlan, faultScript } from "./fault_plan.ts";
 
 const log = logger("fault");
@@ -15,7 +16,7 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 /** What faults do to a target as a whole. */
 export interface FaultedTarget {
   /** The listeners there are now, those that are down included. */
-  readonly listeners: readonly ListenerDescription[];
+  listeners(): readonly ListenerDescription[];
   /** The code of a listener's ANA state. */
   ana(listener: number): number;
   setAna(listener: number, state: number): void;
@@ -31,12 +32,6 @@ export interface FaultedTarget {
 export interface FaultedSocket {
   readonly subject: FaultSubject;
   setFaults(faults: ConnectionFaults | null): void;
-}
-
-/** The faults of a target, as `umpath target fault` shows them. */
-export interface FaultsInfo {
-  seed: number;
-  faults: { words: string; hits: number }[];
 }
 
 /** Puts scripts of faults in force on a target: on its main thread here, and in its workers by a message. */
@@ -71,7 +66,7 @@ export class FaultControl implements Disposable {
    * @throws UmpathError "usage" if one of them cannot be understood: then nothing is changed.
    */
   set(words: readonly string[], seed: number): void {
-    const rules = parseFaults(words, this.#target.listeners);
+    const rules = parseFaults(words, this.#target.listeners());
     this.#plan = rules.length === 0 ? null : faultPlan(rules, seed);
     this.#script = this.#plan === null ? null : faultScript(this.#plan);
     log.info(rules.length === 0 ? "No faults" : `${count(rules.length, "fault")}, seed ${seed}: ${words.join(" ")}`);
@@ -101,6 +96,11 @@ export class FaultControl implements Disposable {
     return { listener, queue: null, stream, sinceMs: performance.now() };
   }
 
+  /** A fault keeps the listener closed. */
+  isDown(listener: number): boolean {
+    return this.#listeners.get(listener)?.isDown ?? false;
+  }
+
   /** A connection is on the main thread. To be called again when its subject has become another. */
   add(socket: FaultedSocket): void {
     this.#sockets.add(socket);
@@ -127,7 +127,7 @@ export class FaultControl implements Disposable {
     clearTimeout(this.#timer);
     const nowMs = performance.now();
     let dueMs = Infinity;
-    for (const { index: listener } of this.#target.listeners) {
+    for (const { index: listener } of this.#target.listeners()) {
       const faults = this.#listenerFaults(listener);
       faults.handleTime(nowMs);
       for (let change = faults.pollChange(); change !== null; change = faults.pollChange()) {

@@ -6,7 +6,8 @@ import { StatusCode, StatusField } from "../spec/nvme_status.ts";
 import type { TargetTransfer } from "../target/connection.ts";
 import type { TargetQueue } from "../target/connection.ts";
 import type { ConnectResult } from "../target/subsystem.ts";
-import { type SocketOwner, TargetSocket } from "./target_socket.ts";
+import type { FaultSubject } from "../target/fault_script.ts";
+import { type SocketOwner, TargetSocket, type TargetSocketOptions } from "./target_socket.ts";
 
 const { DNR } = StatusField;
 const FABRICS_TYPE_MASK = 0xff;
@@ -20,6 +21,8 @@ export interface HandedOver {
   readonly peer: string;
   readonly transfer: TargetTransfer;
   readonly queue: TargetQueue;
+  /** Whom faults are for that hit it. */
+  readonly subject: FaultSubject;
 }
 
 /** What becomes of a connection that a host has opened; exactly one of these is called, and once. */
@@ -42,13 +45,13 @@ export interface HandshakeEvents {
 export class Handshake implements SocketOwner {
   readonly #events: HandshakeEvents;
   readonly #socket: TargetSocket;
-  readonly #timer: ReturnType<typeof setTimeout>;
+  #timer: ReturnType<typeof setTimeout>;
   /** The I/O queue whose Connect was answered with success. */
   #connected: Connected | null = null;
 
   constructor(
     poller: Poller,
-    options: { fd: number; peer: string; slots: number; transferBytesMax: number; inCapsuleBytes: number },
+    options: Omit<TargetSocketOptions, "owner">,
     events: HandshakeEvents,
   ) {
     this.#events = events;
@@ -58,6 +61,10 @@ export class Handshake implements SocketOwner {
 
   #expire(): void {
     this.#socket.move();
+    if (this.#socket.isSilent || this.#socket.isHoldingAnswers) {
+      this.#timer = setTimeout(() => this.#expire(), TARGET_HANDSHAKE_MS); // it cannot help it
+      return;
+    }
     const isKnown = this.#socket.connection.state === "ready";
     if (this.#socket.isOpen) this.#socket.end(isKnown ? "it sent no Connect in time" : "it sent no ICReq in time");
   }
@@ -67,15 +74,25 @@ export class Handshake implements SocketOwner {
     this.#socket.end("the listener was closed");
   }
 
+  /** Ends it with a reset. */
+  reset(): void {
+    this.#socket.reset("the listener went down");
+  }
+
   handleCommands(socket: TargetSocket): boolean {
     const slot = this.#connected === null ? socket.connection.pollCommand() : -1;
     if (slot === -1) return false;
+    const verdict = socket.judge(slot);
+    if (verdict !== 0) {
+      socket.respond(slot, verdict);
+      return true;
+    }
     const sqe = socket.entry(slot);
     const { commands } = socket.connection;
     const isConnect = (sqe[0]! & 0xff) === FABRICS_OPCODE && (sqe[1]! & FABRICS_TYPE_MASK) === FabricsType.CONNECT;
-    if (!isConnect) socket.connection.respond(slot, StatusCode.COMMAND_SEQUENCE_ERROR | DNR);
+    if (!isConnect) socket.respond(slot, StatusCode.COMMAND_SEQUENCE_ERROR | DNR);
     else if (commands.dataBytes[slot]! < CONNECT_DATA_BYTES) {
-      socket.connection.respond(slot, StatusCode.DATA_SGL_LENGTH_INVALID | DNR);
+      socket.respond(slot, StatusCode.DATA_SGL_LENGTH_INVALID | DNR);
     } else if (commands.hasData[slot] === 0) socket.connection.fetchData(slot);
     else this.#connect(socket, slot, sqe);
     return true;
@@ -88,8 +105,9 @@ export class Handshake implements SocketOwner {
       const { sqHead } = socket.connection.queue;
       socket.connection.setQueue({ sqEntries, sqFlowControl, sqHead: sqHead % sqEntries });
     }
-    socket.connection.respond(slot, answer.status, answer.dw0, answer.dw1);
+    socket.respond(slot, answer.status, answer.dw0, answer.dw1);
     if (controller === null) return;
+    socket.setQueue(result.qid > 0 ? "io" : "admin");
     const connected: Connected = { ...result, controller };
     if (result.qid > 0) {
       this.#connected = connected;
@@ -101,14 +119,14 @@ export class Handshake implements SocketOwner {
 
   handleFlushed(socket: TargetSocket): void {
     const connected = this.#connected;
-    if (connected === null) return;
-    const { peer } = socket;
+    if (connected === null || socket.isHoldingAnswers) return;
+    const { peer, subject } = socket;
     const handed = socket.handOver();
     if (handed === null) return socket.end("it sent more before its Connect was answered");
     clearTimeout(this.#timer);
     const { fd, transfer, sqHead } = handed;
     const queue = { sqEntries: connected.sqEntries, sqFlowControl: connected.sqFlowControl, sqHead };
-    this.#events.handleIo(connected, { fd, peer, transfer, queue });
+    this.#events.handleIo(connected, { fd, peer, transfer, queue, subject });
   }
 
   handleEnd(reason: string): void {

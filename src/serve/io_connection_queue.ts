@@ -12,8 +12,11 @@ import { SocketLink } from "../io/socket_link.ts";
 import { tokenHigh, TokenKind } from "../io/token.ts";
 import { TargetConnection } from "../target/connection.ts";
 import { IoCounters } from "../target/io_counters.ts";
+import type { FaultScript, FaultSubject } from "../target/fault_script.ts";
 import { IoQueue } from "../target/io_queue.ts";
+import { LinkFaults } from "../target/link_faults.ts";
 import type { TargetTable } from "../target/target_table.ts";
+import { setWindow } from "./fault_socket.ts";
 import type { AddConnection, FromTargetWorker, ServedNamespace } from "./worker_messages.ts";
 
 /** What all connections of a worker have in common. */
@@ -54,6 +57,11 @@ export class IoConnectionQueue implements RingOwner {
   readonly #files: (OpenFile | null)[];
   readonly #fileToken: number;
   readonly #tell: (message: FromTargetWorker) => void;
+  readonly #subject: FaultSubject;
+  /** What is wrong with the way of the bytes; null for nothing. */
+  #faults: LinkFaults | null = null;
+  /** What came in during a stall, which is not looked at before its end; null for nothing. */
+  #stalledResult: number | null = null;
   #activeTicks = ACTIVE_TICKS;
   #isClosed = false;
   #isOver = false;
@@ -61,6 +69,8 @@ export class IoConnectionQueue implements RingOwner {
   constructor(message: AddConnection, target: ServedTarget, tell: (message: FromTargetWorker) => void) {
     this.#index = message.connection;
     this.#tell = tell;
+    const { listener, stream, sinceEpochMs } = message;
+    this.#subject = { listener, queue: "io", stream, sinceMs: sinceEpochMs - performance.timeOrigin };
     this.#fileToken = tokenHigh(TokenKind.FILE, message.connection);
     const depth = message.queue.sqEntries;
     const slots = IoQueue.slots(depth);
@@ -121,7 +131,16 @@ export class IoConnectionQueue implements RingOwner {
   }
 
   get nextDueMs(): number {
-    return this.#queue.nextDueMs;
+    const faults = this.#faults;
+    return faults === null ? this.#queue.nextDueMs : Math.min(this.#queue.nextDueMs, faults.nextDueMs);
+  }
+
+  /** Faults of that script hit it from now on; null for none. A turn has to follow. */
+  setScript(script: FaultScript | null): void {
+    const faults = script?.connection(this.#subject) ?? null;
+    this.#queue.faults = faults !== null && faults.hasCommandRules ? faults : null;
+    if (faults !== null) this.#faults ??= new LinkFaults();
+    this.#faults?.setFaults(faults);
   }
 
   /** Ends it: nothing that has come in is begun any more. "connection-closed" is told once it is quiet. */
@@ -138,9 +157,22 @@ export class IoConnectionQueue implements RingOwner {
       }
       case TokenKind.RECEIVE:
         this.#activeTicks = ACTIVE_TICKS;
-        return this.#link.handleReceived(ring.result);
+        return this.#handleReceived(ring.result);
     }
+    if (ring.result > 0) this.#faults?.handleMoved(ring.result);
     this.#link.handleSent(ring, ring.result);
+  }
+
+  #handleReceived(result: number): void {
+    const faults = this.#faults;
+    if (faults === null) return this.#link.handleReceived(result);
+    if (faults.isHalfOpen) return this.#link.throwReceived(result);
+    if (faults.isSilent && this.#link.connection.state !== "failed") {
+      this.#stalledResult = result;
+      return;
+    }
+    if (result > 0) faults.handleMoved(result);
+    this.#link.handleReceived(result);
   }
 
   handleTime(_nowMs: number): void {
@@ -148,6 +180,7 @@ export class IoConnectionQueue implements RingOwner {
   }
 
   turn(ring: Ring, nowMs: number): void {
+    if (this.#faults !== null) this.#handleFaults(this.#faults, nowMs);
     this.#queue.turn(nowMs);
     for (let place = 0; place < this.#files.length; place++) {
       const file = this.#files[place];
@@ -155,7 +188,31 @@ export class IoConnectionQueue implements RingOwner {
     }
     const link = this.#link;
     if (link.connection.state === "failed") return this.#end();
-    link.arm(ring);
+    const faults = this.#faults;
+    if (faults === null) return link.arm(ring);
+    if (faults.maySend) link.armSend(ring);
+    if (faults.mayReceive) link.armReceive(ring);
+  }
+
+  /** Looks at what is wrong with the way of the bytes now. */
+  #handleFaults(faults: LinkFaults, nowMs: number): void {
+    const { fd, connection } = this.#link;
+    faults.handleTime(nowMs);
+    const window = faults.pollWindow();
+    if (window !== null) setWindow(fd, window);
+    if (faults.isReset && connection.state !== "failed") {
+      native().um_socket_reset(fd);
+      connection.handleTransportError("a fault has reset it");
+    }
+    if (connection.state === "failed" || !faults.isSilent || faults.isHalfOpen) this.#takeStalled();
+    if (faults.isOver) this.#faults = null;
+  }
+
+  #takeStalled(): void {
+    const result = this.#stalledResult;
+    if (result === null) return;
+    this.#stalledResult = null;
+    this.#handleReceived(result);
   }
 
   /** Puts what the file shall do into the ring. */

@@ -3,6 +3,8 @@ import { TARGET_CONNECTIONS_MAX } from "../base/limits.ts";
 import { WorkerThread } from "../io/worker_thread.ts";
 import type { TargetQueue, TargetTransfer } from "../target/connection.ts";
 import { IoCounters } from "../target/io_counters.ts";
+import type { FaultSubject } from "../target/fault_script.ts";
+import type { FaultPlan } from "./fault_plan.ts";
 import type { FromTargetWorker, ServedNamespace, ToTargetWorker } from "./worker_messages.ts";
 
 /** What all I/O connections have in common. */
@@ -23,6 +25,7 @@ export interface NewIoConnection {
   readonly qid: number;
   readonly transfer: TargetTransfer;
   readonly queue: TargetQueue;
+  readonly subject: FaultSubject;
   /** Nothing of the connection is under way any more; `reason` is null if `close()` ended it. */
   onClosed(reason: string | null): void;
 }
@@ -106,10 +109,20 @@ export class IoConnections {
     const thread = this.#threads[(connection.qid - 1) % this.#threads.length]!;
     const added = new IoConnection(() => thread.post({ type: "close-connection", connection: index }));
     this.#onClosed[index] = connection.onClosed;
-    const { fd, listener, transfer, queue } = connection;
-    const counters = added.counters.shared;
-    thread.post({ type: "add-connection", connection: index, fd, listener, transfer, queue, counters });
+    const { fd, listener, transfer, queue, subject: { stream, sinceMs } } = connection;
+    thread.post({
+      type: "add-connection",
+      connection: index,
+      ...{ fd, listener, transfer, queue, stream },
+      sinceEpochMs: performance.timeOrigin + sinceMs,
+      counters: added.counters.shared,
+    });
     return added;
+  }
+
+  /** Tells all threads what goes wrong from now on; null for nothing. */
+  tellFaults(plan: FaultPlan | null): void {
+    for (const thread of this.#threads) thread.post({ type: "faults", plan });
   }
 
   stop(): void {

@@ -9,7 +9,7 @@ import { ensureRunDir } from "../host/run_dir.ts";
 import { surviveStrayErrors } from "../host/stray_errors.ts";
 import { Poller } from "../io/poller.ts";
 import type { SubsystemDescription } from "../target/description.ts";
-import type { ListenSpec, PortalName, TargetApi, TargetInfo, TargetSpec } from "./api.ts";
+import type { FaultsInfo, ListenSpec, PortalName, TargetApi, TargetInfo, TargetSpec } from "./api.ts";
 import { derivedSerial } from "./identity.ts";
 import { openNamespaces } from "./namespaces.ts";
 import { removeLeftSockets, targetSocketPath } from "./target_sockets.ts";
@@ -60,12 +60,15 @@ export async function runServe(spec: TargetSpec, onListening: (info: TargetInfo)
   });
   // All sockets are bound before anybody hears of any, so that a bad word has no witnesses.
   for (const listener of spec.listeners) server.listen(listener);
+  if (spec.faults.length > 0) server.faults.set(spec.faults, spec.faultSeed);
   await using _control = listenControl<TargetApi>(targetSocketPath(dir, Deno.pid), {
     show: () => Promise.resolve(server.info()),
     ana: (params) => Promise.resolve().then(() => server.setAna(params)),
     resize: ({ nsid, sizeBytes }) => Promise.resolve().then(() => server.resize(nsid, wholeBytes(sizeBytes))),
     "listener-add": (params) => Promise.resolve().then(() => server.listen(checkedListener(params))),
     "listener-remove": (params) => server.unlisten(checkedPortal(params)).then(() => ({})),
+    faults: () => Promise.resolve(server.faults.info),
+    "set-faults": (params) => Promise.resolve().then(() => setFaults(server, params)),
     stop: () => {
       setTimeout(() => end.resolve(0), LEAVE_DELAY_MS);
       return Promise.resolve({});
@@ -103,6 +106,14 @@ function onSignals(handler: (signal: string) => void): () => void {
   return () => {
     for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
   };
+}
+
+function setFaults({ faults: control }: TargetServer, { faults, seed }: TargetApi["set-faults"]["params"]): FaultsInfo {
+  if (!Array.isArray(faults) || !faults.every((word) => typeof word === "string") || !Number.isSafeInteger(seed)) {
+    throw new UmpathError("usage", "Faults are words, and their seed is a whole number");
+  }
+  control.set(faults, seed);
+  return control.info;
 }
 
 function wholeBytes(value: unknown): number {

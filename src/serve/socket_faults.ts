@@ -28,6 +28,8 @@ export class SocketFaults implements Disposable {
   readonly #held = new Set<ReturnType<typeof setTimeout>>();
   #faults: ConnectionFaults | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Other faults are in force, and nothing was moved since. */
+  #isChanged = false;
 
   /** `wake` is called when something may be moved that could not be before. */
   constructor(wake: () => void) {
@@ -38,18 +40,26 @@ export class SocketFaults implements Disposable {
   set(faults: ConnectionFaults | null): void {
     this.#faults = faults;
     this.link.setFaults(faults);
+    this.#isChanged = true;
+    this.schedule(performance.now());
+  }
+
+  /** Answers are held back. */
+  get isHolding(): boolean {
+    return this.#held.size > 0;
   }
 
   /** Looks at the time before bytes are moved, and sees to it that the next change is not missed. */
   handleTime(nowMs: number): void {
     this.link.handleTime(nowMs);
+    this.#isChanged = false;
     this.schedule(nowMs);
   }
 
   /** To be called when bytes were moved. */
   schedule(nowMs: number): void {
     clearTimeout(this.#timer);
-    const dueMs = this.link.nextDueMs - nowMs;
+    const dueMs = this.#isChanged ? 0 : this.link.nextDueMs - nowMs;
     if (dueMs !== Infinity) this.#timer = setTimeout(this.#wake, Math.min(Math.max(Math.ceil(dueMs), 0), TIMER_MS_MAX));
   }
 

@@ -3,7 +3,9 @@ import { TARGET_CONNECTIONS_MAX } from "../base/limits.ts";
 import { RingLoop } from "../io/ring_loop.ts";
 import type { Wake } from "../io/wake.ts";
 import type { Plane } from "../io/worker_inbox.ts";
+import type { FaultScript } from "../target/fault_script.ts";
 import { TargetTable } from "../target/target_table.ts";
+import { faultScript } from "./fault_plan.ts";
 import { IoConnectionQueue, type ServedTarget } from "./io_connection_queue.ts";
 import type { AddConnection, FromTargetWorker, ToTargetWorker } from "./worker_messages.ts";
 import { native } from "../../ffi/library.ts";
@@ -13,6 +15,7 @@ export class TargetPlane implements Plane<ToTargetWorker> {
   readonly #loop = new RingLoop<IoConnectionQueue>(TARGET_CONNECTIONS_MAX, () => {});
   readonly #tell: (message: FromTargetWorker) => void;
   #target: ServedTarget | null = null;
+  #script: FaultScript | null = null;
   #isStopped = false;
 
   constructor(tell: (message: FromTargetWorker) => void) {
@@ -35,6 +38,9 @@ export class TargetPlane implements Plane<ToTargetWorker> {
         return;
       case "add-connection":
         return this.#add(message);
+      case "faults":
+        this.#script = message.plan === null ? null : faultScript(message.plan);
+        return this.#loop.forEach((connection) => connection.setScript(this.#script));
       case "close-connection":
         this.#loop.at(message.connection)?.close();
         return this.#loop.touch(message.connection);
@@ -48,7 +54,9 @@ export class TargetPlane implements Plane<ToTargetWorker> {
     const { connection } = message;
     assert(this.#target !== null, "A worker is told what to serve before anything else");
     try {
-      this.#loop.add(connection, new IoConnectionQueue(message, this.#target, this.#tell));
+      const added = new IoConnectionQueue(message, this.#target, this.#tell);
+      if (this.#script !== null) added.setScript(this.#script);
+      this.#loop.add(connection, added);
     } catch (error) {
       native().um_socket_close(message.fd, 1);
       const reason = error instanceof Error ? error.message : String(error);

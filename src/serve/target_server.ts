@@ -1,5 +1,5 @@
 import { native } from "../../ffi/library.ts";
-import { UmpathError } from "../base/errors.ts";
+import { messageOf, UmpathError } from "../base/errors.ts";
 import { TARGET_HANDSHAKES_MAX, TARGET_LISTENERS_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { count, quote } from "../base/text.ts";
@@ -16,6 +16,7 @@ import { AdminQueue } from "./admin_queue.ts";
 import { anaCode, anaName } from "./ana_names.ts";
 import type { ControllerInfo, ListenerInfo, ListenSpec, NamespaceInfo, PortalName, TargetInfo } from "./api.ts";
 import { Association } from "./association.ts";
+import { FaultControl } from "./fault_control.ts";
 import { type Connected, type HandedOver, Handshake } from "./handshake.ts";
 import { uuidText } from "./identity.ts";
 import { IoConnections } from "./io_connections.ts";
@@ -32,8 +33,12 @@ const TICK_MS = 250;
 /** One place where the target listens, open or closed. */
 interface Listener {
   readonly description: ListenerDescription;
+  /** Hosts are told of it. A fault may keep it closed all the same. */
+  isListed: boolean;
   /** Null while it is closed. */
   portal: Portal | null;
+  /** Settles when the portal is closed that was the last to be closed. */
+  closing: Promise<void>;
   readonly handshakes: Set<Handshake>;
 }
 
@@ -69,6 +74,8 @@ export interface TargetServerOptions {
  * their admin queues, and what people ask of all that. I/O queues are in the workers.
  */
 export class TargetServer {
+  /** What goes wrong here on demand. */
+  readonly faults: FaultControl;
   readonly #options: TargetServerOptions;
   readonly #table: TargetTable;
   readonly #subsystem: Subsystem;
@@ -84,6 +91,18 @@ export class TargetServer {
     this.#table = table;
     this.#connections = connections;
     this.#subsystem = new Subsystem(options.description, { table, listeners: [], nowMs: performance.now() });
+    this.faults = new FaultControl({
+      listeners: () => this.#listed.map(({ description }) => description),
+      ana: (listener) => table.ana(listener),
+      setAna: (listener, state) => this.#setAna(listener, state),
+      takeDown: (listener) => this.#takeDown(this.#listeners[listener]!),
+      bringUp: (listener) => this.#bringUp(this.#listeners[listener]!),
+      tellWorkers: (plan) => connections.tellFaults(plan),
+    });
+  }
+
+  get #listed(): Listener[] {
+    return this.#listeners.filter((listener) => listener?.isListed === true) as Listener[];
   }
 
   /**
@@ -116,15 +135,20 @@ export class TargetServer {
     const code = anaCode(ana);
     const index = this.#listenerIndex(traddr, trsvcid);
     const handshakes = new Set<Handshake>();
-    const portal = new Portal(this.#options.poller, { traddr, trsvcid }, (fd, peer) => this.#accept(index, fd, peer));
+    const portal = this.#open(index, { traddr, trsvcid });
     const description: ListenerDescription = { index, traddr, trsvcid: portal.trsvcid };
-    const listener = { description, portal, handshakes };
+    const listener = { description, isListed: true, portal, closing: Promise.resolve(), handshakes };
     this.#listeners[index] = listener;
     this.#subsystem.addListener(description);
     this.#subsystem.setAna(index, code, performance.now());
+    this.faults.handleListenerAdded();
     this.#tellAll();
     log.info(`Listening on ${portalWords(traddr, portal.trsvcid)}, ${ana}`);
     return this.#listenerInfo(listener);
+  }
+
+  #open(index: number, name: PortalName): Portal {
+    return new Portal(this.#options.poller, name, (fd, peer) => this.#accept(index, fd, peer));
   }
 
   #listenerIndex(traddr: string, trsvcid: number): number {
@@ -132,13 +156,13 @@ export class TargetServer {
       listener !== null && listener.description.traddr === traddr && listener.description.trsvcid === trsvcid;
     const known = this.#listeners.findIndex(isSame);
     if (known >= 0) {
-      if (this.#listeners[known]!.portal === null) return known;
+      if (!this.#listeners[known]!.isListed) return known;
       const words = quote(portalWords(traddr, trsvcid));
       throw new UmpathError("in-use", `Cannot listen on ${words}: this target listens there already`);
     }
     const isUsed = (index: number) => this.#listeners[index] !== undefined && this.#listeners[index] !== null;
     for (let index = 0; index < TARGET_LISTENERS_MAX; index++) if (!isUsed(index)) return index;
-    const closed = this.#listeners.findIndex((listener) => listener!.portal === null);
+    const closed = this.#listeners.findIndex((listener) => !listener!.isListed);
     if (closed >= 0) return closed;
     throw new UmpathError(
       "in-use",
@@ -159,19 +183,47 @@ export class TargetServer {
   }
 
   async #close(listener: Listener, reason: string): Promise<void> {
-    const { portal, handshakes, description: { index } } = listener;
-    listener.portal = null;
+    const { description: { index } } = listener;
+    listener.isListed = false;
     this.#subsystem.removeListener(index);
-    for (const handshake of [...handshakes]) handshake.close();
-    for (const { controller, admin } of [...this.#sessions.values()]) {
-      if (controller.listener === index) admin.end(reason);
-    }
-    await portal?.close();
+    this.faults.forget(index);
+    for (const handshake of [...listener.handshakes]) handshake.close();
+    for (const { admin } of this.#sessionsAt(index)) admin.end(reason);
+    await this.#closePortal(listener);
+  }
+
+  #closePortal(listener: Listener): Promise<void> {
+    const { portal } = listener;
+    listener.portal = null;
+    if (portal !== null) listener.closing = portal.close();
+    return listener.closing;
+  }
+
+  #sessionsAt(listener: number): Session[] {
+    return [...this.#sessions.values()].filter(({ controller }) => controller.listener === listener);
+  }
+
+  /** As if the way to it was cut. */
+  #takeDown(listener: Listener): void {
+    log.info(`${listenerWords(listener)} is down`);
+    for (const handshake of [...listener.handshakes]) handshake.reset();
+    for (const { admin } of this.#sessionsAt(listener.description.index)) admin.reset("the listener went down");
+    void this.#closePortal(listener);
+  }
+
+  #bringUp(listener: Listener): void {
+    const { closing, description } = listener;
+    void closing.then(() => {
+      const isWanted = listener.isListed && listener.portal === null && listener.closing === closing;
+      if (!isWanted || this.faults.isDown(description.index)) return;
+      listener.portal = this.#open(description.index, description);
+      log.info(`${listenerWords(listener)} is up again`);
+    }).catch((error) => log.error(`Cannot bring ${listenerWords(listener)} up again: ${messageOf(error)}`));
   }
 
   #findListener({ traddr, trsvcid }: PortalName): Listener {
-    const found = this.#listeners.find((listener) =>
-      listener?.portal && listener.description.traddr === traddr && listener.description.trsvcid === trsvcid
+    const found = this.#listed.find(({ description }) =>
+      description.traddr === traddr && description.trsvcid === trsvcid
     );
     if (found) return found;
     throw new UmpathError("not-found", `No listener ${quote(portalWords(traddr, trsvcid))} is there`, {
@@ -180,8 +232,7 @@ export class TargetServer {
   }
 
   #listenerWords(index: number): string {
-    const { traddr, trsvcid } = this.#listeners[index]!.description;
-    return portalWords(traddr, trsvcid);
+    return listenerWords(this.#listeners[index]!);
   }
 
   // ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,6 +247,7 @@ export class TargetServer {
     }
     const { limits } = this.#options.description;
     const options = {
+      faults: { control: this.faults, listener: index },
       fd,
       peer,
       slots: ADMIN_ENTRIES_MAX,
@@ -259,7 +311,7 @@ export class TargetServer {
     log.info(`${controllerWords(controller)} begins: ${admin.peer} came to ${where}`);
   }
 
-  #addQueue(connected: Connected, { fd, transfer, queue }: HandedOver): void {
+  #addQueue(connected: Connected, { fd, transfer, queue, subject }: HandedOver): void {
     const { controller, qid } = connected;
     const session = this.#sessions.get(controller);
     if (session === undefined || session.association.isEnding || this.#connections.isFull) {
@@ -271,8 +323,7 @@ export class TargetServer {
       fd,
       listener: controller.listener,
       qid,
-      transfer,
-      queue,
+      ...{ transfer, queue, subject },
       onClosed: (reason) => {
         if (reason !== null) log.info(`I/O queue ${qid} of ${controllerWords(controller)} is lost: ${reason}`);
         const past = this.#past.get(controller)!;
@@ -322,10 +373,14 @@ export class TargetServer {
   setAna(name: PortalName & { ana: unknown }): ListenerInfo {
     const code = anaCode(name.ana);
     const listener = this.#findListener(name);
-    this.#subsystem.setAna(listener.description.index, code, performance.now());
-    this.#tellAll();
-    log.info(`${portalWords(name.traddr, name.trsvcid)} is now ${name.ana}`);
+    this.#setAna(listener.description.index, code);
     return this.#listenerInfo(listener);
+  }
+
+  #setAna(index: number, code: number): void {
+    this.#subsystem.setAna(index, code, performance.now());
+    this.#tellAll();
+    log.info(`${listenerWords(this.#listeners[index]!)} is now ${anaName(code)}`);
   }
 
   resize(nsid: number, sizeBytes: number): NamespaceInfo {
@@ -348,7 +403,7 @@ export class TargetServer {
       version: VERSION,
       workers,
       namespaces: namespaces.map((namespace) => namespace.info(this.#table)),
-      listeners: this.#listeners.filter((listener) => listener?.portal).map((one) => this.#listenerInfo(one!)),
+      listeners: this.#listed.map((one) => this.#listenerInfo(one)),
       controllers: [...this.#sessions.values()].map((session) => this.#controllerInfo(session)),
     };
   }
@@ -380,8 +435,8 @@ export class TargetServer {
 
   /** Ends in order: no more connections, controllers ended, no command under way, everything on stable storage. */
   async close(): Promise<void> {
-    const closing = this.#listeners.filter((listener) => listener?.portal);
-    await Promise.all(closing.map((listener) => this.#close(listener!, "the target ends")));
+    this.faults[Symbol.dispose]();
+    await Promise.all(this.#listed.map((listener) => this.#close(listener, "the target ends")));
     while (this.#sessions.size > 0 || this.#connections.count > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onSessionOver = resolve;
@@ -390,6 +445,10 @@ export class TargetServer {
     this.#connections.stop();
     await Promise.all(this.#options.namespaces.map((namespace) => namespace.sync()));
   }
+}
+
+function listenerWords({ description: { traddr, trsvcid } }: Listener): string {
+  return portalWords(traddr, trsvcid);
 }
 
 function controllerWords(controller: Controller): string {

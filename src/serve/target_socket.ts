@@ -4,7 +4,14 @@ import { messageOf } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import { Memory } from "../io/memory.ts";
 import type { Poller, Watch } from "../io/poller.ts";
+import { FABRICS_OPCODE, SQE_FCTYPE_AT } from "../spec/nvme.ts";
 import { TargetConnection, type TargetTransfer } from "../target/connection.ts";
+import type { ConnectionFaults } from "../target/connection_faults.ts";
+import type { FaultQueue } from "../target/fault_rule.ts";
+import type { FaultSubject } from "../target/fault_script.ts";
+import type { FaultControl } from "./fault_control.ts";
+import { setWindow } from "./fault_socket.ts";
+import { SocketFaults } from "./socket_faults.ts";
 
 const log = logger("serve");
 const RECEIVE_BYTES = 64 << 10;
@@ -30,6 +37,8 @@ export interface TargetSocketOptions {
   readonly transferBytesMax: number;
   readonly inCapsuleBytes: number;
   readonly owner: SocketOwner;
+  /** What decides that something goes wrong here, and on which listener this is. */
+  readonly faults: { readonly control: FaultControl; readonly listener: number };
 }
 
 /**
@@ -43,6 +52,10 @@ export class TargetSocket {
   readonly #poller: Poller;
   readonly #memory: Memory;
   readonly #watch: Watch;
+  readonly #control: FaultControl;
+  #subject: FaultSubject;
+  /** Null as long as nothing has been wrong. */
+  #faults: SocketFaults | null = null;
   #owner: SocketOwner;
   #fd: number;
   #isMoving = false;
@@ -53,6 +66,8 @@ export class TargetSocket {
     this.#poller = poller;
     this.#owner = options.owner;
     this.#fd = options.fd;
+    this.#control = options.faults.control;
+    this.#subject = this.#control.subject(options.faults.listener);
     const arenaOffset = slots * transferBytesMax;
     this.#memory = Memory.allocate(arenaOffset + TargetConnection.arenaBytes(slots, RECEIVE_BYTES));
     const memory = this.#memory.bytes;
@@ -68,6 +83,7 @@ export class TargetSocket {
     });
     this.#watch = { fd: options.fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
     poller.add(this.#watch);
+    this.#control.add(this);
   }
 
   get isOpen(): boolean {
@@ -78,6 +94,60 @@ export class TargetSocket {
   set owner(owner: SocketOwner) {
     this.#owner = owner;
   }
+
+  // ── faults ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get subject(): FaultSubject {
+    return this.#subject;
+  }
+
+  /** Connect has told which queue it is: other faults may be for it from now on. */
+  setQueue(queue: FaultQueue): void {
+    this.#subject = { ...this.#subject, queue };
+    this.#control.add(this);
+  }
+
+  /** What goes wrong from now on; null for nothing more. */
+  setFaults(faults: ConnectionFaults | null): void {
+    if (faults === null && this.#faults === null) return;
+    this.#faults ??= new SocketFaults(() => this.#handleReady());
+    this.#faults.set(faults);
+  }
+
+  /** The host hears nothing now for a fault's sake: nobody may be impatient with it. */
+  get isSilent(): boolean {
+    return this.#faults?.link.isSilent ?? false;
+  }
+
+  /** An answer is held back for a fault's sake. */
+  get isHoldingAnswers(): boolean {
+    return this.#faults?.isHolding ?? false;
+  }
+
+  /** Decides what goes wrong with a command that has arrived: the status to answer it with, 0 to carry it out. */
+  judge(slot: number): number {
+    if (this.#faults === null) return 0;
+    const entry = this.entry(slot);
+    const opcode = entry[0]! & 0xff;
+    const fabricsType = opcode === FABRICS_OPCODE ? entry[SQE_FCTYPE_AT >> 2]! & 0xff : 0;
+    return this.#faults.judge(slot, { opcode, fabricsType });
+  }
+
+  #answer(slot: number, give: () => void): void {
+    if (this.#faults === null) give();
+    else this.#faults.answer(slot, this.connection, give);
+  }
+
+  /** Looks at what is wrong with the way of the bytes now; false if the connection is over for that. */
+  #handleFaults(faults: SocketFaults): boolean {
+    faults.handleTime(performance.now());
+    const window = faults.link.pollWindow();
+    if (window !== null) setWindow(this.#fd, window);
+    if (faults.link.isReset) this.reset("a fault has reset it");
+    return this.isOpen;
+  }
+
+  // ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The submission queue entry of a slot, 16 dwords. */
   entry(slot: number): Uint32Array {
@@ -90,13 +160,20 @@ export class TargetSocket {
     return this.#memory.bytes.slice(dataOffset[slot], dataOffset[slot] + dataBytes[slot]);
   }
 
-  /** Answers with success and as much of `data` as the host has room for. */
+  /** Answers without data, when and as faults want it. `status` is the 15-bit status field. */
+  respond(slot: number, status: number, dw0 = 0, dw1 = 0): void {
+    this.#answer(slot, () => this.connection.respond(slot, status, dw0, dw1));
+  }
+
+  /** Answers with success and as much of `data` as the host has room for, when and as faults want it. */
   respondWithData(slot: number, data: Uint8Array, [dw0, dw1]: readonly [number, number]): void {
     const { dataOffset, dataBytes } = this.connection.commands;
     const sent = data.subarray(0, dataBytes[slot]);
     this.#memory.bytes.set(sent, dataOffset[slot]);
-    this.connection.respondWithData(slot, sent.length, dw0, dw1);
+    this.#answer(slot, () => this.connection.respondWithData(slot, sent.length, dw0, dw1));
   }
+
+  // ── bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** A fault of ours in here costs this connection, and not those that the poller has besides. */
   #handleReady(): void {
@@ -111,6 +188,7 @@ export class TargetSocket {
   /** Receives, has commands handled and sends, all that is possible now. Nothing if it is doing so already. */
   move(): void {
     if (!this.isOpen || this.#isMoving) return;
+    if (this.#faults !== null && !this.#handleFaults(this.#faults)) return;
     this.#isMoving = true;
     try {
       this.#receive();
@@ -121,21 +199,26 @@ export class TargetSocket {
     } finally {
       this.#isMoving = false;
     }
+    if (this.isOpen) this.#faults?.schedule(performance.now());
     const failure = this.connection.failure;
     if (failure !== null && this.isOpen) this.end(failure.reason);
   }
 
   #receive(): void {
     const connection = this.connection;
-    while (connection.state !== "failed") {
+    const link = this.#faults?.link ?? null;
+    this.#want({ read: link === null || link.mayReceive });
+    while (connection.state !== "failed" && (link === null || link.mayReceive)) {
       connection.prepareReceive();
       const { segments, offset, bytes } = connection.receiveBuffer;
       if (segments === 0) return;
       const into = this.#memory.bytes.subarray(offset[0], offset[0] + bytes[0]);
       const got = native().um_socket_receive(this.#fd, into, bytes[0]);
       if (got === -EAGAIN || got === -EINTR) return;
-      if (got > 0) connection.handleReceived(got);
-      else if (got === 0) connection.handleClosed();
+      if (got > 0) {
+        link?.handleMoved(got);
+        if (link === null || !link.isHalfOpen) connection.handleReceived(got);
+      } else if (got === 0) connection.handleClosed();
       else connection.handleTransportError(errnoWords(got));
     }
   }
@@ -144,20 +227,24 @@ export class TargetSocket {
     if (!this.isOpen) return;
     const connection = this.connection;
     const buffer = connection.sendBuffer;
-    while (connection.state !== "failed" && (buffer.isSending || connection.pollSend())) {
+    const link = this.#faults?.link ?? null;
+    const maySend = () => link === null || link.maySend;
+    while (connection.state !== "failed" && maySend() && (buffer.isSending || connection.pollSend())) {
       const offset = buffer.segmentOffset(0);
       const bytes = buffer.segmentBytes(0);
       const sent = native().um_socket_send(this.#fd, this.#memory.bytes.subarray(offset, offset + bytes), bytes);
       if (sent < 0 && sent !== -EAGAIN) connection.handleTransportError(errnoWords(sent));
       if (sent <= 0) break;
+      link?.handleMoved(sent);
       connection.handleSent(sent);
     }
-    this.#wantWrite(buffer.isSending);
+    this.#want({ write: buffer.isSending && maySend(), read: link === null || link.mayReceive });
   }
 
-  #wantWrite(wanted: boolean): void {
-    if (this.#watch.wantsWrite === wanted) return;
-    this.#watch.wantsWrite = wanted;
+  #want({ read = this.#watch.wantsRead, write = this.#watch.wantsWrite }: { read?: boolean; write?: boolean }): void {
+    if (this.#watch.wantsRead === read && this.#watch.wantsWrite === write) return;
+    this.#watch.wantsRead = read;
+    this.#watch.wantsWrite = write;
     this.#poller.changed();
   }
 
@@ -165,6 +252,15 @@ export class TargetSocket {
   end(reason: string): void {
     if (!this.isOpen) return;
     this.close();
+    this.#owner.handleEnd(reason);
+  }
+
+  /** Ends it as `end()` does, and the host is told by nothing but a reset. */
+  reset(reason: string): void {
+    if (!this.isOpen) return;
+    const fd = this.#forget();
+    native().um_socket_reset(fd);
+    native().um_socket_close(fd, 1);
     this.#owner.handleEnd(reason);
   }
 
@@ -186,6 +282,7 @@ export class TargetSocket {
     const connection = this.connection;
     if (connection.state !== "ready" || connection.isMidPdu || connection.inFlight > 0) return null;
     const { transfer, queue: { sqHead } } = connection;
+    if (this.#faults !== null) setWindow(this.#fd, Infinity); // the other begins anew with what is wrong
     return { fd: this.#forget(), transfer, sqHead };
   }
 
@@ -194,6 +291,8 @@ export class TargetSocket {
     this.#fd = -1;
     // A poll that is under way may still look at the descriptor, and no harm comes of that.
     void this.#poller.remove(this.#watch);
+    this.#control.delete(this);
+    this.#faults?.[Symbol.dispose]();
     this.connection.handleTransportError("it was given away");
     this.#memory[Symbol.dispose]();
     return fd;

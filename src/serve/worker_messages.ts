@@ -1,5 +1,6 @@
 /** What the main thread and the workers of a target tell each other; `src/io/worker_inbox.ts` says how. */
 import type { TargetQueue, TargetTransfer } from "../target/connection.ts";
+import type { FaultPlan } from "./fault_plan.ts";
 
 /** What is behind a namespace, as any thread of the process can use it. */
 export type NamespaceStore =
@@ -25,6 +26,10 @@ export interface AddConnection {
   listener: number;
   transfer: TargetTransfer;
   queue: TargetQueue;
+  /** Tells it apart from other connections of the listener, for faults. */
+  stream: number;
+  /** When it came to be, ms since the epoch: what goes wrong before does not concern it. */
+  sinceEpochMs: number;
   /** Memory of the connection's `IoCounters`. */
   counters: SharedArrayBuffer;
 }
@@ -40,6 +45,8 @@ export type ToTargetWorker =
     inCapsuleBytes: number;
   }
   | AddConnection
+  /** What goes wrong from now on; null for nothing. */
+  | { type: "faults"; plan: FaultPlan | null }
   /** Ends a connection; answered by "connection-closed", which comes also if it has ended by itself. */
   | { type: "close-connection"; connection: number }
   | { type: "stop" };

@@ -86,21 +86,22 @@ class Rig implements AsyncDisposable {
     return Deno.readTextFileSync(`${this.cli.runDir}/daemon.log`);
   }
 
-  /** Load of about a second a run, verified, for as long as `during` takes; what is wrong ends the test. */
+  /** Load of about half a second a run, verified, for as long as `during` takes; what is wrong ends the test. */
   async underLoad(during: () => Promise<void>): Promise<{ longestMs: number }> {
-    const options = { ...smallLoad(this.device, SEED), size: "6m", rate: "6m,6m" };
+    const options = { ...smallLoad(this.device, SEED), size: "3m", rate: "3m,3m" };
     const results = await underLoad(options, during);
     assertEquals(loadErrors(results), [], `seed ${SEED}\n${this.log()}`);
     return { longestMs: longestMs(results) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await using _folder = this.cli;
+    await using _target = this.target;
     await this.target.target("fault", "clear");
     const { code, stderr } = await this.cli.run("detach", "--all");
-    await this.cli.assertNoDaemonIsLeft();
-    await this.target.end();
-    await this.cli[Symbol.asyncDispose]();
     assertEquals(code, 0, stderr);
+    await this.target.end();
+    await this.cli.assertNoDaemonIsLeft();
   }
 }
 
@@ -116,11 +117,9 @@ interface Case {
   lastsMs: number;
   longestMs: number;
   /** Why the path was lost, in the daemon's words; null if it must not be. */
-  lost: RegExp | null;
+  lost: RegExp | "perhaps" | null;
   /** Listed at some time while the fault is on. */
   seen?: (path: PathInfo) => boolean;
-  /** Digests are not agreed on between these two, and a window that is never full is not felt. */
-  mayMiss?: true;
 }
 
 /** A lost path costs what it takes to notice, and the hold of writes after that. */
@@ -129,35 +128,35 @@ const SILENT = /does not answer keep-alives|was not answered within|did not come
 
 const CASES: Record<string, Case> = {
   "answers that are late": {
-    faults: ["2:delay=20ms..80ms,for=1500ms"],
-    lastsMs: 1500,
-    longestMs: 1500,
+    faults: ["2:delay=20ms..80ms,for=1s"],
+    lastsMs: 1000,
+    longestMs: 1000,
     lost: null,
   },
   "a short stall": { faults: ["2:stall,for=300ms,every=700ms,times=2"], lastsMs: 1500, longestMs: 1500, lost: null },
-  "a long stall": { faults: ["2:stall,for=3s"], lastsMs: 3000, longestMs: LOST_MS_MAX, lost: SILENT },
+  "a long stall": { faults: ["2:stall,for=2500ms"], lastsMs: 2500, longestMs: LOST_MS_MAX, lost: SILENT },
   "a stall of the I/O queues": {
     faults: ["2:stall,queue=io,for=2s"],
     lastsMs: 2000,
     longestMs: LOST_MS_MAX,
     lost: /a command was not answered within 1 s/,
   },
-  "half-open connections": { faults: ["2:half-open"], lastsMs: 1000, longestMs: LOST_MS_MAX, lost: SILENT },
+  "half-open connections": { faults: ["2:half-open"], lastsMs: 0, longestMs: LOST_MS_MAX, lost: SILENT },
   "a half-open admin connection": {
     faults: ["2:half-open,queue=admin"],
-    lastsMs: 1000,
+    lastsMs: 0,
     longestMs: LOST_MS_MAX,
     lost: /does not answer keep-alives|closed the connection/,
   },
   "connections that are reset": {
-    faults: ["2:reset,every=700ms,times=3"],
-    lastsMs: 2000,
+    faults: ["2:reset,every=400ms,times=3"],
+    lastsMs: 1200,
     longestMs: LOST_MS_MAX,
     lost: /reset by peer/,
   },
   "a status of the path": {
     faults: ["2:status=internal-path-error,op=read+write,count=50"],
-    lastsMs: 1000,
+    lastsMs: 700,
     longestMs: 1500,
     lost: null,
   },
@@ -169,14 +168,14 @@ const CASES: Record<string, Case> = {
   },
   "answers that never come": {
     faults: ["2:drop,op=read,count=2", "2:drop,op=write,count=2"],
-    lastsMs: 1500,
+    lastsMs: 0,
     longestMs: LOST_MS_MAX,
     lost: /a command was not answered within 1 s/,
   },
   "an inaccessible ANA state": {
-    faults: ["2:ana=inaccessible,for=1500ms"],
-    lastsMs: 1500,
-    longestMs: 1500,
+    faults: ["2:ana=inaccessible,for=1s"],
+    lastsMs: 1000,
+    longestMs: 1000,
     lost: null,
     seen: ({ ana, state }) => ana === "inaccessible" && state === "live",
   },
@@ -187,14 +186,22 @@ const CASES: Record<string, Case> = {
     lost: null,
     seen: ({ ana }) => ana === "change",
   },
-  "a slow drain": { faults: ["2:slow-drain=4M,for=1500ms"], lastsMs: 1500, longestMs: 2500, lost: null },
+  "a slow drain": { faults: ["2:slow-drain=4M,for=1s"], lastsMs: 1000, longestMs: 2500, lost: null },
   "a drain that is too slow": {
     faults: ["2:slow-drain=10K,queue=io,for=2s"],
     lastsMs: 2000,
     longestMs: LOST_MS_MAX,
     lost: /a command was not answered within 1 s/,
   },
-  "a tiny window": { faults: ["2:tiny-window=2K,for=1500ms"], lastsMs: 1500, longestMs: 2500, lost: null },
+  "a small window": { faults: ["2:tiny-window=64K,for=1s"], lastsMs: 1000, longestMs: 2500, lost: null },
+  // On loopback a segment is larger than the window, so only probes of it move anything, five a second: whether a
+  // command takes longer than the path's timeout depends on how many there are.
+  "a tiny window": {
+    faults: ["2:tiny-window=2K,for=1s"],
+    lastsMs: 1000,
+    longestMs: LOST_MS_MAX,
+    lost: "perhaps",
+  },
   "a listener that goes down": {
     faults: ["2:down,for=1500ms"],
     lastsMs: 1500,
@@ -211,7 +218,7 @@ for (const [what, one] of Object.entries(CASES)) {
       await rig.target.fault(...one.faults);
       const began = Date.now();
       if (one.seen !== undefined) await rig.when("seen", ({ paths }) => one.seen!(paths[FAULTY]!));
-      if (one.lost !== null) await rig.when("lost", ({ paths }) => wasLost(paths[FAULTY]!));
+      if (one.lost instanceof RegExp) await rig.when("lost", ({ paths }) => wasLost(paths[FAULTY]!));
       await delay(Math.max(began + one.lastsMs - Date.now(), 0));
       for (const hits of await rig.hits()) assert(hits > 0, "the fault has hit nothing");
       await rig.whenLive();
@@ -220,7 +227,7 @@ for (const [what, one] of Object.entries(CASES)) {
     });
     const { reconnects } = await rig.path(FAULTY);
     if (one.lost === null) assertEquals(reconnects, 0, rig.log());
-    else assertMatch(rig.log(), one.lost);
+    else if (one.lost instanceof RegExp) assertMatch(rig.log(), one.lost);
     assertEquals((await rig.path(0)).reconnects, 0, rig.log());
     assert(longestMs < one.longestMs, `the longest I/O took ${longestMs} ms`);
   });
@@ -259,7 +266,7 @@ loopTest("a write that the storage system has refused for good fails, and only t
     rig.cli.runProgram(["dd", "if=/dev/urandom", `of=${rig.device}`, "bs=4096", "count=1", "oflag=direct"]);
   const failed = await write();
   assertEquals([failed.code, await rig.hits()], [1, [1]]);
-  assertMatch(failed.stderr, /Input\/output error/);
+  assertMatch(failed.stderr, /No data available/); // as the kernel says it of a Write Fault
   assertEquals((await write()).code, 0);
   for (const { reconnects } of (await rig.volume()).paths) assertEquals(reconnects, 0);
 });
@@ -269,16 +276,16 @@ loopTest("everything at once, by chance, on both listeners in turn costs no I/O"
   const faults = [
     "*:delay=1ms..30ms,chance=0.2",
     "*:status=namespace-not-ready,op=read+write,chance=0.01",
-    "1:reset,every=3s,chance=0.7",
+    "1:reset,every=2s,chance=0.7",
     "1:drop,op=read+write,chance=0.001",
-    "2:stall,at=1s,for=1500ms,every=3s",
-    "2:ana=inaccessible,at=2s,for=500ms,every=3s",
+    "2:stall,at=500ms,for=1300ms,every=2s",
+    "2:ana=inaccessible,at=1500ms,for=300ms,every=2s",
     "1:slow-drain=2M,at=500ms,for=500ms,every=2s",
-    "2:tiny-window=4K,for=1s,every=2s",
+    "2:tiny-window=4K,for=500ms,every=2s",
   ];
   const { longestMs } = await rig.underLoad(async () => {
     await rig.target.fault(...faults, "--fault-seed", String(SEED));
-    await delay(7_000);
+    await delay(4_000);
     assert((await rig.hits()).filter((hits) => hits > 0).length >= 6, `seed ${SEED}: ${await rig.hits()}`);
     await rig.target.fault("clear");
     await rig.whenLive();

@@ -20,6 +20,7 @@ export function mixedLoad(device: string, seed: number): FioOptions {
     size: "48m",
     verify: "crc32c",
     verify_fatal: 1,
+    verify_state_save: 0,
     serialize_overlap: 1,
     randseed: seed,
   };

@@ -1,0 +1,96 @@
+import { assertEquals } from "@std/assert";
+import { SocketFaults } from "../../../src/serve/socket_faults.ts";
+import { NvmOpcode } from "../../../src/spec/nvme.ts";
+import { StatusCode } from "../../../src/spec/nvme_status.ts";
+import { FaultScript } from "../../../src/target/fault_script.ts";
+import { parseFaults } from "../../../src/target/fault_words.ts";
+import { delay } from "../host/host_fixture.ts";
+
+/** Faults in force from now on, and what was done to the connection in order. */
+class Rig implements Disposable {
+  readonly done: string[] = [];
+  readonly connection = {
+    state: "ready",
+    drop: (slot: number) => this.done.push(`drop ${slot}`),
+    spoilNextDigest: () => this.done.push("spoil"),
+  };
+  readonly faults: SocketFaults;
+
+  constructor(...words: string[]) {
+    this.faults = new SocketFaults(() => {
+      this.faults.handleTime(performance.now());
+      this.done.push("wake");
+    });
+    this.set(...words);
+  }
+
+  set(...words: string[]): void {
+    const nowMs = performance.now();
+    const rules = parseFaults(words, [{ index: 0, traddr: "127.0.0.1", trsvcid: 4420 }]);
+    const script = new FaultScript({ rules, seed: 1, startMs: nowMs });
+    this.faults.set(script.connection({ listener: 0, queue: "io", stream: 0, sinceMs: nowMs }));
+  }
+
+  /** A command comes and is answered; the status that faults want it to have. */
+  command(slot: number, opcode: number): number {
+    const status = this.faults.judge(slot, { opcode, fabricsType: 0 });
+    this.faults.answer(slot, this.connection, () => this.done.push(`answer ${slot}`));
+    return status;
+  }
+
+  [Symbol.dispose](): void {
+    this.faults[Symbol.dispose]();
+  }
+}
+
+Deno.test("SocketFaults drops, spoils and refuses the commands that are meant, and answers all others", () => {
+  using rig = new Rig("1:drop,op=read", "1:digest,op=write", "1:status=write-fault,op=flush");
+  assertEquals(rig.command(1, NvmOpcode.READ), 0);
+  assertEquals(rig.command(2, NvmOpcode.WRITE), 0);
+  assertEquals(rig.command(3, NvmOpcode.FLUSH), StatusCode.WRITE_FAULT);
+  assertEquals(rig.command(4, NvmOpcode.COMPARE), 0);
+  assertEquals(rig.done, ["drop 1", "spoil", "answer 2", "answer 3", "answer 4"]);
+});
+
+Deno.test("SocketFaults decides once for a command, though it comes up again with its data", () => {
+  using rig = new Rig("1:status=write-fault,op=write,count=1");
+  rig.faults.judge(1, { opcode: NvmOpcode.READ, fabricsType: 0 });
+  assertEquals(rig.faults.judge(1, { opcode: NvmOpcode.WRITE, fabricsType: 0 }), 0);
+  rig.faults.answer(1, rig.connection, () => {});
+  assertEquals(rig.command(1, NvmOpcode.WRITE), StatusCode.WRITE_FAULT);
+});
+
+Deno.test("SocketFaults holds an answer back, then gives it and has it sent", async () => {
+  using rig = new Rig("1:delay=30ms,op=read");
+  rig.command(1, NvmOpcode.READ);
+  rig.command(2, NvmOpcode.WRITE);
+  assertEquals([rig.done, rig.faults.isHolding], [["answer 2"], true]);
+  await delay(60);
+  assertEquals([rig.done.filter((what) => what !== "wake"), rig.faults.isHolding], [["answer 2", "answer 1"], false]);
+  assertEquals(rig.done.at(-1), "wake");
+});
+
+Deno.test("SocketFaults gives no answer that was held back to a connection that is over", async () => {
+  using failed = new Rig("1:delay=20ms");
+  const disposed = new Rig("1:delay=20ms");
+  failed.command(1, NvmOpcode.READ);
+  disposed.command(1, NvmOpcode.READ);
+  failed.connection.state = "failed";
+  disposed[Symbol.dispose]();
+  await delay(50);
+  assertEquals([failed.done.includes("answer 1"), disposed.done], [false, []]);
+});
+
+Deno.test("SocketFaults wakes its owner for faults that begin, now and later, and when they end", async () => {
+  using rig = new Rig("1:stall,at=40ms,for=40ms");
+  assertEquals(rig.faults.link.isSilent, false);
+  await delay(15);
+  assertEquals([rig.done, rig.faults.link.isSilent], [["wake"], false]);
+  await delay(45);
+  assertEquals([rig.done, rig.faults.link.isSilent], [["wake", "wake"], true]);
+  await delay(45);
+  assertEquals([rig.done, rig.faults.link.isSilent], [["wake", "wake", "wake"], false]);
+  rig.set("1:stall");
+  await delay(15);
+  assertEquals(rig.faults.link.isSilent, true);
+});
