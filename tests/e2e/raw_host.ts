@@ -19,6 +19,7 @@ import {
   ConnectAt,
   ConnectAttribute,
   ConnectDataAt,
+  DISCOVERY_NQN,
   PropertyCommandAt,
 } from "../../src/spec/nvme_fabrics.ts";
 import {
@@ -48,7 +49,7 @@ export interface Completion {
   status: number;
   dw0: number;
   /** What came for the command in C2HData, in the order of its coming. */
-  data: Uint8Array;
+  data: Uint8Array<ArrayBuffer>;
 }
 
 /** One connection. */
@@ -58,6 +59,9 @@ export class RawHost implements Disposable {
   #isClosed = false;
   #isDisposed = false;
   #nextCid = 1;
+  /** Data that has come for commands that are not complete. */
+  readonly #data = new Map<number, Uint8Array[]>();
+  readonly #completions = new Map<number, Completion>();
 
   private constructor(conn: Deno.TcpConn) {
     this.#conn = conn;
@@ -71,7 +75,14 @@ export class RawHost implements Disposable {
   /** A connection after ICReq and ICResp, and after Connect where a queue is named. */
   static async connect(
     portal: { hostname: string; port: number },
-    { nqn, qid, cntlid, digests = 0 }: { nqn?: string; qid?: number; cntlid?: number; digests?: number } = {},
+    { nqn, qid, cntlid, digests = 0, katoMs = 0, hostNqn }: {
+      nqn?: string;
+      qid?: number;
+      cntlid?: number;
+      digests?: number;
+      katoMs?: number;
+      hostNqn?: string;
+    } = {},
   ): Promise<RawHost & { cntlid: number }> {
     const host = Object.assign(await RawHost.open(portal), { cntlid: 0 });
     try {
@@ -79,8 +90,8 @@ export class RawHost implements Disposable {
       const response = await host.readPdu();
       if (response?.[PduAt.TYPE] !== PduType.ICResp) throw new Error("No ICResp came");
       if (nqn === undefined) return host;
-      const data = connectData(nqn, cntlid ?? CNTLID_DYNAMIC);
-      const { dw0 } = await host.succeed("Connect", connectSqe(qid ?? 0), data);
+      const data = connectData(nqn, cntlid ?? CNTLID_DYNAMIC, hostNqn);
+      const { dw0 } = await host.succeed("Connect", connectSqe(qid ?? 0, { katoMs }), data);
       host.cntlid = dw0 & 0xffff;
       return host;
     } catch (error) {
@@ -93,15 +104,16 @@ export class RawHost implements Disposable {
   static async controller(
     portal: { hostname: string; port: number },
     nqn: string,
+    { katoMs = 0 } = {},
   ): Promise<RawHost & { cntlid: number }> {
-    const host = await RawHost.connect(portal, { nqn });
+    const host = await RawHost.connect(portal, { nqn, katoMs });
     const sizes = 6 << Cc.IOSQES_SHIFT | 4 << Cc.IOCQES_SHIFT;
     await host.succeed("CC.EN", propertySetSqe(PropertyAt.CC, Cc.EN | sizes));
     for (;;) {
       const { dw0 } = await host.succeed("CSTS", propertyGetSqe(PropertyAt.CSTS));
       if ((dw0 & Csts.RDY) !== 0) break;
     }
-    await host.succeed("Number of Queues", numberOfQueuesSqe());
+    if (nqn !== DISCOVERY_NQN) await host.succeed("Number of Queues", numberOfQueuesSqe());
     return host;
   }
 
@@ -153,7 +165,7 @@ export class RawHost implements Disposable {
       throw new Error(failure);
     }
     if (count === null) this.#isClosed = true;
-    else this.#received = Uint8Array.from([...this.#received, ...chunk.subarray(0, count)]);
+    else this.#received = concat([this.#received, chunk.subarray(0, count)]);
   }
 
   /** Reads until the peer has closed the connection; the PDUs that came before. Fails if it does not close in time. */
@@ -169,25 +181,51 @@ export class RawHost implements Disposable {
 
   /** Sends a command, with its data in the capsule, and waits for its response. */
   async command(entry: Uint8Array<ArrayBuffer>, sent?: Uint8Array): Promise<Completion> {
+    return await this.completion(await this.post(entry, sent));
+  }
+
+  /** Sends a command, with its data in the capsule, and does not wait; its CID. */
+  async post(entry: Uint8Array<ArrayBuffer>, sent?: Uint8Array): Promise<number> {
     const cid = this.#nextCid++;
     new DataView(entry.buffer).setUint16(SqeAt.CID, cid, true);
     await this.send(capsule(entry, sent));
-    const data: number[] = [];
+    return cid;
+  }
+
+  /** The response to a command that was posted; those of others are kept until they are asked for. */
+  async completion(cid: number, msMax = ANSWER_MS_MAX): Promise<Completion> {
+    const end = performance.now() + msMax;
     for (;;) {
-      const pdu = await this.readPdu();
-      if (pdu === null) throw new Error("The connection was closed instead of an answer");
-      const view = new DataView(pdu.buffer, pdu.byteOffset);
-      if (pdu[PduAt.TYPE] === PduType.C2HData && view.getUint16(C2HDataAt.CCCID, true) === cid) {
-        const pdo = pdu[PduAt.PDO]!;
-        data.push(...pdu.subarray(pdo, pdo + view.getUint32(C2HDataAt.DATAL, true)));
-        if ((pdu[PduAt.FLAGS]! & PduFlag.SUCCESS) !== 0) return { cid, status: 0, dw0: 0, data: Uint8Array.from(data) };
+      const completion = this.#completions.get(cid);
+      if (completion !== undefined) {
+        this.#completions.delete(cid);
+        return completion;
       }
-      if (pdu[PduAt.TYPE] !== PduType.CapsuleResp) continue;
-      const cqe = new DataView(pdu.buffer, pdu.byteOffset + CapsuleRespAt.CQE);
-      if (cqe.getUint16(CqeAt.CID, true) !== cid) continue;
-      const status = cqe.getUint16(CqeAt.STATUS, true) >> 1;
-      return { cid, status, dw0: cqe.getUint32(CqeAt.DW0, true), data: Uint8Array.from(data) };
+      const pdu = await this.readPdu(end - performance.now());
+      if (pdu === null) throw new Error("The connection was closed instead of an answer");
+      this.#handleAnswer(pdu);
     }
+  }
+
+  #handleAnswer(pdu: Uint8Array): void {
+    const view = new DataView(pdu.buffer, pdu.byteOffset);
+    if (pdu[PduAt.TYPE] === PduType.C2HData) {
+      const cid = view.getUint16(C2HDataAt.CCCID, true);
+      const pdo = pdu[PduAt.PDO]!;
+      const data = pdu.subarray(pdo, pdo + view.getUint32(C2HDataAt.DATAL, true));
+      this.#data.set(cid, [...this.#data.get(cid) ?? [], data]);
+      if ((pdu[PduAt.FLAGS]! & PduFlag.SUCCESS) !== 0) this.#complete({ cid, status: 0, dw0: 0 });
+    } else if (pdu[PduAt.TYPE] === PduType.CapsuleResp) {
+      const cqe = new DataView(pdu.buffer, pdu.byteOffset + CapsuleRespAt.CQE);
+      const status = cqe.getUint16(CqeAt.STATUS, true) >> 1;
+      this.#complete({ cid: cqe.getUint16(CqeAt.CID, true), status, dw0: cqe.getUint32(CqeAt.DW0, true) });
+    }
+  }
+
+  #complete(response: Omit<Completion, "data">): void {
+    const data = concat(this.#data.get(response.cid) ?? []);
+    this.#data.delete(response.cid);
+    this.#completions.set(response.cid, { ...response, data });
   }
 
   [Symbol.dispose](): void {
@@ -196,6 +234,16 @@ export class RawHost implements Disposable {
     this.#isClosed = true;
     this.#conn.close();
   }
+}
+
+function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const made = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    made.set(piece, at);
+    at += piece.length;
+  }
+  return made;
 }
 
 /** A PDU with its common header; what comes after it is zero. */

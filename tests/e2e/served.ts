@@ -29,6 +29,7 @@ export class Served implements AsyncDisposable {
   readonly #cli: Cli;
   readonly #process: Deno.ChildProcess;
   readonly #log: Promise<string>;
+  #isKilled = false;
 
   private constructor(cli: Cli, options: ServedOptions) {
     this.nqn = options.nqn;
@@ -110,6 +111,13 @@ export class Served implements AsyncDisposable {
     return Number(Deno.readTextFileSync(`/proc/${this.pid}/statm`).split(" ")[1]) * 4096;
   }
 
+  /** Ends it with SIGKILL. */
+  async kill(): Promise<void> {
+    this.#isKilled = true;
+    this.#process.kill("SIGKILL");
+    await this.#process.status;
+  }
+
   /** Ends it, which it has to do by itself and soon. Its log. */
   async end(): Promise<string> {
     try {
@@ -121,6 +129,7 @@ export class Served implements AsyncDisposable {
     const { code, signal } = await this.#process.status;
     clearTimeout(timer);
     const log = await this.#log;
+    if (this.#isKilled) return log;
     assertEquals([code, signal], [0, null], `umpath serve did not end as it should; its log:\n${log}`);
     return log;
   }

@@ -1,0 +1,420 @@
+/**
+ * `umpath serve` as its user sees it, with hosts made by hand: what was flushed outlives a kill, what it is told holds,
+ * and `umpath target` shows and changes it from another process while hosts notice.
+ */
+import { assert, assertEquals, assertMatch, assertStringIncludes, fail } from "@std/assert";
+import { Prng } from "../../src/base/prng.ts";
+import type { TargetInfo } from "../../src/serve/api.ts";
+import {
+  AdminOpcode,
+  AsyncEventConfig,
+  AsyncEventDw0,
+  AsyncNotice,
+  LogId,
+  NvmOpcode,
+  RwCdw12,
+  SqeAt,
+} from "../../src/spec/nvme.ts";
+import { DISCOVERY_NQN } from "../../src/spec/nvme_fabrics.ts";
+import { IdentifyCns } from "../../src/spec/nvme_identify.ts";
+import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
+import { delay } from "../unit/host/host_fixture.ts";
+import { Cli, type Result } from "./cli_fixture.ts";
+import { discoveryLog, eventConfigSqe, flushSqe, identifyCnsSqe, logPageSqe, namespaceBlocks } from "./raw_commands.ts";
+import { ioSqe, RawHost, sqe } from "./raw_host.ts";
+import { Served } from "./served.ts";
+
+const NQN = "nqn.2026-11.io.test:served";
+const OTHER_HOST = "nqn.2014-08.org.nvmexpress:uuid:3f0e0d0c-0b0a-4908-8706-050403020100";
+const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);
+const BLOCK_BYTES = 4096;
+const BLOCKS = 2048;
+const WRITE_BLOCKS_MAX = 4;
+
+/** A controller and one of its I/O queues. */
+class Host implements Disposable {
+  private constructor(readonly admin: RawHost, readonly io: RawHost) {}
+
+  static async connect(target: Served, { portal = 0, katoMs = 0 } = {}): Promise<Host> {
+    const where = target.portals[portal]!;
+    const admin = await RawHost.controller(where, target.nqn, { katoMs });
+    return new Host(admin, await RawHost.connect(where, { nqn: target.nqn, qid: 1, cntlid: admin.cntlid }));
+  }
+
+  /** Asks for events; the CID of the request. */
+  async awaitEvents(events: number): Promise<number> {
+    await this.admin.succeed("Set Features", eventConfigSqe(events));
+    return await this.admin.post(sqe(AdminOpcode.ASYNC_EVENT_REQUEST));
+  }
+
+  /** The status code of a write of one block. */
+  async tryWrite(lba: number, nsid = 1): Promise<number> {
+    const entry = ioSqe(NvmOpcode.WRITE, lba, { blocks: 1, bytes: BLOCK_BYTES });
+    new DataView(entry.buffer).setUint32(SqeAt.NSID, nsid, true);
+    return code((await this.io.command(entry, new Uint8Array(BLOCK_BYTES))).status);
+  }
+
+  [Symbol.dispose](): void {
+    this.io[Symbol.dispose]();
+    this.admin[Symbol.dispose]();
+  }
+}
+
+function code(status: number): number {
+  return status & StatusField.CODE_MASK;
+}
+
+/** The notice that an event request was answered with. */
+async function notice(admin: RawHost, cid: number): Promise<number> {
+  const { status, dw0 } = await admin.completion(cid);
+  assertEquals(status, 0);
+  return dw0 >> AsyncEventDw0.INFO_SHIFT & 0xff;
+}
+
+// ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What block `lba` holds after it was written for the time numbered `generation`; zeroes before the first. */
+function content(lba: number, generation: number): Uint8Array {
+  const words = new Uint32Array(BLOCK_BYTES / 4);
+  if (generation === 0) return new Uint8Array(words.buffer);
+  const prng = new Prng(lba * 65536 + generation);
+  for (let i = 0; i < words.length; i++) words[i] = prng.uint32();
+  words[0] = generation;
+  return new Uint8Array(words.buffer);
+}
+
+/** Writes at random, and knows what has to be there: at least what was flushed, at most what was begun. */
+class Writer {
+  readonly flushed = new Uint32Array(BLOCKS);
+  readonly begun = new Uint32Array(BLOCKS);
+  readonly #prng = new Prng(SEED);
+
+  /** Writes until the target is killed. */
+  async writeUntilLost(io: RawHost): Promise<void> {
+    for (;;) {
+      const written: number[] = [];
+      for (let i = 0; i < 8; i++) {
+        const isForced = this.#prng.below(4) === 0;
+        const lbas = await this.#write(io, isForced);
+        if (lbas === null) return;
+        if (isForced) this.#settle(lbas);
+        else written.push(...lbas);
+      }
+      if (!await succeeds(io.succeed("Flush", flushSqe(1)))) return;
+      this.#settle(written);
+    }
+  }
+
+  async #write(io: RawHost, isForced: boolean): Promise<number[] | null> {
+    const blocks = 1 + this.#prng.below(WRITE_BLOCKS_MAX);
+    const first = this.#prng.below(BLOCKS - blocks);
+    const lbas = Array.from({ length: blocks }, (_, i) => first + i);
+    const entry = ioSqe(NvmOpcode.WRITE, first, { blocks, bytes: blocks * BLOCK_BYTES });
+    if (isForced) new DataView(entry.buffer).setUint32(SqeAt.CDW12, (blocks - 1) | RwCdw12.FUA, true);
+    const data = new Uint8Array(blocks * BLOCK_BYTES);
+    lbas.forEach((lba, i) => data.set(content(lba, ++this.begun[lba]!), i * BLOCK_BYTES));
+    return await succeeds(io.succeed("Write", entry, data)) ? lbas : null;
+  }
+
+  #settle(lbas: number[]): void {
+    for (const lba of lbas) this.flushed[lba] = this.begun[lba]!;
+  }
+
+  /** Reads everything; what is there counts as flushed from now on. */
+  async verify(io: RawHost): Promise<void> {
+    const blocks = 32;
+    for (let lba = 0; lba < BLOCKS; lba += blocks) {
+      const { data } = await io.succeed("Read", ioSqe(NvmOpcode.READ, lba, { blocks, bytes: blocks * BLOCK_BYTES }));
+      for (let i = 0; i < blocks; i++) this.#verifyBlock(lba + i, data.slice(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES));
+    }
+  }
+
+  #verifyBlock(lba: number, data: Uint8Array<ArrayBuffer>): void {
+    const [least, most] = [this.flushed[lba]!, this.begun[lba]!];
+    const found = new DataView(data.buffer).getUint32(0, true);
+    const what = `block ${lba} (seed ${SEED})`;
+    assert(found >= least && found <= most, `${what} has generation ${found}; it was flushed with ${least}`);
+    assertEquals(data, content(lba, found), what);
+    this.flushed[lba] = this.begun[lba] = found;
+  }
+}
+
+/** False if the connection was lost. */
+async function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return await work.then(() => true, (error) => {
+    if (String(error).includes("status")) throw error;
+    return false;
+  });
+}
+
+Deno.test("umpath serve: what was flushed to a file survives SIGKILL of the target at any moment", async () => {
+  await using cli = new Cli();
+  const prng = new Prng(SEED);
+  const writer = new Writer();
+  const words = [`${cli.folder}/disk.img`, "--size", `${BLOCKS * BLOCK_BYTES}`];
+  for (let round = 0; round < 6; round++) {
+    await using target = await Served.start(cli, { nqn: NQN, words, portals: 1 });
+    using host = await Host.connect(target);
+    await writer.verify(host.io);
+    const writing = writer.writeUntilLost(host.io);
+    await delay(50 + prng.below(400));
+    await target.kill();
+    await writing;
+  }
+  assert(writer.flushed.some((generation) => generation > 1), "something was flushed twice");
+  await using target = await Served.start(cli, { nqn: NQN, words, portals: 1 });
+  using host = await Host.connect(target);
+  await writer.verify(host.io);
+  const sockets = [...Deno.readDirSync(cli.runDir)].map(({ name }) => name).filter((name) => name.endsWith(".sock"));
+  assertEquals(sockets, [`serve-${target.pid}.sock`], "the sockets of those that were killed are gone");
+});
+
+Deno.test("umpath serve ends in order at SIGTERM under load: exit code 0, hosts told, nothing left", async () => {
+  await using cli = new Cli();
+  const writer = new Writer();
+  const words = [`${cli.folder}/disk.img`, "--size", `${BLOCKS * BLOCK_BYTES}`];
+  {
+    await using target = await Served.start(cli, { nqn: NQN, words });
+    using host = await Host.connect(target, { portal: 1 });
+    const writing = writer.writeUntilLost(host.io);
+    await delay(200);
+    const log = await target.end();
+    assertStringIncludes(log, "SIGTERM: ending");
+    await writing;
+    await host.admin.untilClosed(1000);
+    assertEquals([...Deno.readDirSync(cli.runDir)].map(({ name }) => name), []);
+  }
+  // Another one has the file and finds all of it.
+  await using target = await Served.start(cli, { nqn: NQN, words, portals: 1 });
+  using host = await Host.connect(target);
+  await writer.verify(host.io);
+});
+
+Deno.test("umpath serve serves a file to one target at a time, and read-only to several", async () => {
+  await using cli = new Cli();
+  const file = `${cli.folder}/disk.img`;
+  const serve = (...words: string[]) => cli.run("serve", file, "--nqn", NQN, "--listen", "127.0.0.1:0", ...words);
+  {
+    await using _target = await Served.start(cli, { nqn: NQN, words: [file, "--size", "1M"] });
+    for (const words of [[], ["--read-only"]]) {
+      const { code, stderr } = await serve(...words);
+      assertEquals(code, 7, stderr);
+      assertStringIncludes(stderr, `Cannot serve "${file}": somebody else serves it`);
+    }
+  }
+  await using first = await Served.start(cli, { nqn: NQN, words: [file, "--read-only"] });
+  await using second = await Served.start(cli, { nqn: NQN, words: [file, "--read-only"] });
+  for (const target of [first, second]) {
+    using host = await Host.connect(target);
+    assertEquals(await host.tryWrite(0), StatusCode.NAMESPACE_WRITE_PROTECTED);
+    await host.io.succeed("Read", ioSqe(NvmOpcode.READ, 0, { blocks: 1, bytes: BLOCK_BYTES }));
+  }
+});
+
+Deno.test("umpath serve: several namespaces have the numbers, sizes and rights they were given", async () => {
+  await using cli = new Cli();
+  const words = ["--ram", "1M", "--namespace", "ram=2M,nsid=7,ro", "--namespace", `${cli.folder}/b.img,size=3M`];
+  await using target = await Served.start(cli, { nqn: NQN, words });
+  using host = await Host.connect(target);
+  const { data } = await host.admin.succeed("Identify", identifyCnsSqe(IdentifyCns.ACTIVE_NAMESPACE_LIST));
+  assertEquals([...new Uint32Array(data.buffer)].slice(0, 4), [1, 2, 7, 0]);
+  for (const [nsid, mebibytes] of [[1, 1], [2, 3], [7, 2]] as const) {
+    assertEquals(await namespaceBlocks(host.admin, nsid), mebibytes * 256, `namespace ${nsid}`);
+  }
+  assertEquals(await host.tryWrite(767, 2), 0);
+  assertEquals(await host.tryWrite(768, 2), StatusCode.LBA_OUT_OF_RANGE);
+  assertEquals(await host.tryWrite(0, 7), StatusCode.NAMESPACE_WRITE_PROTECTED);
+  assertEquals(await host.tryWrite(0, 3), StatusCode.INVALID_NAMESPACE_OR_FORMAT);
+  const { namespaces } = (await show(target))!;
+  assertEquals(namespaces.map(({ nsid, sizeBytes, readOnly, file }) => [nsid, sizeBytes >> 20, readOnly, file]), [
+    [1, 1, false, null],
+    [7, 2, true, null],
+    [2, 3, false, `${cli.folder}/b.img`],
+  ]);
+});
+
+Deno.test("umpath serve --allow-host lets these hosts in and no other", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN, words: ["--ram", "1M", "--allow-host", OTHER_HOST] });
+  const portal = target.portals[0]!;
+  using _allowed = await RawHost.connect(portal, { nqn: NQN, hostNqn: OTHER_HOST });
+  const refused = await RawHost.connect(portal, { nqn: NQN }).catch((error) => String(error));
+  assertMatch(String(refused), /Connect was answered with status 0x4184/);
+});
+
+// ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("umpath serve: every listener tells of all of them in its discovery log, and of changes by an event", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN });
+  const [first, second] = target.portals;
+  using host = await RawHost.controller(second!, DISCOVERY_NQN, { katoMs: 30_000 });
+  await host.succeed("Set Features", eventConfigSqe(AsyncEventConfig.DISCOVERY_LOG_CHANGE_NOTICES));
+  const portals = async () => {
+    const { generation, entries } = await discoveryLog(host);
+    const served = entries.filter(({ nqn }) => nqn === NQN);
+    assert(new Set(served.map(({ portId }) => portId)).size === served.length, "each has a port ID of its own");
+    return { generation, portals: served.map(({ portal }) => portal).sort() };
+  };
+  const before = await portals();
+  assertEquals(before.portals, [first!.words, second!.words]);
+  const added = `${first!.hostname}:4430`;
+
+  let event = await host.post(sqe(AdminOpcode.ASYNC_EVENT_REQUEST));
+  assertEquals((await target.target("listener", "add", added)).stdout, `tcp://${added}\n`);
+  assertEquals(await notice(host, event), AsyncNotice.DISCOVERY_LOG_CHANGE);
+  const during = await portals();
+  assertEquals(during.portals, [first!.words, added, second!.words].sort());
+  assert(during.generation > before.generation, "the generation counts changes");
+
+  event = await host.post(sqe(AdminOpcode.ASYNC_EVENT_REQUEST));
+  assertEquals((await target.target("listener", "remove", added)).code, 0);
+  assertEquals(await notice(host, event), AsyncNotice.DISCOVERY_LOG_CHANGE);
+  const after = await portals();
+  assertEquals(after.portals, before.portals);
+  assert(after.generation > during.generation);
+  assertEquals((await portals()).generation, after.generation, "reading changes nothing");
+});
+
+Deno.test("umpath serve ends a controller that is not kept alive with all its queues, and no other", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN });
+  using kept = await Host.connect(target, { katoMs: 500 });
+  using silent = await Host.connect(target, { katoMs: 500 });
+  using without = await Host.connect(target);
+  const end = performance.now() + 2000;
+  const keeping = (async () => {
+    while (performance.now() < end) {
+      await kept.admin.succeed("Keep Alive", sqe(AdminOpcode.KEEP_ALIVE));
+      await delay(100);
+    }
+  })();
+  const began = performance.now();
+  await Promise.all([silent.admin.untilClosed(1900), silent.io.untilClosed(1900)]);
+  assert(performance.now() - began > 400, "it was given its time");
+  await keeping;
+  for (const host of [kept, without]) assertEquals(await host.tryWrite(0), 0);
+  assertEquals((await show(target)).controllers.length, 2);
+  silent[Symbol.dispose]();
+  assertMatch(await target.end(), /ends: its host has not kept it alive/);
+});
+
+// ── umpath target ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What `umpath target show` says of it. */
+async function show(target: Served): Promise<TargetInfo> {
+  const { targets } = json(await target.target("show", "--json", "--pid", `${target.pid}`)) as {
+    targets: TargetInfo[];
+  };
+  return targets[0] ?? fail("The target is not shown");
+}
+
+function json({ code, stdout, stderr }: Result): Record<string, unknown> {
+  assertEquals([code, stderr], [0, ""]);
+  const { schemaVersion, ...rest } = JSON.parse(stdout);
+  assertEquals(schemaVersion, 1);
+  return rest;
+}
+
+Deno.test("umpath target shows a target with its controllers and what they have done", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN, words: ["--ram", "1M", "--serial", "A 1"] });
+  using host = await Host.connect(target, { portal: 1 });
+  assertEquals(await host.tryWrite(0), 0);
+  await host.io.succeed("Read", ioSqe(NvmOpcode.READ, 0, { blocks: 2, bytes: 2 * BLOCK_BYTES }));
+  const { nqn, serial, pid, listeners, controllers } = await show(target);
+  assertEquals([nqn, serial, pid], [NQN, "A 1", target.pid]);
+  assertEquals(listeners.map(({ ana, controllers }) => [ana, controllers]), [["optimized", 0], ["optimized", 1]]);
+  const { kind, listener, queues, reads, writes, readBytes, writeBytes, errors } = controllers[0]!;
+  assertEquals([kind, listener, queues, errors], ["nvm", target.portals[1]!.words, 1, 0]);
+  assertEquals([reads, readBytes, writes, writeBytes], [1, 2 * BLOCK_BYTES, 1, BLOCK_BYTES]);
+  const text = (await target.target("show")).stdout;
+  for (const words of [NQN, `process ${target.pid}`, target.portals[0]!.words, "1 I/O queue"]) {
+    assertStringIncludes(text.replace(/ +/g, " "), words);
+  }
+  assertMatch((await target.target("list")).stdout, /^nqn\S+ +process \d+ +1 namespace +\S+ \S+ +1 controller\n$/);
+});
+
+Deno.test("umpath target ana changes the state of a listener: its hosts are told and refused, others go on", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN });
+  using one = await Host.connect(target);
+  using other = await Host.connect(target, { portal: 1 });
+  for (
+    const [state, refusal] of [
+      ["inaccessible", StatusCode.ANA_INACCESSIBLE],
+      ["persistent-loss", StatusCode.ANA_PERSISTENT_LOSS],
+      ["change", StatusCode.ANA_TRANSITION],
+      ["non-optimized", 0],
+    ] as const
+  ) {
+    const event = await one.awaitEvents(AsyncEventConfig.ANA_CHANGE_NOTICES);
+    const { listener } = json(await target.target("ana", target.portals[0]!.words, state, "--json"));
+    assertEquals((listener as { ana: string }).ana, state);
+    assertEquals(await notice(one.admin, event), AsyncNotice.ANA_CHANGE);
+    await one.admin.succeed("Get Log Page", logPageSqe(LogId.ASYMMETRIC_NAMESPACE_ACCESS, 64));
+    assertEquals([await one.tryWrite(0), await other.tryWrite(0)], [refusal, 0], state);
+    assertEquals((await show(target)).listeners.map(({ ana }) => ana), [state, "optimized"]);
+  }
+});
+
+Deno.test("umpath target resize: hosts are told, and have as many blocks", async () => {
+  await using cli = new Cli();
+  const words = ["--ram", "4M", "--namespace", `${cli.folder}/b.img,size=4M`];
+  await using target = await Served.start(cli, { nqn: NQN, words });
+  using host = await Host.connect(target);
+  for (const nsid of [1, 2]) {
+    for (const mebibytes of [8, 2]) {
+      const event = await host.awaitEvents(AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES);
+      const { namespace } = json(await target.target("resize", `${nsid}`, `${mebibytes}M`, "--json"));
+      assertEquals((namespace as { sizeBytes: number }).sizeBytes, mebibytes << 20);
+      assertEquals(await notice(host.admin, event), AsyncNotice.NAMESPACE_ATTRIBUTE_CHANGED);
+      const { data } = await host.admin.succeed("Get Log Page", logPageSqe(LogId.CHANGED_NAMESPACE_LIST, 4096));
+      assertEquals([...new Uint32Array(data.buffer)].slice(0, 2), [nsid, 0]);
+      const blocks = mebibytes * 256;
+      assertEquals(await namespaceBlocks(host.admin, nsid), blocks);
+      assertEquals([await host.tryWrite(blocks - 1, nsid), await host.tryWrite(blocks, nsid)], [
+        0,
+        StatusCode.LBA_OUT_OF_RANGE,
+      ]);
+    }
+  }
+  assertEquals(Deno.statSync(`${cli.folder}/b.img`).size, 2 << 20);
+});
+
+Deno.test("umpath target listener remove ends what came there and nothing else; add brings it back", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN });
+  const [first, second] = target.portals;
+  using lost = await Host.connect(target);
+  using kept = await Host.connect(target, { portal: 1 });
+  assertEquals((await target.target("listener", "remove", first!.words)).code, 0);
+  await Promise.all([lost.admin.untilClosed(2000), lost.io.untilClosed(2000)]);
+  assertEquals(await kept.tryWrite(0), 0);
+  await RawHost.open(first!).then(() => fail("It still listens"), () => {});
+  const again = await target.target("listener", "remove", first!.words);
+  assertEquals(again.code, 3);
+  assertStringIncludes(again.stderr, `No listener "${first!.words}" is there`);
+  const { listener } = json(await target.target("listener", "add", `${first!.words},ana=non-optimized`, "--json"));
+  assertEquals(listener, { traddr: first!.hostname, trsvcid: first!.port, ana: "non-optimized", controllers: 0 });
+  using back = await Host.connect(target);
+  assertEquals(await back.tryWrite(0), 0);
+  assertEquals((await target.target("listener", "add", second!.words)).code, 7);
+});
+
+Deno.test("umpath target names the one that is meant where several run, and stop ends it in order", async () => {
+  await using cli = new Cli();
+  await using first = await Served.start(cli, { nqn: NQN });
+  await using second = await Served.start(cli, { nqn: `${NQN}2` });
+  const either = await first.target("stop");
+  assertEquals(either.code, 2);
+  assertMatch(either.stderr, /Several targets run on this host: .*\nhint: Name one with --nqn NQN or --pid NUMBER/);
+  using host = await Host.connect(first);
+  const { stopped } = json(await first.target("stop", "--nqn", NQN, "--json"));
+  assertEquals(stopped, { nqn: NQN, pid: first.pid });
+  await host.admin.untilClosed(1000);
+  await first.end();
+  assertEquals((await second.target("list")).stdout.split("\n").length, 2);
+  await second.end();
+  assertEquals([(await second.target("list")).stderr, (await second.target("stop")).code], ["No target runs\n", 3]);
+});
