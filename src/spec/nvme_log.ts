@@ -219,8 +219,8 @@ export const DiscoverySubtype = {
 
 /** TREQ. */
 export const Treq = {
-  /** A secure channel, bits 1:0. */
-  SECURE_CHANNEL_NOT_REQUIRED: 2,
+  /** Whether a secure channel is needed, bits 1:0. */
+  SECURE_CHANNEL_NOT_SPECIFIED: 0,
   /** Connect may turn SQ flow control off. */
   SQ_FLOW_CONTROL_DISABLE_SUPPORTED: 1 << 2,
 } as const;

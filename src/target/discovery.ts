@@ -36,7 +36,8 @@ export interface DiscoveryReader {
 
 /**
  * The log page. A host that may not connect is told of the discovery service only. That entry says that it tells nothing
- * new, so that no host follows it, and that it can be stayed connected to.
+ * new, so that no host follows it, and that it can be stayed connected to. No entry says that a secure channel is "not
+ * required", as would be true: nvme-cli takes that for an offer of TLS, and connects with nothing else.
  */
 export function discoveryPage(inventory: Inventory, reader: DiscoveryReader): Uint8Array<ArrayBuffer> {
   const entries = entriesFor(inventory, reader);
@@ -64,7 +65,7 @@ function writeEntry(fields: ByteFields, at: number, { listener, subtype, nqn, fl
   fields.u8(at + DiscoveryEntryAt.TRTYPE, TransportType.TCP)
     .u8(at + DiscoveryEntryAt.ADRFAM, isIpv6 ? AddressFamily.IPV6 : AddressFamily.IPV4)
     .u8(at + DiscoveryEntryAt.SUBTYPE, subtype)
-    .u8(at + DiscoveryEntryAt.TREQ, Treq.SECURE_CHANNEL_NOT_REQUIRED | Treq.SQ_FLOW_CONTROL_DISABLE_SUPPORTED)
+    .u8(at + DiscoveryEntryAt.TREQ, Treq.SECURE_CHANNEL_NOT_SPECIFIED | Treq.SQ_FLOW_CONTROL_DISABLE_SUPPORTED)
     .u16(at + DiscoveryEntryAt.PORTID, listener.index + 1)
     .u16(at + DiscoveryEntryAt.CNTLID, CNTLID_DYNAMIC)
     .u16(at + DiscoveryEntryAt.ASQSZ, ADMIN_SQ_ENTRIES_MIN)
