@@ -1,6 +1,5 @@
 /** CAP of the target's controllers (Base 2.0, section 3.1.3.1). */
 
-import { ADMIN_SQ_ENTRIES_MIN } from "../spec/nvme_log.ts";
 import { CapCss, CapHigh, CapLow } from "../spec/nvme_property.ts";
 import type { SubsystemLimits } from "./description.ts";
 
@@ -10,16 +9,15 @@ import type { SubsystemLimits } from "./description.ts";
  */
 export const READY_TIMEOUT_UNITS = 30;
 
-/** CAP as two dwords. */
-export function capabilities(
-  limits: SubsystemLimits,
-  { isDiscovery }: { isDiscovery: boolean },
-): { low: number; high: number } {
-  const entries = isDiscovery ? ADMIN_SQ_ENTRIES_MIN : limits.queueEntriesMax;
+/**
+ * CAP as two dwords. A discovery controller has no I/O queues that MQES and MAXCMD could bound, but the kernel's host
+ * warns of less than it would ask for: so they are the same for both kinds.
+ */
+export function capabilities(limits: SubsystemLimits): { low: number; high: number } {
   // Hosts enable a discovery controller with the NVM command set too.
   const css = CapCss.NVM | CapCss.IO_COMMAND_SETS;
   return {
-    low: ((entries - 1) | CapLow.CQR | (READY_TIMEOUT_UNITS << CapLow.TO_SHIFT)) >>> 0,
+    low: ((limits.queueEntriesMax - 1) | CapLow.CQR | (READY_TIMEOUT_UNITS << CapLow.TO_SHIFT)) >>> 0,
     high: ((css << CapHigh.CSS_SHIFT) | CapHigh.CRWMS) >>> 0,
   };
 }

@@ -260,7 +260,7 @@ export class Controller {
     if (size !== wanted) return refusal(StatusCode.INVALID_FIELD);
     switch (property) {
       case PropertyAt.CAP: {
-        const { low, high } = capabilities(this.#inventory.description.limits, { isDiscovery: this.isDiscovery });
+        const { low, high } = capabilities(this.#inventory.description.limits);
         return success(low, high);
       }
       case PropertyAt.VS:

@@ -36,7 +36,6 @@ import {
   VWC_FLUSH_ALL_UNSUPPORTED,
   VWC_PRESENT,
 } from "../spec/nvme_identify.ts";
-import { ADMIN_SQ_ENTRIES_MIN } from "../spec/nvme_log.ts";
 import { IOCQES_LOG2, IOSQES_LOG2, MPS_SHIFT_BASE, Vs } from "../spec/nvme_property.ts";
 import { ASYNC_EVENT_REQUESTS_MAX } from "./async_events.ts";
 import { ByteFields } from "./byte_fields.ts";
@@ -94,7 +93,6 @@ export function ioControllerData(inventory: Inventory, cntlid: number): Uint8Arr
     .u32(at.NANAGRPID, 1)
     .u8(at.SQES, (IOSQES_LOG2 << 4) | IOSQES_LOG2)
     .u8(at.CQES, (IOCQES_LOG2 << 4) | IOCQES_LOG2)
-    .u16(at.MAXCMD, limits.queueEntriesMax)
     .u32(at.NN, Math.max(nsids.at(-1) ?? 1, 1))
     .u32(at.MNAN, Math.max(nsids.length, 1))
     .u16(at.ONCS, oncs)
@@ -112,7 +110,6 @@ export function discoveryControllerData(description: SubsystemDescription, cntli
     .u32(at.OAES, DISCOVERY_EVENTS_OFFERED)
     .u8(at.CNTRLTYPE, ControllerType.DISCOVERY)
     .u8(at.LPA, Lpa.EXTENDED_DATA)
-    .u16(at.MAXCMD, ADMIN_SQ_ENTRIES_MIN)
     .nulText(at.SUBNQN, NQN_FIELD_BYTES, DISCOVERY_NQN)
     .bytes;
 }
@@ -127,6 +124,7 @@ function controllerFields({ serial, model, limits }: SubsystemDescription, cntli
     .u8(at.MDTS, mdts(limits.transferBytesMax))
     .u16(at.CNTLID, cntlid)
     .u32(at.VER, NVME_VERSION)
+    .u16(at.MAXCMD, limits.queueEntriesMax)
     .u32(at.CTRATT, Ctratt.HOST_IDENTIFIER_128)
     .u8(at.AERL, ASYNC_EVENT_REQUESTS_MAX - 1)
     .u8(at.ELPE, ERROR_LOG_ENTRIES - 1)

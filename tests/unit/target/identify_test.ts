@@ -82,7 +82,7 @@ Deno.test("Identify Controller of a discovery controller is this, byte for byte"
     [261, 1, 0x04], // LPA: extended data
     [262, 1, 63],
     [320, 2, 1],
-    [514, 2, 32],
+    [514, 2, 128],
     [536, 4, 0x00300001],
     [1803, 1, 1],
   ]);

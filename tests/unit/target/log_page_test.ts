@@ -11,3 +11,9 @@ Deno.test("The discovery log leaves open whether a channel is secure, for else n
   // TREQ: "not specified", and Connect may turn SQ flow control off.
   assertEquals(entries.map((entry) => entry[3]), [4, 4, 4]);
 });
+
+Deno.test("Discovery controllers tell the MQES that others tell, for the kernel's host warns of less", () => {
+  const target = new AdminTarget();
+  const caps = [target.host(), target.discoveryHost()].map((host) => host.send({ opc: 0x7f, nsid: 4, cdw10: 1 }));
+  assertEquals(caps.map(({ status, dw0 }) => [status, dw0 & 0xffff]), [[0, 127], [0, 127]]);
+});
