@@ -2,8 +2,9 @@ import { assert } from "../base/assert.ts";
 import { TARGET_CONNECTIONS_MAX } from "../base/limits.ts";
 import { WorkerThread } from "../io/worker_thread.ts";
 import type { TargetQueue, TargetTransfer } from "../target/connection.ts";
-import { IoCounters } from "../target/io_counters.ts";
 import type { FaultSubject } from "../target/fault_script.ts";
+import type { IoTotals } from "../target/inventory.ts";
+import { IoCounter, IoCounters } from "../target/io_counters.ts";
 import type { FaultPlan } from "./fault_plan.ts";
 import type { FromTargetWorker, ServedNamespace, ToTargetWorker } from "./worker_messages.ts";
 
@@ -50,6 +51,9 @@ export class IoConnections {
   readonly #options: IoConnectionsOptions;
   readonly #threads: WorkerThread<ToTargetWorker>[] = [];
   readonly #onClosed: (((reason: string | null) => void) | null)[] = new Array(TARGET_CONNECTIONS_MAX).fill(null);
+  /** Of the connections that are open, and sums of those that are not any more. */
+  readonly #counters = new Map<number, IoCounters>();
+  readonly #past = new IoCounters();
   readonly #free: number[] = Array.from({ length: TARGET_CONNECTIONS_MAX }, (_, i) => TARGET_CONNECTIONS_MAX - 1 - i);
 
   private constructor(options: IoConnectionsOptions) {
@@ -86,7 +90,22 @@ export class IoConnections {
     assert(onClosed !== null, "A connection is closed once");
     this.#onClosed[index] = null;
     this.#free.push(index);
+    for (const counter of Object.values(IoCounter)) this.#past.add(counter, this.#counters.get(index)!.get(counter));
+    this.#counters.delete(index);
     onClosed(reason);
+  }
+
+  /** What all connections have done since the start. */
+  totals(): IoTotals {
+    const all = [this.#past, ...this.#counters.values()];
+    const sum = (counter: number) => all.reduce((total, counters) => total + counters.get(counter), 0);
+    return {
+      reads: sum(IoCounter.READS),
+      writes: sum(IoCounter.WRITES),
+      readBytes: sum(IoCounter.READ_BYTES),
+      writeBytes: sum(IoCounter.WRITE_BYTES),
+      deviceErrors: sum(IoCounter.DEVICE_ERRORS),
+    };
   }
 
   get workers(): number {
@@ -109,6 +128,7 @@ export class IoConnections {
     const thread = this.#threads[(connection.qid - 1) % this.#threads.length]!;
     const added = new IoConnection(() => thread.post({ type: "close-connection", connection: index }));
     this.#onClosed[index] = connection.onClosed;
+    this.#counters.set(index, added.counters);
     const { fd, listener, transfer, queue, subject: { stream, sinceMs } } = connection;
     thread.post({
       type: "add-connection",

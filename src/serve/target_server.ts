@@ -90,7 +90,8 @@ export class TargetServer {
     this.#options = options;
     this.#table = table;
     this.#connections = connections;
-    this.#subsystem = new Subsystem(options.description, { table, listeners: [], nowMs: performance.now() });
+    const ioTotals = () => connections.totals();
+    this.#subsystem = new Subsystem(options.description, { table, listeners: [], nowMs: performance.now(), ioTotals });
     this.faults = new FaultControl({
       listeners: () => this.#listed.map(({ description }) => description),
       ana: (listener) => table.ana(listener),

@@ -19,6 +19,7 @@ export interface InventoryOptions {
   table: TargetTable;
   listeners: readonly ListenerDescription[];
   startMs: number;
+  ioTotals: () => IoTotals;
 }
 
 /** ANA states by listener, sizes and write protection are in the table; the rest is here. */
@@ -30,7 +31,8 @@ export class Inventory {
   /** NSIDs in rising order. */
   readonly nsids: readonly number[];
   readonly hasVolatileCache: boolean;
-  readonly io: IoTotals = { reads: 0, writes: 0, readBytes: 0, writeBytes: 0, deviceErrors: 0 };
+  /** Asked whenever somebody wants to know. */
+  readonly ioTotals: () => IoTotals;
   /** Controllers that were lost without a shutdown, for the SMART log. */
   unsafeShutdowns = 0;
   readonly #namespaces = new Map<number, NamespaceDescription>();
@@ -42,6 +44,7 @@ export class Inventory {
     this.description = description;
     this.table = options.table;
     this.startMs = options.startMs;
+    this.ioTotals = options.ioTotals;
     for (const namespace of description.namespaces) this.#addNamespace(namespace);
     this.nsids = [...this.#namespaces.keys()].sort((a, b) => a - b);
     this.hasVolatileCache = description.namespaces.some((namespace) => namespace.volatileCache);

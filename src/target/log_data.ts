@@ -61,7 +61,7 @@ export function supportedLogsPage(logs: readonly number[]): Uint8Array<ArrayBuff
 export function smartPage(inventory: Inventory, { errors, nowMs }: { errors: number; nowMs: number }): Uint8Array<
   ArrayBuffer
 > {
-  const { io } = inventory;
+  const io = inventory.ioTotals();
   return new ByteFields(SMART_BYTES)
     .u8(SmartAt.SPARE, SPARE_PERCENT)
     .u8(SmartAt.SPARE_THRESHOLD, SPARE_THRESHOLD_PERCENT)

@@ -11,7 +11,7 @@ import { type ConnectRequest, invalidParameter, parseConnect } from "./connect.t
 import { Controller } from "./controller.ts";
 import type { ListenerDescription, SubsystemDescription } from "./description.ts";
 import { mdts } from "./identify_data.ts";
-import { Inventory } from "./inventory.ts";
+import { Inventory, type IoTotals } from "./inventory.ts";
 import type { TargetTable } from "./target_table.ts";
 
 export interface SubsystemDeps {
@@ -20,6 +20,8 @@ export interface SubsystemDeps {
   listeners: readonly ListenerDescription[];
   /** The time at the start, milliseconds, for the hours of the SMART log; 0 unless told. */
   nowMs?: number;
+  /** I/O of all controllers since the start, for the SMART log; nothing unless told. */
+  ioTotals?: () => IoTotals;
 }
 
 /** How a Connect ended. */
@@ -33,16 +35,6 @@ export interface ConnectResult {
   sqFlowControl: boolean;
 }
 
-/** I/O done since it was last told. */
-export interface IoCounts {
-  reads: number;
-  writes: number;
-  readBytes: number;
-  writeBytes: number;
-  /** Commands that failed because what is behind a namespace did. */
-  deviceErrors?: number;
-}
-
 /** Entries of an admin queue, at most: what ASQSZ of the discovery log says. */
 export const ADMIN_QUEUE_ENTRIES_MAX = ADMIN_SQ_ENTRIES_MIN;
 
@@ -51,6 +43,8 @@ export const ADMIN_QUEUE_ENTRIES_MAX = ADMIN_SQ_ENTRIES_MIN;
  * before is seldom told the CNTLID of a new one at another listener: hosts refuse one that they know twice.
  */
 const CNTLIDS_OF_LISTENER = Math.floor(0xffef / TARGET_LISTENERS_MAX);
+
+const NO_IO: IoTotals = { reads: 0, writes: 0, readBytes: 0, writeBytes: 0, deviceErrors: 0 };
 
 const ANA_STATES: readonly number[] = Object.values(AnaStateCode);
 
@@ -72,6 +66,7 @@ export class Subsystem {
       table: deps.table,
       listeners: deps.listeners,
       startMs: deps.nowMs ?? 0,
+      ioTotals: deps.ioTotals ?? (() => NO_IO),
     });
   }
 
@@ -221,16 +216,6 @@ export class Subsystem {
 
   #tellDiscoveryChange(): void {
     for (const controller of this.controllers) controller.handleDiscoveryChange();
-  }
-
-  /** Counts I/O for the SMART log. */
-  countIo(counts: IoCounts): void {
-    const { io } = this.#inventory;
-    io.reads += counts.reads;
-    io.writes += counts.writes;
-    io.readBytes += counts.readBytes;
-    io.writeBytes += counts.writeBytes;
-    io.deviceErrors += counts.deviceErrors ?? 0;
   }
 }
 
