@@ -10,7 +10,7 @@ export const PORTS: NvmetPort[] = [{ addr: "127.0.0.1", port: 4420 }, { addr: "1
 export const HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:5c0f1d0a-29c5-4b5c-9a4f-0d8e7c1b2a31";
 const HOST_ID = "5c0f1d0a-29c5-4b5c-9a4f-0d8e7c1b2a31";
 /** Another host than umpath's, for the kernel's initiator. */
-export const KERNEL_HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:kernel";
+export const KERNEL_HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:8d1f1d0c-52a1-4a57-9f3e-6b0a4f1c7e20";
 export const UUID = "7f3f1a3e-0a3b-4a57-9d38-0c5f0f4f2a11";
 
 const STATE_MS = 30_000;
