@@ -36,6 +36,7 @@ import { Dsm, NLB_BLOCKS_MAX } from "../spec/nvme.ts";
 import { Counters, PathCounter, QueueCounter } from "./counters.ts";
 import type { PathTable } from "./path_table.ts";
 import { ALL_FULL, type Candidates, NO_PATH, POLICIES, type Policy } from "./policy.ts";
+import { Again, Place, RequestStates } from "./request_states.ts";
 
 /** What one path's controller takes in one command. */
 export interface PathLimits {
@@ -59,12 +60,6 @@ export interface VolumeOptions {
 /** What is added to the rank of a path that has refused the request: more than the ranks of ANA states differ. */
 const RANK_AVOIDED = 2;
 
-/** Where a request waits. */
-const Place = { NOWHERE: 0, READY: 1, HELD: 2, DELAYED: 3 } as const;
-
-/** Whether a request must be sent again once none of its commands is in flight: on another path, or after a delay. */
-const Again = { NO: 0, ELSEWHERE: 1, LATER: 2 } as const;
-
 export class Volume implements BlockDevice, Candidates {
   readonly #requests: RequestTable;
   readonly #words: Uint32Array;
@@ -81,27 +76,12 @@ export class Volume implements BlockDevice, Candidates {
 
   readonly #ready: Fifo;
   readonly #completions: Fifo;
-  readonly #place: Uint8Array;
-  readonly #issued: Uint32Array;
-  readonly #parts: Uint16Array;
-  readonly #outstanding: Uint16Array;
-  readonly #error: Int32Array;
-  readonly #again: Uint8Array;
-  readonly #retries: Uint8Array;
-  readonly #lastStatus: Uint16Array;
-  /** The paths that could not serve the request, a bit each: others are used before them. */
-  readonly #refusedPaths: Uint16Array;
-  readonly #wakeAtMs: Float64Array;
-  readonly #holdUntilMs: Float64Array;
-  /** The lost paths, a bit each, whose controllers may still execute a part of the request. */
-  readonly #holdPaths: Uint16Array;
+  readonly #states: RequestStates;
 
   #policy: Policy;
   /** Of the request that a path is picked for: its refused paths. */
   #avoided = 0;
   #paths = 0;
-  #held = 0;
-  #delayed = 0;
   #inside = 0;
   /** Since when no path serves, as far as requests have noticed, and the table's count of that moment. */
   #noPathSinceMs = NaN;
@@ -121,18 +101,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#policy = Volume.#makePolicy(options.policy);
     this.#ready = new Fifo(depth);
     this.#completions = new Fifo(depth);
-    this.#place = new Uint8Array(depth);
-    this.#issued = new Uint32Array(depth);
-    this.#parts = new Uint16Array(depth);
-    this.#outstanding = new Uint16Array(depth);
-    this.#error = new Int32Array(depth);
-    this.#again = new Uint8Array(depth);
-    this.#retries = new Uint8Array(depth);
-    this.#lastStatus = new Uint16Array(depth);
-    this.#refusedPaths = new Uint16Array(depth);
-    this.#wakeAtMs = new Float64Array(depth);
-    this.#holdUntilMs = new Float64Array(depth);
-    this.#holdPaths = new Uint16Array(depth);
+    this.#states = new RequestStates(options.requests);
   }
 
   static #makePolicy(name: string): Policy {
@@ -145,15 +114,7 @@ export class Volume implements BlockDevice, Candidates {
 
   submit(slot: number, nowMs: number): void {
     this.#inside++;
-    this.#issued[slot] = 0;
-    this.#parts[slot] = 0;
-    this.#error[slot] = 0;
-    this.#again[slot] = Again.NO;
-    this.#retries[slot] = 0;
-    this.#lastStatus[slot] = 0;
-    this.#refusedPaths[slot] = 0;
-    this.#holdUntilMs[slot] = 0;
-    this.#holdPaths[slot] = 0;
+    this.#states.reset(slot);
     const op = this.#requests.op[slot];
     if (this.#readOnly && op !== BlockOp.READ && op !== BlockOp.FLUSH) return this.#complete(slot, EROFS);
     if (this.#ready.length > 0 || !this.#issue(slot, nowMs)) this.#makeReady(slot);
@@ -205,23 +166,23 @@ export class Volume implements BlockDevice, Candidates {
   #commandLost(path: number, slot: number, nowMs: number): void {
     const holdMs = this.#table.writeHoldMs;
     this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
-    this.#outstanding[slot]--;
-    this.#again[slot] = Again.ELSEWHERE;
+    this.#states.outstanding[slot]--;
+    this.#states.again[slot] = Again.ELSEWHERE;
     if (holdMs > 0 && changesData(this.#requests.op[slot])) {
-      this.#holdUntilMs[slot] = nowMs + holdMs;
-      this.#holdPaths[slot] |= 1 << path;
+      this.#states.holdUntilMs[slot] = nowMs + holdMs;
+      this.#states.holdPaths[slot] |= 1 << path;
     }
-    if (this.#outstanding[slot] === 0 && this.#place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
+    if (this.#states.outstanding[slot] === 0 && this.#states.place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
   }
 
   /** The lost controller of `path` is known to execute nothing any more: its held writes may go elsewhere now. */
   releaseHeld(path: number, nowMs: number): void {
-    for (let slot = 0; slot < this.#place.length; slot++) {
-      if ((this.#holdPaths[slot] & (1 << path)) === 0) continue;
-      this.#holdPaths[slot] &= ~(1 << path);
-      if (this.#holdPaths[slot] !== 0) continue;
-      this.#holdUntilMs[slot] = 0;
-      if (this.#place[slot] === Place.HELD) this.#unpark(slot);
+    for (let slot = 0; slot < this.#requests.depth; slot++) {
+      if ((this.#states.holdPaths[slot] & (1 << path)) === 0) continue;
+      this.#states.holdPaths[slot] &= ~(1 << path);
+      if (this.#states.holdPaths[slot] !== 0) continue;
+      this.#states.holdUntilMs[slot] = 0;
+      if (this.#states.place[slot] === Place.HELD) this.#unpark(slot);
     }
     this.dispatch(nowMs);
   }
@@ -258,42 +219,43 @@ export class Volume implements BlockDevice, Candidates {
   /** Issues what is ready, as far as paths take it. */
   dispatch(nowMs: number): void {
     for (let slot = this.#ready.peek(); slot >= 0; slot = this.#ready.peek()) {
-      const isOver = this.#error[slot] !== 0 || this.#again[slot] !== Again.NO;
+      const isOver = this.#states.error[slot] !== 0 || this.#states.again[slot] !== Again.NO;
       if (!isOver && !this.#issue(slot, nowMs)) break;
       this.#ready.shift();
-      this.#place[slot] = Place.NOWHERE;
-      if (isOver && this.#outstanding[slot] === 0) this.#settle(slot, nowMs);
+      this.#states.place[slot] = Place.NOWHERE;
+      if (isOver && this.#states.outstanding[slot] === 0) this.#settle(slot, nowMs);
     }
     this.#countWaiting();
   }
 
   #countWaiting(): void {
-    this.#counters.setQueue(QueueCounter.WAITING, this.#ready.length + this.#delayed);
+    this.#counters.setQueue(QueueCounter.WAITING, this.#ready.length + this.#states.delayed);
   }
 
   #makeReady(slot: number): void {
-    this.#place[slot] = Place.READY;
+    this.#states.place[slot] = Place.READY;
     this.#ready.push(slot);
   }
 
   /** Issues what is left of a request; false if it must wait for a path. */
   #issue(slot: number, nowMs: number): boolean {
+    const states = this.#states;
     const total = Math.max(this.#requests.blocks[slot], 1);
-    this.#avoided = this.#refusedPaths[slot];
-    while (this.#issued[slot] < total) {
+    this.#avoided = states.refusedPaths[slot];
+    while (states.issued[slot] < total) {
       const path = this.#policy.select(this);
       if (path === ALL_FULL) return false;
       if (path === NO_PATH) return this.#handleNoPath(slot, nowMs);
       this.#noPathSinceMs = NaN;
       const blocks = this.#issueCommand(slot, path, nowMs);
       if (blocks === 0) {
-        this.#error[slot] = EOPNOTSUPP;
-        if (this.#outstanding[slot] === 0) this.#complete(slot, EOPNOTSUPP);
+        states.error[slot] = EOPNOTSUPP;
+        if (states.outstanding[slot] === 0) this.#complete(slot, EOPNOTSUPP);
         return true;
       }
-      this.#issued[slot] += blocks;
-      this.#parts[slot]++;
-      this.#outstanding[slot]++;
+      states.issued[slot] += blocks;
+      states.parts[slot]++;
+      states.outstanding[slot]++;
     }
     return true;
   }
@@ -303,7 +265,7 @@ export class Volume implements BlockDevice, Candidates {
     const requests = this.#requests;
     const limits = this.#limits[path]!;
     const range = this.#range;
-    const issued = this.#issued[slot];
+    const issued = this.#states.issued[slot];
     const low = requests.lbaLow[slot] + issued;
     range.lbaLow = low >>> 0;
     range.lbaHigh = requests.lbaHigh[slot] + (low > 0xffffffff ? 1 : 0);
@@ -358,13 +320,13 @@ export class Volume implements BlockDevice, Candidates {
         writeDeallocateRange(this.#words, submission.dataOffset, range);
         return;
     }
-    submission.dataOffset = dataOffset + this.#issued[slot] * this.#blockSize;
+    submission.dataOffset = dataOffset + this.#states.issued[slot] * this.#blockSize;
     submission.dataBytes = range.blocks * this.#blockSize;
   }
 
   /** A DISCARD has no data of its own: the ranges of its commands lie in its buffer, one after the other, in turn. */
   #discardRangeOffset(slot: number): number {
-    return (this.#parts[slot] * Dsm.RANGE_BYTES) % this.#requests.bufferBytes;
+    return (this.#states.parts[slot] * Dsm.RANGE_BYTES) % this.#requests.bufferBytes;
   }
 
   /** True if the request was answered because it has waited too long for a path. */
@@ -377,8 +339,8 @@ export class Volume implements BlockDevice, Candidates {
     const timeoutMs = this.#table.noPathTimeoutMs;
     const isOver = this.#table.isCut || (timeoutMs >= 0 && nowMs - this.#noPathSinceMs >= timeoutMs);
     if (!isOver) return false;
-    this.#error[slot] = EIO;
-    if (this.#outstanding[slot] === 0) this.#complete(slot, EIO);
+    this.#states.error[slot] = EIO;
+    if (this.#states.outstanding[slot] === 0) this.#complete(slot, EIO);
     return true;
   }
 
@@ -402,10 +364,10 @@ export class Volume implements BlockDevice, Candidates {
       const bytes = commands.dataBytes[command];
       connection.release(command);
       this.#counters.addPath(path, PathCounter.IN_FLIGHT, -1);
-      this.#outstanding[slot]--;
+      this.#states.outstanding[slot]--;
       if (status === 0) this.#count(path, slot, bytes);
       else this.#handleStatus(path, slot, status);
-      if (this.#outstanding[slot] === 0 && this.#place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
+      if (this.#states.outstanding[slot] === 0 && this.#states.place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
     }
   }
 
@@ -422,45 +384,43 @@ export class Volume implements BlockDevice, Candidates {
 
   #handleStatus(path: number, slot: number, status: number): void {
     this.#counters.addPath(path, PathCounter.ERRORS, 1);
-    this.#lastStatus[slot] = status;
+    this.#states.lastStatus[slot] = status;
     switch (statusDisposition(status)) {
       case "failover":
         this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
         this.#anaChanged |= 1 << path;
-        this.#refusedPaths[slot] |= 1 << path;
-        this.#again[slot] = Again.ELSEWHERE;
+        this.#states.refusedPaths[slot] |= 1 << path;
+        this.#states.again[slot] = Again.ELSEWHERE;
         break;
       case "retry":
-        this.#again[slot] = Again.LATER;
+        this.#states.again[slot] = Again.LATER;
         break;
       default:
-        this.#error[slot] = statusErrno(status);
+        this.#states.error[slot] = statusErrno(status);
     }
   }
 
   /** No command of the request is in flight: it is answered, or goes round again. */
   #settle(slot: number, nowMs: number): void {
+    const states = this.#states;
     // A request that failed is held, too: what is written after its answer must not be overwritten by a part of it.
-    if (this.#holdUntilMs[slot] > nowMs) return this.#park(slot, Place.HELD, this.#holdUntilMs[slot]);
-    if (this.#error[slot] !== 0) return this.#complete(slot, this.#error[slot]);
-    if (this.#again[slot] === Again.NO) return this.#complete(slot, 0);
-    const isRefusal = this.#lastStatus[slot] !== 0;
-    if (isRefusal && ++this.#retries[slot] > RETRIES_MAX) {
-      return this.#complete(slot, statusErrno(this.#lastStatus[slot]));
+    if (states.holdUntilMs[slot] > nowMs) return this.#park(slot, Place.HELD, states.holdUntilMs[slot]);
+    if (states.error[slot] !== 0) return this.#complete(slot, states.error[slot]);
+    if (states.again[slot] === Again.NO) return this.#complete(slot, 0);
+    const isRefusal = states.lastStatus[slot] !== 0;
+    if (isRefusal && ++states.retries[slot] > RETRIES_MAX) {
+      return this.#complete(slot, statusErrno(states.lastStatus[slot]));
     }
-    const isDelayed = isRefusal && (this.#again[slot] === Again.LATER || !this.#hasOtherPath(slot));
-    if (isDelayed) this.#refusedPaths[slot] = 0;
-    this.#again[slot] = Again.NO;
-    this.#issued[slot] = 0;
-    this.#parts[slot] = 0;
-    this.#lastStatus[slot] = 0;
-    if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + retryDelayMs(this.#retries[slot]));
+    const isDelayed = isRefusal && (states.again[slot] === Again.LATER || !this.#hasOtherPath(slot));
+    if (isDelayed) states.refusedPaths[slot] = 0;
+    states.restart(slot);
+    if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + retryDelayMs(states.retries[slot]));
     else this.#makeReady(slot);
   }
 
   /** True if a usable path has not refused the request yet. */
   #hasOtherPath(slot: number): boolean {
-    this.#avoided = this.#refusedPaths[slot];
+    this.#avoided = this.#states.refusedPaths[slot];
     for (let path = 0; path < this.#paths; path++) {
       const rank = this.rank(path);
       if (rank > 0 && rank <= RANK_AVOIDED) return true;
@@ -469,20 +429,18 @@ export class Volume implements BlockDevice, Candidates {
   }
 
   #park(slot: number, place: number, untilMs: number): void {
-    this.#place[slot] = place;
-    this.#wakeAtMs[slot] = untilMs;
-    if (place === Place.HELD) this.#counters.setQueue(QueueCounter.HELD, ++this.#held);
-    else this.#delayed++;
+    this.#states.park(slot, place, untilMs);
+    this.#counters.setQueue(QueueCounter.HELD, this.#states.held);
   }
 
   #unpark(slot: number): void {
-    if (this.#place[slot] === Place.HELD) this.#counters.setQueue(QueueCounter.HELD, --this.#held);
-    else this.#delayed--;
+    this.#states.unpark(slot);
+    this.#counters.setQueue(QueueCounter.HELD, this.#states.held);
     this.#makeReady(slot);
   }
 
   #complete(slot: number, errno: number): void {
-    assert(this.#outstanding[slot] === 0, "A request is answered when none of its commands is in flight");
+    assert(this.#states.outstanding[slot] === 0, "A request is answered when none of its commands is in flight");
     this.#inside--;
     this.#requests.status[slot] = errno;
     this.#completions.push(slot);
@@ -494,7 +452,7 @@ export class Volume implements BlockDevice, Candidates {
   handleTime(nowMs: number): void {
     if (this.#inside === 0) return;
     this.#checkCommands(nowMs);
-    if (this.#held + this.#delayed > 0) this.#wakeParked(nowMs);
+    if (this.#states.held + this.#states.delayed > 0) this.#wakeParked(nowMs);
     if (this.#ready.length > 0) this.dispatch(nowMs);
   }
 
@@ -515,9 +473,8 @@ export class Volume implements BlockDevice, Candidates {
   }
 
   #wakeParked(nowMs: number): void {
-    for (let slot = 0; slot < this.#place.length; slot++) {
-      const isParked = this.#place[slot] === Place.HELD || this.#place[slot] === Place.DELAYED;
-      if (isParked && nowMs >= this.#wakeAtMs[slot]) this.#unpark(slot);
+    for (let slot = 0; slot < this.#requests.depth; slot++) {
+      if (this.#states.isParked(slot) && nowMs >= this.#states.wakeAtMs[slot]) this.#unpark(slot);
     }
   }
 }
