@@ -18,32 +18,18 @@ import { EIO, EOPNOTSUPP, EROFS } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
 import { PATHS_MAX, RETRIES_MAX, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "../base/limits.ts";
 import type { BlockDevice } from "../block/device.ts";
-import { BlockFlag, BlockOp, type RequestTable } from "../block/request.ts";
+import { BlockOp, type RequestTable } from "../block/request.ts";
 import { CommandPhase } from "../nvme/command_table.ts";
-import { type Connection, Submission } from "../nvme/connection.ts";
-import {
-  type BlockRange,
-  encodeDeallocate,
-  encodeFlush,
-  encodeRead,
-  encodeWrite,
-  encodeWriteZeroes,
-  writeDeallocateRange,
-} from "../nvme/io_command.ts";
+import type { Connection } from "../nvme/connection.ts";
 import { statusDisposition, statusErrno } from "../nvme/status.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
-import { Dsm, NLB_BLOCKS_MAX } from "../spec/nvme.ts";
+import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
 import { Counters, PathCounter, QueueCounter } from "./counters.ts";
 import type { PathTable } from "./path_table.ts";
 import { ALL_FULL, type Candidates, NO_PATH, POLICIES, type Policy } from "./policy.ts";
 import { Again, Place, RequestStates } from "./request_states.ts";
 
-/** What one path's controller takes in one command. */
-export interface PathLimits {
-  readonly maxTransferBytes: number;
-  readonly maxDiscardBlocks: number;
-  readonly maxWriteZeroesBlocks: number;
-}
+export type { PathLimits };
 
 export interface VolumeOptions {
   readonly requests: RequestTable;
@@ -62,21 +48,16 @@ const RANK_AVOIDED = 2;
 
 export class Volume implements BlockDevice, Candidates {
   readonly #requests: RequestTable;
-  readonly #words: Uint32Array;
-  readonly #nsid: number;
-  readonly #blockSize: number;
   readonly #readOnly: boolean;
   readonly #table: PathTable;
   readonly #counters: Counters;
   readonly #connections: (Connection | null)[] = new Array(PATHS_MAX).fill(null);
   readonly #limits: (PathLimits | null)[] = new Array(PATHS_MAX).fill(null);
-  readonly #submission = new Submission();
-  readonly #range: BlockRange = { lbaLow: 0, lbaHigh: 0, blocks: 0 };
-  readonly #zeroesOptions = { deallocate: false, fua: false };
 
   readonly #ready: Fifo;
   readonly #completions: Fifo;
   readonly #states: RequestStates;
+  readonly #encoder: CommandEncoder;
 
   #policy: Policy;
   /** Of the request that a path is picked for: its refused paths. */
@@ -92,9 +73,6 @@ export class Volume implements BlockDevice, Candidates {
   constructor(options: VolumeOptions) {
     const depth = options.requests.depth;
     this.#requests = options.requests;
-    this.#words = new Uint32Array(options.memory.buffer, options.memory.byteOffset, options.memory.byteLength >> 2);
-    this.#nsid = options.nsid;
-    this.#blockSize = options.blockSize;
     this.#readOnly = options.readOnly;
     this.#table = options.paths;
     this.#counters = options.counters;
@@ -102,6 +80,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#ready = new Fifo(depth);
     this.#completions = new Fifo(depth);
     this.#states = new RequestStates(options.requests);
+    this.#encoder = new CommandEncoder({ ...options, states: this.#states });
   }
 
   static #makePolicy(name: string): Policy {
@@ -262,71 +241,12 @@ export class Volume implements BlockDevice, Candidates {
 
   /** Issues one command for the next part of a request; how many blocks it is about, 0 if the path cannot do it. */
   #issueCommand(slot: number, path: number, nowMs: number): number {
-    const requests = this.#requests;
-    const limits = this.#limits[path]!;
-    const range = this.#range;
-    const issued = this.#states.issued[slot];
-    const low = requests.lbaLow[slot] + issued;
-    range.lbaLow = low >>> 0;
-    range.lbaHigh = requests.lbaHigh[slot] + (low > 0xffffffff ? 1 : 0);
-    range.blocks = Math.min(requests.blocks[slot] - issued, this.#blocksMax(requests.op[slot], limits));
-    if (requests.op[slot] !== BlockOp.FLUSH && range.blocks <= 0) return 0;
-    this.#encode(slot, range);
-    this.#submission.owner = slot;
-    const command = this.#connections[path]!.submit(this.#submission, nowMs);
+    const blocks = this.#encoder.encode(slot, this.#limits[path]!);
+    if (blocks === 0) return 0;
+    const command = this.#connections[path]!.submit(this.#encoder.submission, nowMs);
     assert(command >= 0, "The policy picked a path that has room");
     this.#counters.addPath(path, PathCounter.IN_FLIGHT, 1);
-    return Math.max(range.blocks, 1);
-  }
-
-  #blocksMax(op: number, limits: PathLimits): number {
-    switch (op) {
-      case BlockOp.READ:
-      case BlockOp.WRITE:
-        return Math.min(limits.maxTransferBytes / this.#blockSize, NLB_BLOCKS_MAX);
-      case BlockOp.DISCARD:
-        return limits.maxDiscardBlocks;
-      case BlockOp.WRITE_ZEROES:
-        return Math.min(limits.maxWriteZeroesBlocks, NLB_BLOCKS_MAX);
-      default:
-        return 0;
-    }
-  }
-
-  #encode(slot: number, range: BlockRange): void {
-    const requests = this.#requests;
-    const submission = this.#submission;
-    const fua = (requests.flags[slot] & BlockFlag.FUA) !== 0;
-    const dataOffset = requests.dataOffset[slot];
-    switch (requests.op[slot]) {
-      case BlockOp.READ:
-        encodeRead(submission, this.#nsid, range);
-        break;
-      case BlockOp.WRITE:
-        encodeWrite(submission, this.#nsid, range, fua);
-        break;
-      case BlockOp.FLUSH:
-        encodeFlush(submission, this.#nsid);
-        return;
-      case BlockOp.WRITE_ZEROES:
-        this.#zeroesOptions.fua = fua;
-        this.#zeroesOptions.deallocate = (requests.flags[slot] & BlockFlag.NO_UNMAP) === 0;
-        encodeWriteZeroes(submission, this.#nsid, range, this.#zeroesOptions);
-        return;
-      case BlockOp.DISCARD:
-        encodeDeallocate(submission, this.#nsid);
-        submission.dataOffset = dataOffset + this.#discardRangeOffset(slot);
-        submission.dataBytes = Dsm.RANGE_BYTES;
-        writeDeallocateRange(this.#words, submission.dataOffset, range);
-        return;
-    }
-    submission.dataOffset = dataOffset + this.#states.issued[slot] * this.#blockSize;
-    submission.dataBytes = range.blocks * this.#blockSize;
-  }
-
-  /** A DISCARD has no data of its own: the ranges of its commands lie in its buffer, one after the other, in turn. */
-  #discardRangeOffset(slot: number): number {
-    return (this.#states.parts[slot] * Dsm.RANGE_BYTES) % this.#requests.bufferBytes;
+    return blocks;
   }
 
   /** True if the request was answered because it has waited too long for a path. */
