@@ -2,6 +2,7 @@ import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_DEFAULT_MAX, WORKERS_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
 import type { AttachParams, PathSpec } from "../host/api.ts";
+import { POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import type { Declare } from "./commands.ts";
@@ -18,7 +19,6 @@ import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
 /** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
 const NSID_MAX = 0xfffffffe;
 const DEVICES = ["auto", "ublk", "loop", "none"] as const;
-const POLICIES = ["round-robin"] as const;
 
 /** The daemon bounds each step itself; this only ends the wait for one that hangs. */
 const ATTACH_MS_MAX = 120_000;
@@ -47,7 +47,7 @@ export const declare: Declare = (command, context) => {
     .option("-p, --path <path>", "a path to it; one -p for each path", addPath)
     .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", { min: 1, max: NSID_MAX }), 1)
     .option("--name <name>", withDefault("name of the volume", "made from the NQN"), parseVolumeName)
-    .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICIES).default(POLICIES[0]))
+    .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICY_NAMES).default(POLICY_DEFAULT))
     .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
     .option(
       "--queues <number>",

@@ -12,6 +12,7 @@ import { PathTable } from "../multipath/path_table.ts";
 import { anaServesIo } from "../nvme/ana.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
+import type { PolicyName } from "../multipath/policy_names.ts";
 import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
@@ -33,7 +34,7 @@ export interface VolumePlan {
   name: string;
   nqn: string;
   nsid: number;
-  policy: string;
+  policy: PolicyName;
   queues: number;
   depth: number;
   readOnly: boolean;
@@ -88,6 +89,7 @@ export class AttachedVolume implements PathOwner {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.gone = promise;
     this.#resolveGone = resolve;
+    this.table.setPolicy(plan.policy);
     const times = plan.timeouts;
     this.table.setTimeouts({
       ioTimeoutMs: times.ioTimeoutMs ?? -1,
@@ -170,7 +172,6 @@ export class AttachedVolume implements PathOwner {
         volume: this.plan.index,
         geometry: this.geometry,
         nsid: this.plan.nsid,
-        policy: this.plan.policy,
         depth: this.plan.depth,
         requestBytes,
         paths: this.table.shared,

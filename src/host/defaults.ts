@@ -1,6 +1,24 @@
 import { UmpathError } from "../base/errors.ts";
 import { formatDuration } from "../base/units.ts";
+import { POLICY_NAMES, type PolicyName } from "../multipath/policy_names.ts";
+import { listWords, quote } from "../base/text.ts";
 import type { Timeouts } from "./api.ts";
+
+export { POLICY_NAMES, type PolicyName };
+
+/** How a path is picked unless the user says otherwise; the README's table of policies has the reason. */
+export const POLICY_DEFAULT: PolicyName = "round-robin";
+
+/**
+ * The policy of that name.
+ *
+ * @throws UmpathError "usage" if there is none.
+ */
+export function readPolicy(name: string): PolicyName {
+  const found = POLICY_NAMES.find((policy) => policy === name);
+  if (found !== undefined) return found;
+  throw new UmpathError("usage", `Cannot use policy ${quote(name)}: it is not one of ${listWords(POLICY_NAMES)}`);
+}
 
 /** What holds unless the user says otherwise; the reasons are in the README's table of timeouts. */
 export const TIMEOUT_DEFAULTS: Readonly<Omit<Timeouts, "writeHoldMs">> = Object.freeze({

@@ -55,7 +55,6 @@ export class VolumeQueue implements RingOwner {
       nsid: message.nsid,
       blockSize: message.geometry.blockSize,
       readOnly: message.geometry.readOnly,
-      policy: message.policy,
       paths: new PathTable(message.paths),
       counters: new Counters(message.counters),
     });

@@ -14,7 +14,7 @@ import type {
 } from "./api.ts";
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
-import { fillTimeouts } from "./defaults.ts";
+import { fillTimeouts, readPolicy } from "./defaults.ts";
 import { chooseDriver } from "./device_choice.ts";
 import { ForeignPath, PathFailure, reasonOf } from "./path_failure.ts";
 import { isSamePath, pathWords } from "./path_words.ts";
@@ -123,6 +123,7 @@ export class VolumeSet {
   async #create(params: AttachParams, warn: Warn): Promise<AttachedVolume> {
     const driver = await chooseDriver(params.device, warn);
     const timeouts = fillTimeouts(params.timeouts);
+    readPolicy(params.policy);
     this.#checkName(params.name);
     await this.#pool.start();
     const queues = Math.min(params.queues ?? this.#pool.size, this.#pool.size);
@@ -175,7 +176,7 @@ export class VolumeSet {
       name: this.#freeName(params),
       nqn: params.nqn,
       nsid: params.nsid,
-      policy: params.policy,
+      policy: readPolicy(params.policy),
       queues: Math.min(session.queues, first.controller.queues),
       depth: session.depth,
       readOnly: params.readOnly,

@@ -10,7 +10,6 @@ export interface AddVolume {
   volume: number;
   geometry: Geometry;
   nsid: number;
-  policy: string;
   depth: number;
   /** Bytes of each request buffer. */
   requestBytes: number;

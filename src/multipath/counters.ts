@@ -11,6 +11,13 @@ export const PathCounter = {
   /** Requests that moved to another path, or waited for one, because this path failed them. */
   FAILOVERS: 5,
   IN_FLIGHT: 6,
+  BYTES_IN_FLIGHT: 7,
+  /** What a read and a write take from sending to answer: of late in the mean (moving, exponential), in milliseconds. */
+  READ_MS: 8,
+  WRITE_MS: 9,
+  /** The longest that one has taken since the path was connected. */
+  READ_MS_MAX: 10,
+  WRITE_MS_MAX: 11,
 } as const;
 
 /** What is counted of the queue itself. */
@@ -21,7 +28,7 @@ export const QueueCounter = {
   HELD: 1,
 } as const;
 
-const PATH_WORDS = 8;
+const PATH_WORDS = 16;
 const QUEUE_WORDS = 8;
 
 /**

@@ -1,15 +1,30 @@
 import { PATHS_MAX } from "../base/limits.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
+import { POLICY_NAMES, type PolicyName } from "./policy_names.ts";
 
 /** Words of one path in the table. */
 const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, WORDS: 4 } as const;
 /** Words of the volume before those of its paths. */
-const Header = { IO_TIMEOUT: 0, NO_PATH_TIMEOUT: 1, WRITE_HOLD: 2, CUT: 3, SERVED: 4, WORDS: 8 } as const;
+const Header = {
+  IO_TIMEOUT: 0,
+  NO_PATH_TIMEOUT: 1,
+  WRITE_HOLD: 2,
+  CUT: 3,
+  SERVED: 4,
+  POLICY: 5,
+  PREFERRED: 6,
+  WORDS: 8,
+} as const;
+
+/** The weight of a path unless it is told another one, and the largest: beyond that one might as well not use the others. */
+export const WEIGHT_DEFAULT = 1;
+export const WEIGHT_MAX = 1000;
 
 /**
  * What the control plane tells the data plane of a volume's paths, in memory that both share: one writer (the main
  * thread), any number of readers, no message. Workers read it at every selection, and therefore plainly: a word is never
- * torn, an older value is as good as having looked a little earlier, and an atomic load costs ten times as much.
+ * torn, an older value is as good as having looked a little earlier, and an atomic load costs ten times as much. A policy
+ * that is changed holds from the next selection on.
  *
  * Times are in milliseconds; -1 is "off".
  */
@@ -20,6 +35,36 @@ export class PathTable {
   constructor(shared?: SharedArrayBuffer) {
     this.shared = shared ?? new SharedArrayBuffer((Header.WORDS + PATHS_MAX * Field.WORDS) * 4);
     this.#words = new Int32Array(this.shared);
+    if (shared !== undefined) return;
+    this.setPreferred(-1);
+    for (let path = 0; path < PATHS_MAX; path++) this.setWeight(path, WEIGHT_DEFAULT);
+  }
+
+  /** The number of the policy: its place in {@linkcode POLICY_NAMES}. */
+  get policy(): number {
+    return this.#words[Header.POLICY];
+  }
+
+  setPolicy(name: PolicyName): void {
+    Atomics.store(this.#words, Header.POLICY, POLICY_NAMES.indexOf(name));
+  }
+
+  /** The path that a policy with a preferred one prefers; -1 if there is none. */
+  get preferred(): number {
+    return this.#words[Header.PREFERRED];
+  }
+
+  setPreferred(path: number): void {
+    Atomics.store(this.#words, Header.PREFERRED, path);
+  }
+
+  /** How much a policy with weights uses the path beside others. */
+  weight(path: number): number {
+    return this.#words[Header.WORDS + path * Field.WORDS + Field.WEIGHT];
+  }
+
+  setWeight(path: number, weight: number): void {
+    Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.WEIGHT, weight);
   }
 
   isUsable(path: number): boolean {

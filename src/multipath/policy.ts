@@ -1,6 +1,9 @@
 /**
- * How a path is picked. A policy is a pure function over the candidates of one moment; what it must remember it keeps
- * in itself, one instance a queue.
+ * How a path is picked. A policy knows nothing but the candidates of one moment; what it must remember it keeps in
+ * itself, one instance a queue. It is asked for every command, and therefore allocates nothing.
+ *
+ * Every policy heeds the rank first: paths of a worse one are used only while none of a better one is usable. Where all
+ * of the best rank are full, commands wait for them.
  */
 
 /** What a policy may know of a path at the moment. */
@@ -10,6 +13,17 @@ export interface Candidates {
   rank(path: number): number;
   /** Commands that the path can take now. */
   room(path: number): number;
+  /** Commands that are in flight on the path. */
+  inFlight(path: number): number;
+  /** When the next command would be answered, as far as is known: in so many milliseconds. 0: nothing is known. */
+  expectedMs(path: number): number;
+  /** When the path got its last command, in milliseconds as `nowMs` is. */
+  lastUsedMs(path: number): number;
+  /** The share of the path among the others, a whole number from 1 up. */
+  weight(path: number): number;
+  /** The path that is used before others; -1 for none. */
+  readonly preferred: number;
+  readonly nowMs: number;
 }
 
 /** No path is usable. */
@@ -22,32 +36,3 @@ export interface Policy {
   /** The path for the next command, or NO_PATH or ALL_FULL. */
   select(candidates: Candidates): number;
 }
-
-/** Each usable path of the best rank in turn. */
-export class RoundRobin implements Policy {
-  readonly name = "round-robin";
-  #last = -1;
-
-  select(candidates: Candidates): number {
-    const paths = candidates.paths;
-    const last = this.#last < paths ? this.#last : -1;
-    let best = NO_PATH;
-    let bestRank = Infinity;
-    for (let i = 1; i <= paths; i++) {
-      let path = last + i;
-      if (path >= paths) path -= paths;
-      const rank = candidates.rank(path);
-      if (rank === 0 || rank > bestRank) continue;
-      if (rank === bestRank && best >= 0) continue;
-      bestRank = rank;
-      best = candidates.room(path) > 0 ? path : ALL_FULL;
-    }
-    if (best >= 0) this.#last = best;
-    return best;
-  }
-}
-
-/** The policies by their names on the command line. */
-export const POLICIES: Readonly<Record<string, () => Policy>> = {
-  "round-robin": () => new RoundRobin(),
-};

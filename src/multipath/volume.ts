@@ -24,9 +24,11 @@ import type { Connection } from "../nvme/connection.ts";
 import { statusDisposition, statusErrno } from "../nvme/status.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
 import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
-import { Counters, PathCounter, QueueCounter } from "./counters.ts";
+import { type Counters, PathCounter, QueueCounter } from "./counters.ts";
+import { PathMeasurements } from "./path_measurements.ts";
 import type { PathTable } from "./path_table.ts";
-import { ALL_FULL, type Candidates, NO_PATH, POLICIES, type Policy } from "./policy.ts";
+import { makePolicies } from "./policies.ts";
+import { ALL_FULL, type Candidates, NO_PATH } from "./policy.ts";
 import { Again, Place, RequestStates } from "./request_states.ts";
 
 export type { PathLimits };
@@ -38,7 +40,6 @@ export interface VolumeOptions {
   readonly nsid: number;
   readonly blockSize: number;
   readonly readOnly: boolean;
-  readonly policy: string;
   readonly paths: PathTable;
   readonly counters: Counters;
 }
@@ -48,6 +49,7 @@ const RANK_AVOIDED = 2;
 
 export class Volume implements BlockDevice, Candidates {
   readonly #requests: RequestTable;
+  readonly #blockSize: number;
   readonly #readOnly: boolean;
   readonly #table: PathTable;
   readonly #counters: Counters;
@@ -56,12 +58,15 @@ export class Volume implements BlockDevice, Candidates {
 
   readonly #ready: Fifo;
   readonly #completions: Fifo;
+  readonly #measured: PathMeasurements;
+  readonly #policies = makePolicies();
   readonly #states: RequestStates;
   readonly #encoder: CommandEncoder;
 
-  #policy: Policy;
-  /** Of the request that a path is picked for: its refused paths. */
+  /** The request that a path is picked for, the paths that have refused it, and the time. */
+  #slot = 0;
   #avoided = 0;
+  #nowMs = 0;
   #paths = 0;
   #inside = 0;
   /** Since when no path serves, as far as requests have noticed, and the table's count of that moment. */
@@ -73,20 +78,15 @@ export class Volume implements BlockDevice, Candidates {
   constructor(options: VolumeOptions) {
     const depth = options.requests.depth;
     this.#requests = options.requests;
+    this.#blockSize = options.blockSize;
     this.#readOnly = options.readOnly;
     this.#table = options.paths;
     this.#counters = options.counters;
-    this.#policy = Volume.#makePolicy(options.policy);
+    this.#measured = new PathMeasurements(options.counters);
     this.#ready = new Fifo(depth);
     this.#completions = new Fifo(depth);
     this.#states = new RequestStates(options.requests);
     this.#encoder = new CommandEncoder({ ...options, states: this.#states });
-  }
-
-  static #makePolicy(name: string): Policy {
-    const make = POLICIES[name];
-    assert(make !== undefined, "The policy's name was checked where it was given");
-    return make();
   }
 
   // ── the block device ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -115,6 +115,7 @@ export class Volume implements BlockDevice, Candidates {
     assert(this.#connections[path] === null, "A path has one connection in a queue");
     this.#connections[path] = connection;
     this.#limits[path] = limits;
+    this.#measured.begin(path, connection.commands);
     this.#paths = Math.max(this.#paths, path + 1);
   }
 
@@ -139,7 +140,7 @@ export class Volume implements BlockDevice, Candidates {
       if (commands.phase[command] === CommandPhase.FREE) continue;
       this.#commandLost(path, commands.owner[command], nowMs);
     }
-    this.#counters.values[Counters.pathIndex(path, PathCounter.IN_FLIGHT)] = 0;
+    this.#measured.end(path);
   }
 
   #commandLost(path: number, slot: number, nowMs: number): void {
@@ -193,6 +194,33 @@ export class Volume implements BlockDevice, Candidates {
     return commands.depth - commands.inUse;
   }
 
+  inFlight(path: number): number {
+    return this.#connections[path]!.commands.inUse;
+  }
+
+  expectedMs(path: number): number {
+    const op = this.#requests.op[this.#slot];
+    const hasData = op === BlockOp.READ || op === BlockOp.WRITE;
+    const blocksLeft = hasData ? this.#requests.blocks[this.#slot] - this.#states.issued[this.#slot] : 0;
+    return this.#measured.expectedMs(path, op, blocksLeft * this.#blockSize, this.#nowMs);
+  }
+
+  lastUsedMs(path: number): number {
+    return this.#measured.lastUsedMs(path);
+  }
+
+  weight(path: number): number {
+    return this.#table.weight(path);
+  }
+
+  get preferred(): number {
+    return this.#table.preferred;
+  }
+
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
   // ── requests out ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Issues what is ready, as far as paths take it. */
@@ -221,8 +249,10 @@ export class Volume implements BlockDevice, Candidates {
     const states = this.#states;
     const total = Math.max(this.#requests.blocks[slot], 1);
     this.#avoided = states.refusedPaths[slot];
+    this.#slot = slot;
+    this.#nowMs = nowMs;
     while (states.issued[slot] < total) {
-      const path = this.#policy.select(this);
+      const path = this.#policies[this.#table.policy].select(this);
       if (path === ALL_FULL) return false;
       if (path === NO_PATH) return this.#handleNoPath(slot, nowMs);
       this.#noPathSinceMs = NaN;
@@ -245,7 +275,7 @@ export class Volume implements BlockDevice, Candidates {
     if (blocks === 0) return 0;
     const command = this.#connections[path]!.submit(this.#encoder.submission, nowMs);
     assert(command >= 0, "The policy picked a path that has room");
-    this.#counters.addPath(path, PathCounter.IN_FLIGHT, 1);
+    this.#measured.handleSubmitted(path, command, this.#requests.op[slot], nowMs);
     return blocks;
   }
 
@@ -282,8 +312,8 @@ export class Volume implements BlockDevice, Candidates {
       const slot = commands.owner[command];
       const status = commands.status[command];
       const bytes = commands.dataBytes[command];
+      this.#measured.handleAnswered(path, command, this.#requests.op[slot], nowMs);
       connection.release(command);
-      this.#counters.addPath(path, PathCounter.IN_FLIGHT, -1);
       this.#states.outstanding[slot]--;
       if (status === 0) this.#count(path, slot, bytes);
       else this.#handleStatus(path, slot, status);

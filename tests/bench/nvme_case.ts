@@ -111,7 +111,6 @@ class Loop {
       nsid: 1,
       blockSize: BLOCK_BYTES,
       readOnly: false,
-      policy: "round-robin",
       paths: table,
       counters: new Counters(),
     });

@@ -21,7 +21,6 @@ function addVolume(volume: number, requestBytes: number): AddVolume {
       maxWriteZeroesBytes: 0,
     },
     nsid: 1,
-    policy: "round-robin",
     depth: 4,
     requestBytes,
     paths: new PathTable().shared,

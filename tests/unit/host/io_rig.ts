@@ -73,7 +73,6 @@ export class IoRig implements PathOwner, AsyncDisposable {
       nsid: 1,
       blockSize: BLOCK_BYTES,
       readOnly: false,
-      policy: "round-robin",
       paths: this.table,
       counters: this.counters,
     });

@@ -4,6 +4,7 @@ import { PATHS_MAX } from "../../../src/base/limits.ts";
 import { RequestTable } from "../../../src/block/request.ts";
 import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
+import type { PolicyName } from "../../../src/multipath/policy_names.ts";
 import { type PathLimits, Volume } from "../../../src/multipath/volume.ts";
 import { Connection } from "../../../src/nvme/connection.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
@@ -22,6 +23,7 @@ export interface RigOptions {
   ioTimeoutMs?: number;
   noPathTimeoutMs?: number;
   writeHoldMs?: number;
+  policy?: PolicyName;
   manners?: Partial<TargetManners>;
   storage?: TargetStorage;
 }
@@ -63,13 +65,13 @@ export class Rig {
       noPathTimeoutMs: options.noPathTimeoutMs ?? 5_000,
       writeHoldMs: options.writeHoldMs ?? 2_000,
     });
+    this.table.setPolicy(options.policy ?? "round-robin");
     this.volume = new Volume({
       requests: this.requests,
       memory: this.memory,
       nsid: 1,
       blockSize: this.blockSize,
       readOnly: options.readOnly ?? false,
-      policy: "round-robin",
       paths: this.table,
       counters: this.counters,
     });
@@ -231,6 +233,8 @@ export class Rig {
     assert(this.held === 0 && this.waiting === 0, `${this.held} held, ${this.waiting} waiting`);
     this.paths.forEach((path, index) => {
       assert(this.count(index, "IN_FLIGHT") === 0, `path ${index} counts ${this.count(index, "IN_FLIGHT")} in flight`);
+      const bytes = this.count(index, "BYTES_IN_FLIGHT");
+      assert(bytes === 0, `path ${index} counts ${bytes} bytes in flight`);
       if (path === null) return;
       assert(path.connection.inFlight === 0, `path ${index} has ${path.connection.inFlight} commands in flight`);
       assert(path.target.violations.length === 0, path.target.violations.join(", "));

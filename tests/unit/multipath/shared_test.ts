@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { PATHS_MAX } from "../../../src/base/limits.ts";
 import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
+import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 
 Deno.test("PathTable shows every reader what one writer says, path by path", () => {
@@ -17,6 +18,21 @@ Deno.test("PathTable shows every reader what one writer says, path by path", () 
   }
   writer.setUsable(0, false);
   assertEquals(reader.isUsable(0), false);
+});
+
+Deno.test("PathTable carries the policy, the preferred path and the weights, each with what holds unless told", () => {
+  const writer = new PathTable();
+  const reader = new PathTable(writer.shared);
+  assertEquals([reader.policy, reader.preferred, reader.weight(0), reader.weight(PATHS_MAX - 1)], [0, -1, 1, 1]);
+  POLICY_NAMES.forEach((name, number) => {
+    writer.setPolicy(name);
+    assertEquals(reader.policy, number);
+  });
+  writer.setPreferred(3);
+  for (let path = 0; path < PATHS_MAX; path++) writer.setWeight(path, path + 7);
+  assertEquals(reader.preferred, 3);
+  for (let path = 0; path < PATHS_MAX; path++) assertEquals(reader.weight(path), path + 7);
+  assertEquals(new PathTable(writer.shared).preferred, 3, "a reader changes nothing");
 });
 
 Deno.test("PathTable carries times, -1 for off, and the cut", () => {

@@ -1,12 +1,13 @@
 /**
  * A volume in bad weather: paths fail and come back, controllers that were lost go on executing for a while, answers are
- * late, refused or never come, time jumps. Whatever happens, each request is answered once, no buffer is touched by
+ * late, refused or never come, time jumps, somebody plays with the policies. Whatever happens, each request is answered once, no buffer is touched by
  * anybody but its owner, and each block holds what was written last. UMPATH_SEED reproduces a run, UMPATH_REQUESTS makes
  * it longer.
  */
 import { assert, assertEquals } from "@std/assert";
 import { Prng } from "../../../src/base/prng.ts";
 import { BlockOp } from "../../../src/block/request.ts";
+import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
@@ -111,6 +112,7 @@ class Storm {
   failed = 0;
   losses = 0;
   zombieWrites = 0;
+  policyChanges = 0;
 
   constructor(seed: number) {
     this.#prng = new Prng(seed);
@@ -264,12 +266,21 @@ class Storm {
   // ── the weather ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   disturb(): void {
+    if (this.#chance(5)) this.#changePolicy();
     const path = this.#prng.below(PATHS);
     const phase = this.#phase[path];
     if (phase === "live" && this.#chance(8)) this.#changeAna(path);
     else if (phase === "live" && this.#chance(4)) this.#fail(path);
     else if (phase === "gone" && this.#chance(3)) this.#comeBack(path);
     this.noticeFailures();
+  }
+
+  #changePolicy(): void {
+    const { table } = this.#rig;
+    table.setPolicy(POLICY_NAMES[this.#prng.below(POLICY_NAMES.length)]);
+    table.setPreferred(this.#prng.below(PATHS + 1) - 1);
+    table.setWeight(this.#prng.below(PATHS), 1 + this.#prng.below(5));
+    this.policyChanges++;
   }
 
   #changeAna(path: number): void {
@@ -406,7 +417,7 @@ class Storm {
 
 Deno.test(`Volume answers ${REQUESTS} requests once each and keeps every block, whatever the weather`, () => {
   const runs = 5;
-  const sum = { failed: 0, losses: 0, zombieWrites: 0 };
+  const sum = { failed: 0, losses: 0, zombieWrites: 0, policyChanges: 0 };
   for (let run = 0; run < runs; run++) {
     const seed = (SEED + run) % 2 ** 31;
     const storm = new Storm(seed);
@@ -419,11 +430,13 @@ Deno.test(`Volume answers ${REQUESTS} requests once each and keeps every block, 
     sum.failed += storm.failed;
     sum.losses += storm.losses;
     sum.zombieWrites += storm.zombieWrites;
+    sum.policyChanges += storm.policyChanges;
   }
   // The storm is worth something only if enough goes wrong, and most goes well.
   if (REQUESTS >= 50_000) {
     assert(sum.failed > REQUESTS / 1000 && sum.failed < REQUESTS / 5, `${sum.failed} requests failed`);
     assert(sum.losses > 100 && sum.zombieWrites > 100, `${sum.losses} losses, ${sum.zombieWrites} late writes`);
+    assert(sum.policyChanges > 100, `${sum.policyChanges} changes of the policy`);
   }
 });
 

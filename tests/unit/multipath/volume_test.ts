@@ -178,6 +178,69 @@ Deno.test("Volume flushes once, on one path", () => {
   assertEquals([...rig.commands(0), ...rig.commands(1)].map((c) => [c.opcode, c.nsid, c.dataBytes]), [[0, 1, 0]]);
 });
 
+// ── policies ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("Volume uses the policy that its table names, from the next command on, and loses nothing by the switch", () => {
+  const rig = new Rig({ depth: 16, ...MANUAL });
+  const loads = () => [0, 1].map((path) => rig.commands(path).length);
+  const submit = (slots: number[]) => {
+    for (const slot of slots) rig.submit(slot, BlockOp.READ, slot, 1);
+    rig.pump();
+  };
+  rig.table.setPolicy("active-passive");
+  rig.table.setPreferred(1);
+  submit([0, 1, 2, 3]);
+  assertEquals(loads(), [0, 4]);
+  rig.table.setPolicy("queue-depth");
+  submit([4, 5, 6]);
+  assertEquals(loads(), [3, 4]);
+  rig.table.setPolicy("weighted");
+  rig.table.setWeight(0, 3);
+  submit([7, 8, 9, 10]);
+  assertEquals(loads(), [6, 5]);
+  rig.table.setPolicy("round-robin");
+  submit([11, 12, 13, 14]);
+  assertEquals(loads(), [8, 7]);
+  for (const path of [0, 1]) while (rig.commands(path).length > 0) rig.answer(path, rig.commands(path)[0]);
+  assertEquals(rig.answers().map(([slot, errno]) => slot + errno).sort((a, b) => a - b), [...Array(15).keys()]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume waits for the one path that its policy uses when that is full", () => {
+  const rig = new Rig({ policy: "active-passive", connectionDepth: 2, ...MANUAL });
+  for (let slot = 0; slot < 5; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length, rig.waiting], [2, 0, 3]);
+  rig.table.setPolicy("round-robin");
+  rig.volume.dispatch(rig.nowMs);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length, rig.waiting], [2, 2, 1]);
+});
+
+Deno.test("Volume measures its paths, and lets a policy use those that answer sooner", () => {
+  const rig = new Rig({ policy: "service-time", depth: 4, ...MANUAL });
+  const takesMs = [20, 1];
+  const used = [0, 0];
+  for (let i = 0; i < 400; i++) {
+    rig.submit(0, i % 2 === 0 ? BlockOp.READ : BlockOp.FLUSH, 0, i % 2 === 0 ? 8 : 0);
+    rig.pump();
+    const path = rig.commands(0).length > 0 ? 0 : 1;
+    if (i % 2 === 0) used[path]++;
+    assertEquals(rig.count(path, "BYTES_IN_FLIGHT"), i % 2 === 0 ? 4096 : 0);
+    rig.nowMs += takesMs[path];
+    rig.answer(path, rig.commands(path)[0]);
+    assertEquals(rig.answers(), [[0, 0]]);
+  }
+  assertEquals(used[0] <= 2, true, `${used}`);
+  assertEquals([rig.count(0, "READ_MS"), rig.count(1, "READ_MS_MAX")], [20, 1]);
+  rig.checkIdle();
+  rig.submit(0, BlockOp.READ, 0, 8);
+  rig.pump();
+  rig.losePath(1);
+  assertEquals([rig.count(1, "IN_FLIGHT"), rig.count(1, "BYTES_IN_FLIGHT")], [0, 0]);
+  assertEquals(rig.commands(0).length, 1);
+});
+
 // ── statuses ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Deno.test("Volume fails a request with the errno of its status, once all parts are answered", () => {

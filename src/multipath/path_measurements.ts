@@ -1,0 +1,131 @@
+/**
+ * What one queue measures of its paths: how much is in flight on each, and how long answers take. Reads and writes are
+ * measured apart, for a write needs a round trip more. What people are shown is kept in the counters.
+ *
+ * When a path will answer its next command is estimated by a straight line: `base + slope * work`. The work is all that
+ * is in flight, the new command included, in bytes; each command counts for some bytes besides its data. The base is
+ * the shortest time that an answer has taken in the last seconds, which is the way there and back. The slope is what
+ * answers took beyond that for each byte of the work that was in flight when their commands were sent: it is large on a
+ * path that is slow or busy with others, whatever its distance. Where the line is too low, because a path has stopped
+ * answering, the time since its last answer holds.
+ */
+import { PATHS_MAX } from "../base/limits.ts";
+import { BlockOp } from "../block/request.ts";
+import type { CommandTable } from "../nvme/command_table.ts";
+import { Counters, PathCounter } from "./counters.ts";
+
+/** Bytes that a command is worth besides its data: about what a path moves in the time that a command costs it. */
+const COMMAND_BYTES = 4096;
+/** Share of each new value in what is kept: about so many answers ago is forgotten. */
+const GAIN = 1 / 32;
+/** The base is the shortest time of the present window of so long and of the one before. */
+const WINDOW_MS = 1000;
+
+/** Index of reads and of writes in what is measured of a path. */
+const READ = 0;
+const WRITE = 1;
+const KINDS = 2;
+
+export class PathMeasurements {
+  readonly #values: Float64Array;
+  readonly #commands: (CommandTable | null)[] = new Array(PATHS_MAX).fill(null);
+  /** Work that was in flight when a command was sent, it included; 0 for what is not measured. By path and command. */
+  readonly #workAtSubmit: Float64Array[] = new Array(PATHS_MAX).fill(new Float64Array(0));
+  readonly #lastUsedMs = new Float64Array(PATHS_MAX);
+  /** When the path answered last; while nothing is in flight on it, of no meaning. */
+  readonly #lastHeardMs = new Float64Array(PATHS_MAX);
+  readonly #shortestMs = new Float64Array(PATHS_MAX * KINDS);
+  readonly #shortestBeforeMs = new Float64Array(PATHS_MAX * KINDS);
+  readonly #windowEndMs = new Float64Array(PATHS_MAX * KINDS);
+  readonly #slope = new Float64Array(PATHS_MAX * KINDS);
+
+  constructor(counters: Counters) {
+    this.#values = counters.values;
+  }
+
+  /** Begins anew with a path that has a new connection. */
+  begin(path: number, commands: CommandTable): void {
+    this.#commands[path] = commands;
+    this.#workAtSubmit[path] = new Float64Array(commands.depth);
+    for (let kind = READ; kind < KINDS; kind++) {
+      const at = path * KINDS + kind;
+      this.#shortestMs[at] = Infinity;
+      this.#shortestBeforeMs[at] = Infinity;
+      this.#windowEndMs[at] = 0;
+      this.#slope[at] = 0;
+      this.#values[Counters.pathIndex(path, PathCounter.READ_MS + kind)] = 0;
+      this.#values[Counters.pathIndex(path, PathCounter.READ_MS_MAX + kind)] = 0;
+    }
+    this.#lastUsedMs[path] = 0;
+    this.end(path);
+  }
+
+  /** Nothing is in flight on the path any more. */
+  end(path: number): void {
+    this.#values[Counters.pathIndex(path, PathCounter.IN_FLIGHT)] = 0;
+    this.#values[Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT)] = 0;
+  }
+
+  lastUsedMs(path: number): number {
+    return this.#lastUsedMs[path];
+  }
+
+  /** Notes that a command was sent, for a request with the operation `op`. */
+  handleSubmitted(path: number, command: number, op: number, nowMs: number): void {
+    const inFlightAt = Counters.pathIndex(path, PathCounter.IN_FLIGHT);
+    const bytesAt = Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT);
+    const values = this.#values;
+    if (values[inFlightAt] === 0) this.#lastHeardMs[path] = nowMs;
+    this.#lastUsedMs[path] = nowMs;
+    const inFlight = ++values[inFlightAt];
+    const bytes = values[bytesAt] += this.#commands[path]!.dataBytes[command];
+    const isMeasured = op === BlockOp.READ || op === BlockOp.WRITE;
+    this.#workAtSubmit[path][command] = isMeasured ? bytes + inFlight * COMMAND_BYTES : 0;
+  }
+
+  /** Notes that a command was answered, before its slot is released; only a good answer tells how fast the path is. */
+  handleAnswered(path: number, command: number, op: number, nowMs: number): void {
+    const commands = this.#commands[path]!;
+    const values = this.#values;
+    values[Counters.pathIndex(path, PathCounter.IN_FLIGHT)]--;
+    values[Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT)] -= commands.dataBytes[command];
+    this.#lastHeardMs[path] = nowMs;
+    const work = this.#workAtSubmit[path][command];
+    if (work === 0 || commands.status[command] !== 0) return;
+    const kind = op === BlockOp.READ ? READ : WRITE;
+    const tookMs = nowMs - commands.submittedAtMs[command];
+    this.#show(path, kind, tookMs);
+    this.#learn(path * KINDS + kind, tookMs, work, nowMs);
+  }
+
+  #show(path: number, kind: number, tookMs: number): void {
+    const values = this.#values;
+    const meanAt = Counters.pathIndex(path, PathCounter.READ_MS + kind);
+    const maxAt = Counters.pathIndex(path, PathCounter.READ_MS_MAX + kind);
+    const mean = values[meanAt];
+    values[meanAt] = mean === 0 ? tookMs : mean + (tookMs - mean) * GAIN;
+    if (tookMs > values[maxAt]) values[maxAt] = tookMs;
+  }
+
+  #learn(at: number, tookMs: number, work: number, nowMs: number): void {
+    if (nowMs >= this.#windowEndMs[at]) {
+      this.#shortestBeforeMs[at] = this.#shortestMs[at];
+      this.#shortestMs[at] = tookMs;
+      this.#windowEndMs[at] = nowMs + WINDOW_MS;
+    } else if (tookMs < this.#shortestMs[at]) this.#shortestMs[at] = tookMs;
+    const beyondMs = tookMs - Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
+    this.#slope[at] += (beyondMs / work - this.#slope[at]) * GAIN;
+  }
+
+  /** When the path would answer a command of so many bytes that is sent now, in milliseconds; 0 if nothing is known. */
+  expectedMs(path: number, op: number, bytes: number, nowMs: number): number {
+    const at = path * KINDS + (op === BlockOp.READ ? READ : WRITE);
+    const inFlight = this.#values[Counters.pathIndex(path, PathCounter.IN_FLIGHT)];
+    const silenceMs = inFlight === 0 ? 0 : nowMs - this.#lastHeardMs[path];
+    const baseMs = Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
+    if (baseMs === Infinity) return silenceMs;
+    const work = this.#values[Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT)] + bytes +
+      (inFlight + 1) * COMMAND_BYTES;
+    return Math.max(baseMs + this.#slope[at] * work, silenceMs);
+  }
+}
