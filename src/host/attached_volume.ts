@@ -7,13 +7,12 @@ import { Prng } from "../base/prng.ts";
 import type { Geometry } from "../block/device.ts";
 import type { LoadPlan } from "../block/verified_load.ts";
 import type { Poller } from "../io/poller.ts";
-import { Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
+import { Counters } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
-import { anaServesIo } from "../nvme/ana.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
 import type { PolicyName } from "../multipath/policy_names.ts";
-import type { DeviceDriver, PathInfo, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
+import type { DeviceDriver, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
@@ -21,6 +20,7 @@ import { createVolumeLoop } from "./loop_device.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
 import { isSamePath } from "./path_words.ts";
 import { createUblkDevice } from "./ublk_device.ts";
+import { volumeInfo, volumeState } from "./volume_info.ts";
 import { type PathOwner, VolumePath } from "./volume_path.ts";
 import type { AddVolume, FromWorker } from "./worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
@@ -444,59 +444,23 @@ export class AttachedVolume implements PathOwner {
   // ── what it tells ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   get state(): VolumeState {
-    const paths = [...this.#paths.values()];
-    const live = paths.filter((path) => path.state === "live" && anaServesIo(path.ana)).length;
-    return live === 0 ? "no-path" : live === paths.length ? "live" : "degraded";
+    return volumeState([...this.#paths.values()]);
   }
 
   info(): VolumeInfo {
     const { name, nqn, nsid, policy, queues, depth, timeouts } = this.plan;
-    return {
-      name,
-      nqn,
-      nsid,
+    const facts = {
+      ...{ name, nqn, nsid, policy, queues, depth, timeouts },
       uuid: this.uuid,
       device: this.device,
-      driver: this.#device?.driver ?? "none",
+      driver: this.#device?.driver ?? "none" as const,
       sizeBytes: this.geometry.blocks * this.geometry.blockSize,
       blockSize: this.geometry.blockSize,
       readOnly: this.geometry.readOnly,
-      state: this.state,
-      policy,
-      queues,
-      depth,
-      waiting: this.#sum((counters) => counters.queue(QueueCounter.WAITING)),
-      held: this.#sum((counters) => counters.queue(QueueCounter.HELD)),
-      timeouts,
       model: this.#model,
       serial: this.#serial,
-      paths: [...this.#paths.values()].sort((a, b) => a.index - b.index).map((path) => this.#pathInfo(path)),
     };
-  }
-
-  #sum(of: (counters: Counters) => number): number {
-    return this.#counters.reduce((total, counters) => total + of(counters), 0);
-  }
-
-  #pathInfo(path: VolumePath): PathInfo {
-    const count = (counter: number) => this.#sum((counters) => counters.path(path.index, counter));
-    return {
-      id: path.index,
-      ...path.spec,
-      state: path.state,
-      ana: path.ana,
-      inflight: count(PathCounter.IN_FLIGHT),
-      reads: count(PathCounter.READS),
-      writes: count(PathCounter.WRITES),
-      readBytes: count(PathCounter.READ_BYTES),
-      writeBytes: count(PathCounter.WRITE_BYTES),
-      errors: count(PathCounter.ERRORS),
-      failovers: count(PathCounter.FAILOVERS),
-      reason: path.reason,
-      cntlid: path.cntlid,
-      queues: path.openLinks,
-      reconnects: path.reconnects,
-    };
+    return volumeInfo(facts, [...this.#paths.values()], this.#counters);
   }
 }
 
