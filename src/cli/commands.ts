@@ -15,14 +15,17 @@ export interface Context {
 /** What a command's file exports: it gives the command its arguments, options, help and action. */
 export type Declare = (command: Command, context: Context) => void;
 
+/** What an argument names. */
+export type ArgumentKind = "volumes" | "shells" | "settings" | "path-verbs" | "paths";
+
 /** One command before its file is loaded. */
 export interface CommandEntry {
   name: string;
   summary: string;
   /** Not in the help. */
   hidden?: boolean;
-  /** What its arguments are, for completion. */
-  arguments?: "volumes" | "shells";
+  /** What its arguments are, one after the other, for completion; the last may be repeated. */
+  arguments?: readonly ArgumentKind[];
   load(): Promise<{ declare: Declare }>;
 }
 
@@ -32,15 +35,27 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
   {
     name: "detach",
     summary: "take volumes off this host",
-    arguments: "volumes" as const,
+    arguments: ["volumes"] as const,
     load: () => import("./detach.ts"),
   },
   { name: "list", summary: "list the volumes, one a line", load: () => import("./list.ts") },
   {
     name: "show",
     summary: "show volumes with their paths and counters",
-    arguments: "volumes" as const,
+    arguments: ["volumes"] as const,
     load: () => import("./show.ts"),
+  },
+  {
+    name: "set",
+    summary: "change policy, times and weights of a volume",
+    arguments: ["volumes", "settings"] as const,
+    load: () => import("./set.ts"),
+  },
+  {
+    name: "path",
+    summary: "add, remove, enable or disable a path of a volume",
+    arguments: ["path-verbs", "volumes", "paths"] as const,
+    load: () => import("./path.ts"),
   },
   {
     name: "serve",
@@ -57,7 +72,7 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
   {
     name: "completion",
     summary: "print the completion script of a shell",
-    arguments: "shells" as const,
+    arguments: ["shells"] as const,
     load: () => import("./completion.ts"),
   },
   { name: "version", summary: "print the version", load: () => import("./version.ts") },

@@ -2,7 +2,13 @@ import type { Command } from "@commander-js/extra-typings";
 import { oneLine } from "../base/text.ts";
 import { type CommandEntry, COMMANDS, type Context, type Declare, findCommand } from "./commands.ts";
 import { SHELLS } from "./completion_scripts.ts";
+import type { VolumeInfo } from "../host/api.ts";
+import { POLICY_NAMES } from "../host/defaults.ts";
+import { pathWords } from "../host/path_words.ts";
+import { matchesVolume } from "../host/volume_match.ts";
 import { attachedVolumes } from "./daemon_calls.ts";
+import { PATH_VERBS } from "./path.ts";
+import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 /** A word that the line may go on with. */
 export interface Candidate {
@@ -52,7 +58,8 @@ async function argumentCandidates(
     return (option.argChoices ?? []).map((choice) => ({ word: prefix + choice, description: option.description }));
   }
   if (last.startsWith("-")) return optionCandidates(program, command);
-  return await positionalCandidates(entry);
+  const given = words.slice(words.indexOf(entry.name) + 1).filter((word) => !word.startsWith("-"));
+  return await positionalCandidates(entry, given);
 }
 
 function optionCandidates(program: Command, command: Command): Candidate[] {
@@ -62,9 +69,49 @@ function optionCandidates(program: Command, command: Command): Candidate[] {
     .concat({ word: "--help", description: "say how to use the command" });
 }
 
-async function positionalCandidates(entry: CommandEntry): Promise<Candidate[]> {
-  if (entry.arguments === "shells") return SHELLS.map((word) => ({ word, description: "" }));
-  if (entry.arguments !== "volumes") return [];
-  const volumes = await attachedVolumes().catch(() => []);
-  return volumes.map(({ name, device, state }) => ({ word: name, description: `${device ?? "no device"}, ${state}` }));
+/** What the next argument can be, after those that are given. */
+async function positionalCandidates({ arguments: kinds = [] }: CommandEntry, given: string[]): Promise<Candidate[]> {
+  switch (kinds[Math.min(given.length, kinds.length - 1)]) {
+    case "shells":
+      return plain(SHELLS);
+    case "path-verbs":
+      return plain(PATH_VERBS);
+    case "volumes":
+      return (await volumes()).map(({ name, device, state }) => ({
+        word: name,
+        description: `${device ?? "no device"}, ${state}`,
+      }));
+    case "paths":
+      return given[0] === "add" ? [] : pathCandidates(await volumeOf(given[1]));
+    case "settings":
+      return settingCandidates(await volumeOf(given[0]));
+    default:
+      return [];
+  }
+}
+
+function plain(words: readonly string[]): Candidate[] {
+  return words.map((word) => ({ word, description: "" }));
+}
+
+async function volumes(): Promise<VolumeInfo[]> {
+  return await attachedVolumes().catch(() => []);
+}
+
+async function volumeOf(word = ""): Promise<VolumeInfo | undefined> {
+  return (await volumes()).find((volume) => matchesVolume(volume, word));
+}
+
+function pathCandidates(volume: VolumeInfo | undefined): Candidate[] {
+  return volume?.paths.map((path) => ({ word: pathWords(path), description: path.state })) ?? [];
+}
+
+function settingCandidates(volume: VolumeInfo | undefined): Candidate[] {
+  const paths = pathCandidates(volume);
+  return [
+    ...plain(POLICY_NAMES.map((name) => `policy=${name}`)),
+    ...paths.map(({ word, description }) => ({ word: `preferred-path=${word}`, description })),
+    ...paths.map(({ word, description }) => ({ word: `weight.${word}=`, description })),
+    ...TIMEOUT_OPTIONS.map(({ name, description }) => ({ word: `${name.slice(2)}=`, description })),
+  ];
 }

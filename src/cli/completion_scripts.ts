@@ -16,6 +16,8 @@ _umpath() {
   while IFS=$'\\t' read -r candidate _; do
     COMPREPLY+=("\${candidate#"$head"}")
   done < <(umpath complete -- "$line" 2>/dev/null)
+  [[ \${#COMPREPLY[@]} -eq 1 && \${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
+  return 0
 }
 complete -F _umpath umpath
 `;

@@ -18,7 +18,7 @@ Exit codes:
   0  done                         5  refused by the storage system
   1  a bug in umpath              6  this host lacks something
   2  wrong usage                  7  in use
-  3  no such volume or device     8  timed out
+  3  no such volume or path       8  timed out
   4  unreachable`;
 
 /** Below the help of the program. */

@@ -1,7 +1,7 @@
 /** Paths in words: `ADDR`, `ADDR:PORT`, `[v6]:PORT`, or `tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME`. */
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { PathSpec } from "../host/api.ts";
+import type { PathName, PathSpec } from "../host/api.ts";
 
 /** The port of NVMe/TCP that IANA has assigned. */
 const PORT_DEFAULT = 4420;
@@ -26,6 +26,11 @@ export function parsePathSpec(word: string): PathSpec {
     if (!(error instanceof Fault)) throw error;
     throw new UmpathError("usage", `Cannot use path ${quote(word)}: ${error.message}`, { hint: error.hint });
   }
+}
+
+/** A path of a volume: its number, or as {@linkcode parsePathSpec} takes it. */
+export function parsePathName(word: string): PathName {
+  return /^\d{1,3}$/.test(word) ? { id: Number(word) } : parsePathSpec(word);
 }
 
 /** An address and port where this host listens: `ADDR`, `ADDR:PORT`, `[v6]:PORT`; port 0 is a free one. */

@@ -41,13 +41,13 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ["size", `${formatSize(volume.sizeBytes)} ${blocks}`],
     ["device", deviceWords(volume)],
     ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
-    ["policy", volume.policy],
+    ["policy", policyWords(volume)],
     ...timeLines(volume.timeouts).map((line, i) => [i === 0 ? "times" : "", line]),
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
 }
 
-/** A path on one line, what it did on the next, and what went wrong on a third. */
+/** A path on one line, what it did on the next, how long that took, and what went wrong. */
 function pathLines(path: PathInfo): string[] {
   const reason = path.reason === null ? "" : `: ${oneLine(path.reason)}`;
   const controller = path.cntlid === null ? "" : `, controller ${path.cntlid}, ${count(path.queues, "queue")}`;
@@ -55,22 +55,41 @@ function pathLines(path: PathInfo): string[] {
   const counters = [
     `${count(path.reads, "read")} (${formatSize(path.readBytes)})`,
     `${count(path.writes, "write")} (${formatSize(path.writeBytes)})`,
-    `${path.inflight} in flight`,
+    `${path.inflight} in flight${path.inflightBytes > 0 ? ` (${formatSize(path.inflightBytes)})` : ""}`,
   ];
   const troubles = [
     count(path.errors, "error answer"),
     `${path.failovers} moved to other paths`,
     count(path.reconnects, "reconnect"),
   ];
+  const weight = path.weight === 1 ? "" : `, weight ${path.weight}`;
+  const times = [
+    ...latencyWords("reads", path.readMs, path.readMsMax),
+    ...latencyWords("writes", path.writeMs, path.writeMsMax),
+  ];
   return [
-    `${path.id}  ${pathWords(path)}  ${path.state}${ana}${controller}${reason}`,
+    `${path.id}  ${pathWords(path)}  ${path.state}${ana}${controller}${weight}${reason}`,
     `     ${counters.join(", ")}`,
+    ...(times.length === 0 ? [] : [`     ${times.join(", ")}`]),
     `     ${troubles.join(", ")}`,
   ];
 }
 
+function latencyWords(what: string, meanMs: number | null, mostMs: number | null): string[] {
+  return meanMs === null || mostMs === null ? [] : [`${what} take ${shortMs(meanMs)} (at most ${shortMs(mostMs)})`];
+}
+
+/** Three digits are enough for people. */
+function shortMs(ms: number): string {
+  return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(3))} ms`;
+}
+
 function stateWords(volume: VolumeInfo): string {
   return `${volume.state}, ${livePaths(volume)} of ${count(volume.paths.length, "path")} live`;
+}
+
+function policyWords({ policy, preferredPath }: VolumeInfo): string {
+  return preferredPath === null ? policy : `${policy}, path ${preferredPath} preferred`;
 }
 
 function deviceWords(volume: VolumeInfo): string {

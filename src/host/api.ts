@@ -81,6 +81,43 @@ export interface DetachResult {
   detached: string[];
 }
 
+/** A path of a volume: by its number, or by its specification. */
+export type PathName = { id: number } | PathSpec;
+
+/** What is changed of a volume that runs; what is null or not there stays as it is. */
+export interface VolumeChanges {
+  policy: string | null;
+  /** "none": no path is preferred any more. */
+  preferredPath: PathName | "none" | null;
+  weights: { path: PathName; weight: number }[];
+  timeouts: Partial<Timeouts>;
+}
+
+export interface SetParams extends VolumeChanges {
+  /** Name, device or UUID. */
+  volume: string;
+}
+
+export interface PathAddParams {
+  volume: string;
+  path: PathSpec;
+}
+
+export interface PathParams {
+  volume: string;
+  path: PathName;
+}
+
+export interface PathAwayParams extends PathParams {
+  /** Even if no other path serves the volume. */
+  force: boolean;
+}
+
+/** The volume as it is afterwards. */
+export interface VolumeResult {
+  volume: VolumeInfo;
+}
+
 export interface PathInfo {
   id: number;
   transport: "tcp";
@@ -91,6 +128,7 @@ export interface PathInfo {
   state: PathState;
   ana: AnaStateName;
   inflight: number;
+  inflightBytes: number;
   reads: number;
   writes: number;
   readBytes: number;
@@ -105,6 +143,13 @@ export interface PathInfo {
   queues: number;
   /** Reconnects since attach. */
   reconnects: number;
+  /** How much policies with weights use it beside others. */
+  weight: number;
+  /** What a read and a write take, of late in the mean and at most since it was connected; null if there was none. */
+  readMs: number | null;
+  readMsMax: number | null;
+  writeMs: number | null;
+  writeMsMax: number | null;
 }
 
 export interface VolumeInfo {
@@ -120,6 +165,8 @@ export interface VolumeInfo {
   readOnly: boolean;
   state: VolumeState;
   policy: string;
+  /** The number of the path that a policy with a preferred one prefers; null: none. */
+  preferredPath: number | null;
   queues: number;
   depth: number;
   /** Requests that wait because no path is live. */
@@ -149,6 +196,11 @@ export interface DaemonInfo {
 export interface Api {
   attach: { params: AttachParams; result: AttachResult };
   detach: { params: DetachParams; result: DetachResult };
+  set: { params: SetParams; result: VolumeResult };
+  "path-add": { params: PathAddParams; result: VolumeResult };
+  "path-remove": { params: PathAwayParams; result: VolumeResult };
+  "path-disable": { params: PathAwayParams; result: VolumeResult };
+  "path-enable": { params: PathParams; result: VolumeResult };
   list: { params: Record<string, never>; result: ListResult };
   info: { params: Record<string, never>; result: DaemonInfo };
 }

@@ -1,27 +1,28 @@
 import { assert } from "../base/assert.ts";
 import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
-import { PATHS_MAX, REQUEST_BYTES_MAX } from "../base/limits.ts";
+import { REQUEST_BYTES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { Prng } from "../base/prng.ts";
 import type { Geometry } from "../block/device.ts";
 import type { LoadPlan } from "../block/verified_load.ts";
 import type { Poller } from "../io/poller.ts";
-import { Counters } from "../multipath/counters.ts";
+import { Counters, PathCounter } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
-import type { PolicyName } from "../multipath/policy_names.ts";
-import type { DeviceDriver, PathSpec, Timeouts, VolumeInfo, VolumeState } from "./api.ts";
+import { heedsPreferred, heedsWeights, type PolicyName } from "../multipath/policy_names.ts";
+import type { DeviceDriver, PathSpec, Timeouts, VolumeChanges, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
+import { readPolicy } from "./defaults.ts";
 import { createVolumeLoop } from "./loop_device.ts";
-import { ForeignPath, PathFailure } from "./path_failure.ts";
-import { isSamePath } from "./path_words.ts";
 import { createUblkDevice } from "./ublk_device.ts";
 import { volumeInfo, volumeState } from "./volume_info.ts";
-import { type PathOwner, VolumePath } from "./volume_path.ts";
+import type { PathOwner, VolumePath } from "./volume_path.ts";
+import { VolumePaths } from "./volume_paths.ts";
+import { VolumeSettings } from "./volume_settings.ts";
 import type { AddVolume, FromWorker } from "./worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
@@ -38,9 +39,14 @@ export interface VolumePlan {
   queues: number;
   depth: number;
   readOnly: boolean;
-  timeouts: Timeouts;
+  /** The times that somebody has named. */
+  timeouts: Partial<Timeouts>;
   session: Omit<SessionOptions, "spec">;
 }
+
+/** How long a path that is taken out of use may take to answer what it has: after that, others serve it. */
+const DRAIN_MS_MAX = 2_000;
+const DRAIN_POLL_MS = 5;
 
 let nextLink = 1;
 
@@ -50,18 +56,17 @@ let nextLink = 1;
 export class AttachedVolume implements PathOwner {
   readonly plan: VolumePlan;
   readonly table = new PathTable();
+  readonly settings: VolumeSettings;
+  readonly paths: VolumePaths;
   readonly geometry: Geometry;
   /** Resolves when nothing is left of the volume. */
   readonly gone: Promise<void>;
 
   readonly #pool: WorkerPool;
-  readonly #poller: Poller;
-  readonly #prng: Prng;
   readonly #namespace: ComparableNamespace;
   readonly #model: string;
   readonly #serial: string;
   readonly #counters: Counters[] = [];
-  readonly #paths = new Map<number, VolumePath>();
   /** Links that the workers have, by number: of which path, in which worker. */
   readonly #links = new Map<number, { path: number; worker: number; closed: PromiseWithResolvers<void> }>();
   readonly #resolveGone: () => void;
@@ -79,8 +84,13 @@ export class AttachedVolume implements PathOwner {
   constructor(plan: VolumePlan, first: ControllerSession, deps: { pool: WorkerPool; poller: Poller; seed: number }) {
     this.plan = plan;
     this.#pool = deps.pool;
-    this.#poller = deps.poller;
-    this.#prng = new Prng(deps.seed);
+    this.paths = new VolumePaths({
+      owner: this,
+      poller: deps.poller,
+      prng: new Prng(deps.seed),
+      session: () => ({ ...plan.session, queues: plan.queues, depth: plan.depth }),
+      onNewIndex: (index) => this.#counters.forEach((counters) => counters.clearPath(index)),
+    });
     const { controller, name, limits } = first.controller;
     this.#namespace = { ...name, blockSize: limits.blockSize, blocks: limits.blocks };
     this.#model = controller.model;
@@ -89,13 +99,7 @@ export class AttachedVolume implements PathOwner {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.gone = promise;
     this.#resolveGone = resolve;
-    this.table.setPolicy(plan.policy);
-    const times = plan.timeouts;
-    this.table.setTimeouts({
-      ioTimeoutMs: times.ioTimeoutMs ?? -1,
-      noPathTimeoutMs: times.noPathTimeoutMs ?? -1,
-      writeHoldMs: times.writeHoldMs ?? 0,
-    });
+    this.settings = new VolumeSettings(this.table, plan);
   }
 
   get name(): string {
@@ -107,7 +111,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   get timeouts(): Timeouts {
-    return this.plan.timeouts;
+    return this.settings.timeouts;
   }
 
   /** What the namespace is called by the world: its UUID, else NGUID, else EUI-64. */
@@ -143,7 +147,7 @@ export class AttachedVolume implements PathOwner {
       }
       this.#isOpened = true;
     } catch (error) {
-      if (this.#paths.size === 0) first.abandon();
+      if (this.paths.count === 0) first.abandon();
       await this.#abandon();
       throw error;
     }
@@ -153,11 +157,11 @@ export class AttachedVolume implements PathOwner {
   interruptOpen(): void {
     if (this.#isOpened) return;
     this.cutWaits();
-    for (const path of this.#paths.values()) void path.remove();
+    for (const path of this.paths.all) void path.end("the daemon is shutting down");
   }
 
   async #startFirst(spec: PathSpec, first: ControllerSession): Promise<void> {
-    const failure = await this.#makePath(spec).start(first);
+    const failure = await this.paths.make(spec).start(first);
     if (failure !== null) throw failure;
   }
 
@@ -237,54 +241,29 @@ export class AttachedVolume implements PathOwner {
 
   // ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The volume's path of that specification, or null. */
-  findPath(spec: PathSpec): VolumePath | null {
-    for (const path of this.#paths.values()) {
-      if (isSamePath(path.spec, spec)) return path;
-    }
-    return null;
-  }
-
   /**
-   * Adds a path and begins to connect it; with `session`, one that was opened for it before. Resolves after the first
-   * attempt: null, or why it failed. After a final failure it is not kept, unless `keepsRefused` and it is only refused;
-   * after any other it goes on being tried.
+   * Changes what is named, all of it or nothing.
+   *
+   * @throws UmpathError "not-found" for a path, "usage" for a policy or a time.
    */
-  async addPath(
-    spec: PathSpec,
-    session: ControllerSession | null,
-    { keepsRefused = false }: { keepsRefused?: boolean } = {},
-  ): Promise<UmpathError | null> {
-    if (this.#paths.size >= PATHS_MAX) {
-      session?.abandon();
-      return new UmpathError("usage", `Cannot add a path to ${this.name}: a volume has at most ${PATHS_MAX}`);
+  change({ policy, preferredPath, weights, timeouts }: VolumeChanges, warn: (message: string) => void): void {
+    const preferred = preferredPath === null || preferredPath === "none" ? null : this.paths.named(preferredPath);
+    const weighed = weights.map(({ path, weight }) => ({ path: this.paths.named(path), weight }));
+    this.settings.change({ policy: policy === null ? null : readPolicy(policy), timeouts });
+    if (preferredPath !== null) this.table.setPreferred(preferred?.index ?? -1);
+    for (const { path, weight } of weighed) this.table.setWeight(path.index, weight);
+    if (Object.keys(timeouts).length > 0) this.paths.all.forEach((path) => path.handleTimesChanged());
+    this.wakeWorkers();
+    if (preferred !== null && !heedsPreferred(this.settings.policy)) {
+      warn(`The policy of ${this.name}, ${this.settings.policy}, does not heed the preferred path`);
     }
-    const path = this.#makePath(spec);
-    const failure = await path.start(session);
-    const isDropped = failure instanceof PathFailure && failure.isFinal;
-    if (isDropped && !(keepsRefused && !(failure instanceof ForeignPath))) await this.removePath(path);
-    return failure;
-  }
-
-  #makePath(spec: PathSpec): VolumePath {
-    let index = 0;
-    while (this.#paths.has(index)) index++;
-    for (const counters of this.#counters) counters.clearPath(index);
-    const path = new VolumePath({
-      index,
-      spec,
-      owner: this,
-      poller: this.#poller,
-      session: { ...this.plan.session, queues: this.plan.queues, depth: this.plan.depth },
-      prng: this.#prng,
-    });
-    this.#paths.set(index, path);
-    return path;
-  }
-
-  async removePath(path: VolumePath): Promise<void> {
-    await path.remove();
-    if (this.#paths.get(path.index) === path) this.#paths.delete(path.index);
+    if (weighed.length > 0 && !heedsWeights(this.settings.policy)) {
+      warn(`The policy of ${this.name}, ${this.settings.policy}, does not heed weights`);
+    }
+    const isConnected = this.paths.all.some((path) => path.cntlid !== null);
+    if (timeouts.keepAliveMs !== undefined && isConnected) {
+      warn(`The keep-alive time of ${this.name} holds for each path from its next connect on`);
+    }
   }
 
   objection(session: ControllerSession): string | null {
@@ -301,7 +280,7 @@ export class AttachedVolume implements PathOwner {
   /** A namespace without any identifier cannot be proved to be the same over two paths; over a single one it need not. */
   #provable(namespace: ComparableNamespace): ComparableNamespace {
     const isNameless = namespace.uuid === "" && namespace.nguid === "" && namespace.eui64 === "";
-    return isNameless && this.#paths.size === 1 ? { ...namespace, uuid: "of the only path" } : namespace;
+    return isNameless && this.paths.count === 1 ? { ...namespace, uuid: "of the only path" } : namespace;
   }
 
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
@@ -337,6 +316,21 @@ export class AttachedVolume implements PathOwner {
     for (const [id] of mine) this.#links.delete(id);
   }
 
+  async drain(path: VolumePath): Promise<boolean> {
+    const inFlight = () => this.#counters.reduce((sum, of) => sum + of.path(path.index, PathCounter.IN_FLIGHT), 0);
+    // Twice, for a worker may have looked at the path's state just before it was changed.
+    let quietLooks = 0;
+    for (let waitedMs = 0; waitedMs < DRAIN_MS_MAX && quietLooks < 2 && !this.table.isCut; waitedMs += DRAIN_POLL_MS) {
+      quietLooks = inFlight() === 0 ? quietLooks + 1 : 0;
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+    return quietLooks === 2;
+  }
+
+  handleLive(): void {
+    this.settings.setKeptAlive(Math.max(...this.paths.all.map((path) => path.keptAliveMs)));
+  }
+
   releaseHeld(path: VolumePath): void {
     log.info(`${this.name}: the lost controller of path ${path.index} is reset: writes that were held go on`);
     for (let queue = 0; queue < this.#counters.length; queue++) {
@@ -364,12 +358,12 @@ export class AttachedVolume implements PathOwner {
         }
         return this.#queueDrains[worker]?.resolve();
       case "link-failed":
-        if (this.#links.has(message.link)) this.#paths.get(message.path)?.handleLinkFailed(message.reason);
+        if (this.#links.has(message.link)) this.paths.at(message.path)?.handleLinkFailed(message.reason);
         return;
       case "link-closed":
         return this.#links.get(message.link)?.closed.resolve();
       case "ana-doubt":
-        return this.#paths.get(message.path)?.handleAnaDoubt();
+        return this.paths.at(message.path)?.handleAnaDoubt();
       case "volume-removed":
         if (--this.#workersLeft === 0) this.#workersGone.resolve();
         return;
@@ -412,7 +406,7 @@ export class AttachedVolume implements PathOwner {
 
   async #detach(options: { force: boolean }): Promise<void> {
     log.info(`${this.name}: detaching${this.device === null ? "" : ` ${this.device}`}`);
-    const isStuck = [...this.#paths.values()].every((path) => path.state !== "live");
+    const isStuck = this.paths.all.every((path) => path.state !== "live");
     if (isStuck || options.force) this.cutWaits();
     if (this.#device !== null) {
       const warnings = await this.#device.destroy(options);
@@ -431,7 +425,7 @@ export class AttachedVolume implements PathOwner {
 
   async #abandon(): Promise<void> {
     this.cutWaits();
-    await Promise.all([...this.#paths.values()].map((path) => this.removePath(path)));
+    await Promise.all(this.paths.all.map((path) => this.paths.remove(path)));
     this.#workersLeft = this.#workers.length;
     if (this.#workersLeft > 0) {
       this.#tellWorkers("remove-volume");
@@ -444,13 +438,15 @@ export class AttachedVolume implements PathOwner {
   // ── what it tells ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   get state(): VolumeState {
-    return volumeState([...this.#paths.values()]);
+    return volumeState(this.paths.all);
   }
 
   info(): VolumeInfo {
-    const { name, nqn, nsid, policy, queues, depth, timeouts } = this.plan;
+    const { name, nqn, nsid, queues, depth } = this.plan;
+    const { policy, timeouts } = this.settings;
     const facts = {
       ...{ name, nqn, nsid, policy, queues, depth, timeouts },
+      preferredPath: this.table.preferred < 0 ? null : this.table.preferred,
       uuid: this.uuid,
       device: this.device,
       driver: this.#device?.driver ?? "none" as const,
@@ -460,7 +456,7 @@ export class AttachedVolume implements PathOwner {
       model: this.#model,
       serial: this.#serial,
     };
-    return volumeInfo(facts, [...this.#paths.values()], this.#counters);
+    return volumeInfo(facts, { paths: this.paths.all, counters: this.#counters, table: this.table });
   }
 }
 

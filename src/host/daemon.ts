@@ -54,6 +54,11 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     handlers: {
       attach: (params, context) => volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon),
       detach: (params) => volumes.detach(params).finally(leaveSoon),
+      set: (params, context) => Promise.resolve(volumes.set(params, (words) => context.warn(words))),
+      "path-add": (params, context) => volumes.addPath(params, (words) => context.warn(words)),
+      "path-remove": (params) => volumes.removePath(params),
+      "path-disable": (params) => volumes.disablePath(params),
+      "path-enable": (params, context) => volumes.enablePath(params, (words) => context.warn(words)),
       list: () => Promise.resolve({ volumes: volumes.all.map((volume) => volume.info()) }),
       info: () => Promise.resolve({ pid: Deno.pid, version: VERSION, workers, transient: options.transient }),
     },

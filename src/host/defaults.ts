@@ -1,10 +1,10 @@
 import { UmpathError } from "../base/errors.ts";
 import { formatDuration } from "../base/units.ts";
-import { POLICY_NAMES, type PolicyName } from "../multipath/policy_names.ts";
+import { POLICY_NAMES, type PolicyName, WEIGHT_MAX } from "../multipath/policy_names.ts";
 import { listWords, quote } from "../base/text.ts";
 import type { Timeouts } from "./api.ts";
 
-export { POLICY_NAMES, type PolicyName };
+export { POLICY_NAMES, type PolicyName, WEIGHT_MAX };
 
 /** How a path is picked unless the user says otherwise; the README's table of policies has the reason. */
 export const POLICY_DEFAULT: PolicyName = "round-robin";
@@ -31,42 +31,80 @@ export const TIMEOUT_DEFAULTS: Readonly<Omit<Timeouts, "writeHoldMs">> = Object.
   reconnectDelayMaxMs: 5_000,
 });
 
+/** What times are called on the command line. */
+export const TIMEOUT_WORDS: Readonly<Record<keyof Timeouts, string>> = Object.freeze({
+  connectTimeoutMs: "connect-timeout",
+  keepAliveMs: "keep-alive",
+  ioTimeoutMs: "io-timeout",
+  noPathTimeoutMs: "no-path-timeout",
+  ctrlLossTimeoutMs: "ctrl-loss-timeout",
+  reconnectDelayMs: "reconnect-delay",
+  reconnectDelayMaxMs: "reconnect-delay-max",
+  writeHoldMs: "write-hold",
+});
+
+const TOO_LATE = "I/O would fail before it may go on";
+
 /**
  * All times of a volume from those that the user named. Writes are held as long as the controller may go on executing
- * them after it has lost its host, which is the keep-alive timeout.
+ * them after it has lost its host, which is the keep-alive timeout. Errors name times with `prefix` before them.
  *
  * @throws UmpathError "usage" if two of them contradict each other, naming both.
  */
-export function fillTimeouts(given: Partial<Timeouts>): Timeouts {
+export function fillTimeouts(given: Partial<Timeouts>, { prefix = "--" } = {}): Timeouts {
   const times = { ...TIMEOUT_DEFAULTS, ...given };
   const keptAliveMs = times.keepAliveMs ?? TIMEOUT_DEFAULTS.keepAliveMs;
   const writeHoldMs = given.writeHoldMs === undefined ? keptAliveMs : given.writeHoldMs;
-  const all: Timeouts = { ...times, writeHoldMs, ...reconnectDelays(given) };
-  requireOrder("--write-hold", all.writeHoldMs, "--no-path-timeout", all.noPathTimeoutMs);
+  const all: Timeouts = { ...times, writeHoldMs, ...reconnectDelays(given, prefix) };
+  const fault = contradiction(all, given);
+  if (fault === null) return all;
+  const [one, other] = fault.pair.map((key) => `${prefix}${TIMEOUT_WORDS[key]}`);
+  const [oneTime, otherTime] = fault.pair.map((key) => formatDuration(all[key]));
+  throw new UmpathError("usage", `Cannot use ${one} ${oneTime} with ${other} ${otherTime}: ${fault.why}`, {
+    hint: fault.isLonger ? `Make ${one} shorter or ${other} longer` : `Give one of them a limit`,
+  });
+}
+
+/** Two times that cannot hold together, and why. */
+interface Contradiction {
+  pair: [keyof Timeouts, keyof Timeouts];
+  why: string;
+  /** The first is longer than the second. */
+  isLonger: boolean;
+}
+
+function contradiction(times: Timeouts, given: Partial<Timeouts>): Contradiction | null {
+  const longer = (one: keyof Timeouts, other: keyof Timeouts, why: string): Contradiction | null => {
+    const [oneMs, otherMs] = [times[one], times[other]];
+    return oneMs !== null && otherMs !== null && oneMs > otherMs ? { pair: [one, other], why, isLonger: true } : null;
+  };
+  if (times.keepAliveMs === null && times.ioTimeoutMs === null) {
+    const why = "nobody would notice a controller that has fallen silent";
+    return { pair: ["keepAliveMs", "ioTimeoutMs"], why, isLonger: false };
+  }
+  const isHoldNamed = given.writeHoldMs !== undefined || (given.keepAliveMs ?? null) === null;
+  const hold = isHoldNamed
+    ? longer("writeHoldMs", "noPathTimeoutMs", TOO_LATE)
+    : longer("keepAliveMs", "noPathTimeoutMs", `writes of a lost path are held for so long, and ${TOO_LATE}`);
   // Whoever does not wait for a path at all waits for no reconnect either.
-  if (all.noPathTimeoutMs === 0) return all;
-  requireOrder("--reconnect-delay", all.reconnectDelayMs, "--no-path-timeout", all.noPathTimeoutMs);
-  return all;
+  const reconnect = times.noPathTimeoutMs === 0 ? null : longer("reconnectDelayMs", "noPathTimeoutMs", TOO_LATE);
+  const loss = "a lost path would be given up before it is tried again";
+  return hold ?? reconnect ?? longer("reconnectDelayMs", "ctrlLossTimeoutMs", loss);
 }
 
 /** The first delay and the longest. Where only one is given, the other gives way. */
-function reconnectDelays(given: Partial<Timeouts>): Pick<Timeouts, "reconnectDelayMs" | "reconnectDelayMaxMs"> {
+function reconnectDelays(
+  given: Partial<Timeouts>,
+  prefix: string,
+): Pick<Timeouts, "reconnectDelayMs" | "reconnectDelayMaxMs"> {
   const { reconnectDelayMs = TIMEOUT_DEFAULTS.reconnectDelayMs } = given;
   const { reconnectDelayMaxMs = TIMEOUT_DEFAULTS.reconnectDelayMaxMs } = given;
   if (reconnectDelayMs <= reconnectDelayMaxMs) return { reconnectDelayMs, reconnectDelayMaxMs };
   if (given.reconnectDelayMaxMs === undefined) return { reconnectDelayMs, reconnectDelayMaxMs: reconnectDelayMs };
   if (given.reconnectDelayMs === undefined) return { reconnectDelayMs: reconnectDelayMaxMs, reconnectDelayMaxMs };
-  const longest = `--reconnect-delay-max ${formatDuration(reconnectDelayMaxMs)}`;
-  const what = `Cannot use --reconnect-delay ${formatDuration(reconnectDelayMs)} with ${longest}`;
+  const longest = `${prefix}reconnect-delay-max ${formatDuration(reconnectDelayMaxMs)}`;
+  const what = `Cannot use ${prefix}reconnect-delay ${formatDuration(reconnectDelayMs)} with ${longest}`;
   throw new UmpathError("usage", `${what}: the first delay would be longer than the longest`, {
-    hint: "Make --reconnect-delay shorter or --reconnect-delay-max longer",
-  });
-}
-
-function requireOrder(name: string, ms: number | null, other: string, otherMs: number | null): void {
-  if (ms === null || otherMs === null || ms <= otherMs) return;
-  const what = `Cannot use ${name} ${formatDuration(ms)} with ${other} ${formatDuration(otherMs)}`;
-  throw new UmpathError("usage", `${what}: I/O would fail before it may go on`, {
-    hint: `Make ${name} shorter or ${other} longer`,
+    hint: `Make ${prefix}reconnect-delay shorter or ${prefix}reconnect-delay-max longer`,
   });
 }

@@ -1,30 +1,37 @@
 /** What is told of a volume and its paths. */
 import { type Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
-import { anaServesIo } from "../nvme/ana.ts";
+import type { PathTable } from "../multipath/path_table.ts";
 import type { PathInfo, VolumeInfo, VolumeState } from "./api.ts";
 import type { VolumePath } from "./volume_path.ts";
 
 /** What the volume itself says. */
 type VolumeFacts = Omit<VolumeInfo, "state" | "waiting" | "held" | "paths">;
 
+/** Where the rest comes from. */
+interface VolumeParts {
+  paths: readonly VolumePath[];
+  /** One of each queue. */
+  counters: readonly Counters[];
+  table: PathTable;
+}
+
 /** Everything of a volume, with what its queues have counted. */
-export function volumeInfo(
-  facts: VolumeFacts,
-  paths: readonly VolumePath[],
-  counters: readonly Counters[],
-): VolumeInfo {
+export function volumeInfo(facts: VolumeFacts, { paths, counters, table }: VolumeParts): VolumeInfo {
   return {
     ...facts,
     state: volumeState(paths),
     waiting: sum(counters, (of) => of.queue(QueueCounter.WAITING)),
     held: sum(counters, (of) => of.queue(QueueCounter.HELD)),
-    paths: paths.toSorted((a, b) => a.index - b.index).map((path) => pathInfo(path, counters)),
+    paths: paths.toSorted((a, b) => a.index - b.index).map((path) => ({
+      ...pathInfo(path, counters),
+      weight: table.weight(path.index),
+    })),
   };
 }
 
 /** Live only if every path serves I/O. */
 export function volumeState(paths: readonly VolumePath[]): VolumeState {
-  const live = paths.filter((path) => path.state === "live" && anaServesIo(path.ana)).length;
+  const live = paths.filter((path) => path.isServing).length;
   return live === 0 ? "no-path" : live === paths.length ? "live" : "degraded";
 }
 
@@ -32,7 +39,7 @@ function sum(counters: readonly Counters[], of: (counters: Counters) => number):
   return counters.reduce((total, each) => total + of(each), 0);
 }
 
-function pathInfo(path: VolumePath, counters: readonly Counters[]): PathInfo {
+function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInfo, "weight"> {
   const count = (counter: number) => sum(counters, (of) => of.path(path.index, counter));
   return {
     id: path.index,
@@ -40,6 +47,7 @@ function pathInfo(path: VolumePath, counters: readonly Counters[]): PathInfo {
     state: path.state,
     ana: path.ana,
     inflight: count(PathCounter.IN_FLIGHT),
+    inflightBytes: count(PathCounter.BYTES_IN_FLIGHT),
     reads: count(PathCounter.READS),
     writes: count(PathCounter.WRITES),
     readBytes: count(PathCounter.READ_BYTES),
@@ -50,5 +58,27 @@ function pathInfo(path: VolumePath, counters: readonly Counters[]): PathInfo {
     cntlid: path.cntlid,
     queues: path.openLinks,
     reconnects: path.reconnects,
+    ...times(path.index, counters),
   };
+}
+
+/** The means of the queues weigh as much as what each has read or written. */
+function times(path: number, counters: readonly Counters[]) {
+  const mean = (amount: number, ms: number) => {
+    const measured = counters.filter((of) => of.path(path, ms) > 0);
+    const amounts = sum(measured, (of) => of.path(path, amount));
+    return amounts === 0 ? null : rounded(sum(measured, (of) => of.path(path, ms) * of.path(path, amount)) / amounts);
+  };
+  const most = (ms: number) => rounded(Math.max(0, ...counters.map((of) => of.path(path, ms)))) || null;
+  return {
+    readMs: mean(PathCounter.READS, PathCounter.READ_MS),
+    readMsMax: most(PathCounter.READ_MS_MAX),
+    writeMs: mean(PathCounter.WRITES, PathCounter.WRITE_MS),
+    writeMsMax: most(PathCounter.WRITE_MS_MAX),
+  };
+}
+
+/** To whole microseconds, but never to nothing. */
+function rounded(ms: number): number {
+  return ms > 0 ? Math.max(Math.round(ms * 1000), 1) / 1000 : 0;
 }

@@ -5,6 +5,7 @@ import type { Prng } from "../base/prng.ts";
 import type { Poller } from "../io/poller.ts";
 import type { PathTable } from "../multipath/path_table.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
+import { anaServesIo } from "../nvme/ana.ts";
 import { Backoff } from "../nvme/backoff.ts";
 import type { AnaStateName, PathSpec, PathState, Timeouts } from "./api.ts";
 import { closeQueues, ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
@@ -42,15 +43,22 @@ export interface PathOwner {
   closeLinks(path: VolumePath): Promise<void>;
   /** The old controller of the path executes nothing any more. */
   releaseHeld(path: VolumePath): void;
+  /** Waits, for a moment at most, until nothing is in flight on the path any more; true if so it is. */
+  drain(path: VolumePath): Promise<boolean>;
+  /** A path has a new controller. */
+  handleLive(): void;
   /** A path became usable, or its ANA state changed. */
   wakeWorkers(): void;
   /** Namespaces have changed on the path's controller. */
   handleNamespaceChange(path: VolumePath): void;
 }
 
+/** What stays the same of a path's sessions; the rest are times of the volume. */
+export type PathOptions = Omit<SessionOptions, "spec" | "keepAliveMs" | "connectTimeoutMs">;
+
 /**
  * One path of a volume over its whole life: connects, is live, is lost, connects again after a while, until it is
- * removed. Its links run in the workers; its admin queue here.
+ * ended: removed or disabled. Its links run in the workers; its admin queue here.
  */
 export class VolumePath {
   readonly index: number;
@@ -60,9 +68,10 @@ export class VolumePath {
 
   readonly #owner: PathOwner;
   readonly #poller: Poller;
-  readonly #options: Omit<SessionOptions, "spec">;
+  readonly #options: PathOptions;
   readonly #backoff: Backoff;
-  readonly #removed = new AbortController();
+  /** Aborted once the path is to end. */
+  readonly #ended = new AbortController();
   readonly #firstOutcome = Promise.withResolvers<UmpathError | null>();
   #state: PathState = "connecting";
   #ana: AnaStateName = "inaccessible";
@@ -70,6 +79,10 @@ export class VolumePath {
   #linkFailed: (reason: string) => void = () => {};
   #openLinks = 0;
   #wasLive = false;
+  #keptAliveMs = 0;
+  #endReason = "it was removed";
+  #drains = false;
+  #endPause: () => void = () => {};
   /** Since when there is no controller. */
   #lostAtMs = performance.now();
   #life: Promise<void> | null = null;
@@ -79,14 +92,17 @@ export class VolumePath {
     spec: PathSpec;
     owner: PathOwner;
     poller: Poller;
-    session: Omit<SessionOptions, "spec">;
+    session: PathOptions;
     prng: Prng;
+    /** Reconnects that it had when it was disabled. */
+    reconnects?: number;
   }) {
     this.index = options.index;
     this.spec = options.spec;
     this.#owner = options.owner;
     this.#poller = options.poller;
     this.#options = options.session;
+    this.reconnects = options.reconnects ?? 0;
     const times = options.owner.timeouts;
     this.#backoff = new Backoff({
       delayMs: times.reconnectDelayMs,
@@ -107,6 +123,15 @@ export class VolumePath {
     return this.#session?.controller.cntlid ?? null;
   }
 
+  /** The keep-alive time, in milliseconds, by which the present controller, or the lost one, goes; 0 if by none. */
+  get keptAliveMs(): number {
+    return this.#keptAliveMs;
+  }
+
+  get isServing(): boolean {
+    return this.#state === "live" && anaServesIo(this.#ana);
+  }
+
   get openLinks(): number {
     return this.#openLinks;
   }
@@ -123,7 +148,7 @@ export class VolumePath {
     this.reason = reason;
     const why = reason === null ? "" : `: ${reason}`;
     if (to === "live") log.info(`${this.#words} is live (${this.#ana})`);
-    else if (this.#removed.signal.aborted) log.debug(`${this.#words} is removed`);
+    else if (this.#ended.signal.aborted) log.info(`${this.#words} ends${why}`);
     else if (was !== to || reason !== null) log.warn(`${this.#words} is ${to}${why}`);
   }
 
@@ -143,16 +168,28 @@ export class VolumePath {
     void this.#session?.readAna();
   }
 
-  /** Ends the path in order; resolves when nothing of it is left. */
-  async remove(): Promise<void> {
-    this.#removed.abort();
-    this.#linkFailed("it was removed");
+  /** The volume's times have changed: a pause before the next attempt ends, for it may be too long now. */
+  handleTimesChanged(): void {
+    const { reconnectDelayMs, reconnectDelayMaxMs } = this.#owner.timeouts;
+    this.#backoff.setDelays({ delayMs: reconnectDelayMs, delayMsMax: reconnectDelayMaxMs });
+    this.#endPause();
+  }
+
+  /**
+   * Ends the path in order; resolves when nothing of it is left. `drains` lets what is in flight on it be answered
+   * before.
+   */
+  async end(reason: string, { drains = false } = {}): Promise<void> {
+    this.#endReason = reason;
+    this.#drains = drains;
+    this.#ended.abort();
+    this.#linkFailed(reason);
     await this.#life;
   }
 
   async #live(first: ControllerSession | null): Promise<void> {
     let session = first;
-    while (!this.#removed.signal.aborted) {
+    while (!this.#ended.signal.aborted) {
       try {
         session ??= await this.#connect();
         await this.#serve(session);
@@ -160,12 +197,12 @@ export class VolumePath {
         this.#handleFailedAttempt(error);
       }
       session = null;
-      if (this.#removed.signal.aborted) break;
+      if (this.#ended.signal.aborted) break;
       if (this.#isGivenUp()) return;
       await this.#pause(Math.min(this.#backoff.nextDelayMs(), this.#leftUntilGivenUpMs()));
     }
-    this.#transition("disabled", "it was removed");
-    this.#firstOutcome.resolve(new UmpathError("not-found", `${this.#words} was removed`));
+    this.#transition("disabled", this.#endReason);
+    this.#firstOutcome.resolve(this.#endFailure);
   }
 
   /** True once the path was lost for longer than the controller loss timeout: it is not tried any more. */
@@ -181,32 +218,39 @@ export class VolumePath {
     return timeoutMs === null ? Infinity : timeoutMs - (performance.now() - this.#lostAtMs);
   }
 
+  get #endFailure(): UmpathError {
+    return new UmpathError("not-found", `${this.#words} does not go on: ${this.#endReason}`);
+  }
+
   #handleFailedAttempt(error: unknown): void {
     if (!(error instanceof UmpathError)) log.error(`${this.#words} failed in a way that umpath does not expect`, error);
     const failure = UmpathError.from(error);
     this.#firstOutcome.resolve(failure);
-    if (!this.#removed.signal.aborted) this.#transition("reconnecting", reasonOf(failure));
+    if (!this.#ended.signal.aborted) this.#transition("reconnecting", reasonOf(failure));
   }
 
   async #pause(delayMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, delayMs);
     const onAbort = () => resolve();
-    this.#removed.signal.addEventListener("abort", onAbort);
+    this.#endPause = onAbort;
+    this.#ended.signal.addEventListener("abort", onAbort);
     await promise;
-    this.#removed.signal.removeEventListener("abort", onAbort);
+    this.#ended.signal.removeEventListener("abort", onAbort);
+    this.#endPause = () => {};
     clearTimeout(timer);
   }
 
   async #connect(): Promise<ControllerSession> {
-    const options = { ...this.#options, spec: this.spec };
-    const opening = ControllerSession.open(this.#poller, options, this.#removed.signal);
-    return await this.#unlessRemoved(opening, (session) => session.abandon());
+    const { keepAliveMs, connectTimeoutMs } = this.#owner.timeouts;
+    const options = { ...this.#options, keepAliveMs, connectTimeoutMs, spec: this.spec };
+    const opening = ControllerSession.open(this.#poller, options, this.#ended.signal);
+    return await this.#unlessEnded(opening, (session) => session.abandon());
   }
 
-  /** What `work` gives, unless the path is removed first: then what it gives in the end is cleaned up. */
-  async #unlessRemoved<T>(work: Promise<T>, cleanUp: (result: T) => void): Promise<T> {
-    const { signal } = this.#removed;
+  /** What `work` gives, unless the path is to end first: then what it gives in the end is cleaned up. */
+  async #unlessEnded<T>(work: Promise<T>, cleanUp: (result: T) => void): Promise<T> {
+    const { signal } = this.#ended;
     const removed = Promise.withResolvers<void>();
     const onAbort = () => removed.resolve();
     signal.addEventListener("abort", onAbort);
@@ -219,7 +263,7 @@ export class VolumePath {
     // Here alone it is decided whose the result is: it must not be used and cleaned up.
     if (!signal.aborted) return await work;
     work.then(cleanUp, () => {});
-    throw new UmpathError("not-found", `${this.#words} was removed`);
+    throw this.#endFailure;
   }
 
   /** From a session that is up until it is lost, and all of it is gone. */
@@ -231,8 +275,8 @@ export class VolumePath {
       resolve(reason);
     };
     void session.lost.then(resolve);
-    // It may have been removed after it was connected and before it could be told so.
-    if (this.#removed.signal.aborted) resolve("it was removed");
+    // It may have been ended after it was connected and before it could be told so.
+    if (this.#ended.signal.aborted) resolve(this.#endReason);
     try {
       await this.#goLive(session);
     } catch (error) {
@@ -249,8 +293,8 @@ export class VolumePath {
       const action = `Cannot use path "${pathWords(this.spec)}" for ${this.#owner.name}`;
       throw new ForeignPath({ action, reason: objection });
     }
-    const opening = session.openQueues(this.#owner.queues, this.#removed.signal);
-    const queues = await this.#unlessRemoved(opening, closeQueues);
+    const opening = session.openQueues(this.#owner.queues, this.#ended.signal);
+    const queues = await this.#unlessEnded(opening, closeQueues);
     this.#openLinks = this.#owner.addLinks(this, session, queues).length;
     this.#session = session;
     session.onAnaChange = (state) => this.#setAna(state);
@@ -258,6 +302,8 @@ export class VolumePath {
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
     this.#owner.wakeWorkers();
+    this.#keptAliveMs = session.controller.keepAliveMs ?? 0;
+    this.#owner.handleLive();
     if (this.#wasLive) this.reconnects++;
     this.#wasLive = true;
     this.#backoff.handleSuccess();
@@ -276,13 +322,14 @@ export class VolumePath {
     this.#owner.table.setUsable(this.index, false);
     this.#lostAtMs = performance.now();
     this.#session = null;
-    const isRemoved = this.#removed.signal.aborted;
-    if (!isRemoved) this.#transition("reconnecting", reason);
+    const isEnded = this.#ended.signal.aborted;
+    if (!isEnded) this.#transition("reconnecting", reason);
     try {
+      const isDrained = !isEnded || !this.#drains || await this.#owner.drain(this);
       // Links end before the controller is told, so that held writes are known when it has answered.
       await this.#owner.closeLinks(this);
       this.#openLinks = 0;
-      if (isRemoved) await session.close();
+      if (isEnded && isDrained) await session.close();
       else if (isAdminAlive && await session.reset()) this.#owner.releaseHeld(this);
     } finally {
       session.abandon();

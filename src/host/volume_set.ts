@@ -9,8 +9,12 @@ import type {
   DetachParams,
   DetachResult,
   DeviceDriver,
+  PathAddParams,
+  PathAwayParams,
+  PathParams,
   PathSpec,
-  Timeouts,
+  SetParams,
+  VolumeResult,
 } from "./api.ts";
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
@@ -45,7 +49,6 @@ interface Attempt {
 /** A volume that is to be made, before it is known over which path. */
 interface WantedVolume {
   params: AttachParams;
-  timeouts: Timeouts;
   session: Omit<SessionOptions, "spec">;
   driver: DeviceDriver;
 }
@@ -111,7 +114,7 @@ export class VolumeSet {
     this.#checkOpen();
     const existing = this.all.find((v) => v.plan.nqn === params.nqn && v.plan.nsid === params.nsid && !v.isDetaching);
     if (existing !== undefined) {
-      await this.#extend(existing, params, warn);
+      await this.#extend(existing, params.paths, warn);
       return resultOf(existing, false);
     }
     const volume = await this.#create(params, warn);
@@ -140,7 +143,7 @@ export class VolumeSet {
     };
     const attempts = await this.#openAll(unique(params.paths), session);
     try {
-      const volume = await this.#openFirst(attempts, { params, timeouts, session, driver });
+      const volume = await this.#openFirst(attempts, { params, session, driver });
       await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), warn);
       return volume;
     } catch (error) {
@@ -170,7 +173,7 @@ export class VolumeSet {
     throw worst(attempts.flatMap((attempt) => attempt.failure ?? []));
   }
 
-  #planOf({ params, timeouts, session }: WantedVolume, first: ControllerSession): VolumePlan {
+  #planOf({ params, session }: WantedVolume, first: ControllerSession): VolumePlan {
     return {
       index: this.#freeIndex(),
       name: this.#freeName(params),
@@ -180,7 +183,7 @@ export class VolumeSet {
       queues: Math.min(session.queues, first.controller.queues),
       depth: session.depth,
       readOnly: params.readOnly,
-      timeouts,
+      timeouts: params.timeouts,
       session,
     };
   }
@@ -239,7 +242,7 @@ export class VolumeSet {
         this.#addLate(volume, attempt, warn);
         continue;
       }
-      const failure = await this.#unlessClosing(volume.addPath(attempt.spec, attempt.session));
+      const failure = await this.#unlessClosing(volume.paths.add(attempt.spec, attempt.session));
       if (failure !== null) warn(failureWords(attempt.spec, failure));
     }
   }
@@ -248,7 +251,7 @@ export class VolumeSet {
     warn(failure === null ? keptWords(spec, NOT_UP_YET) : failureWords(spec, failure));
     if (failure !== null && !isKept(failure)) return;
     // Whoever attached it was told that it keeps being tried: so it is, whatever the target says from now on.
-    const added = volume.addPath(spec, null, { keepsRefused: true });
+    const added = volume.paths.add(spec, null, { keepsRefused: true });
     added.then(
       (failure) => failure instanceof ForeignPath && log.error(failure.message),
       (error) => log.error(`Cannot add path "${pathWords(spec)}" to ${volume.name}`, error),
@@ -282,22 +285,78 @@ export class VolumeSet {
 
   // ── a volume that is there ────────────────────────────────────────────────────────────────────────────────────────
 
-  async #extend(volume: AttachedVolume, params: AttachParams, warn: Warn): Promise<void> {
+  async #extend(volume: AttachedVolume, specs: readonly PathSpec[], warn: Warn): Promise<void> {
     const fresh: PathSpec[] = [];
-    for (const spec of unique(params.paths)) {
-      const path = volume.findPath(spec);
+    for (const spec of unique(specs)) {
+      const path = volume.paths.find(spec);
       // One that was given up is tried anew: somebody says that it is there.
-      if (path?.state === "disabled") await volume.removePath(path);
+      if (path?.state === "disabled") await volume.paths.remove(path);
       if (path === null || path.state === "disabled") fresh.push(spec);
       else if (path.state !== "live") warn(keptWords(spec, path.reason ?? NOT_UP_YET));
     }
-    const failures = await this.#unlessClosing(Promise.all(fresh.map((spec) => volume.addPath(spec, null))));
+    const failures = await this.#unlessClosing(Promise.all(fresh.map((spec) => volume.paths.add(spec, null))));
     const leftOut = failures.filter((failure) => failure !== null && !isKept(failure)) as UmpathError[];
     const isFailed = leftOut.length > 0 && !failures.includes(null);
     failures.forEach((failure, i) => {
       if (failure !== null && !(isFailed && leftOut.includes(failure))) warn(failureWords(fresh[i]!, failure));
     });
     if (isFailed) throw worst(leftOut);
+  }
+
+  /** Changes the policy, times, weights or the preferred path of a volume, from the next I/O on. */
+  set(params: SetParams, warn: Warn): VolumeResult {
+    const volume = this.#findAttached(params.volume);
+    volume.change(params, warn);
+    return { volume: volume.info() };
+  }
+
+  /** Adds a path as attaching the volume again would. */
+  async addPath({ volume, path }: PathAddParams, warn: Warn): Promise<VolumeResult> {
+    return await this.#onPaths(volume, (found) => this.#extend(found, [path], warn));
+  }
+
+  /** Takes a path away, without an error for what is in flight on it. */
+  async removePath({ volume, path, force }: PathAwayParams): Promise<VolumeResult> {
+    return await this.#onPaths(volume, async (found) => {
+      const named = found.paths.named(path);
+      if (!force) found.paths.checkDispensable(named, "remove");
+      await found.paths.remove(named, { drains: true });
+    });
+  }
+
+  /** Takes a path out of use; it stays in the volume. */
+  async disablePath({ volume, path, force }: PathAwayParams): Promise<VolumeResult> {
+    return await this.#onPaths(volume, async (found) => {
+      const named = found.paths.named(path);
+      if (!force) found.paths.checkDispensable(named, "disable");
+      await found.paths.disable(named);
+    });
+  }
+
+  /** Uses a path again that was disabled or given up. One that does not come up at once keeps being tried. */
+  async enablePath({ volume, path }: PathParams, warn: Warn): Promise<VolumeResult> {
+    return await this.#onPaths(volume, async (found) => {
+      const named = found.paths.named(path);
+      const failure = await this.#unlessClosing(found.paths.enable(named));
+      if (failure !== null) warn(keptWords(named.spec, midSentence(reasonOf(failure))));
+    });
+  }
+
+  /** Changes the paths of a volume when its turn has come; the volume as it is then. */
+  async #onPaths(word: string, work: (volume: AttachedVolume) => Promise<void>): Promise<VolumeResult> {
+    this.#checkOpen();
+    const volume = this.#findAttached(word);
+    return await this.#inTurn(turnOf(volume.plan), async () => {
+      checkNotDetaching(volume);
+      await work(volume);
+      return { volume: volume.info() };
+    });
+  }
+
+  #findAttached(word: string): AttachedVolume {
+    const volume = this.find(word);
+    checkNotDetaching(volume);
+    return volume;
   }
 
   // ── detach ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -351,7 +410,12 @@ function closing(): UmpathError {
   return new UmpathError("in-use", "Cannot attach: the daemon is shutting down");
 }
 
-function unique(specs: PathSpec[]): PathSpec[] {
+function checkNotDetaching(volume: AttachedVolume): void {
+  if (!volume.isDetaching) return;
+  throw new UmpathError("in-use", `Cannot change ${volume.name}: it is being detached`);
+}
+
+function unique(specs: readonly PathSpec[]): PathSpec[] {
   return specs.filter((spec, i) => specs.findIndex((other) => isSamePath(other, spec)) === i);
 }
 

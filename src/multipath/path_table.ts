@@ -1,6 +1,6 @@
 import { PATHS_MAX } from "../base/limits.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
-import { POLICY_NAMES, type PolicyName } from "./policy_names.ts";
+import { POLICY_NAMES, type PolicyName, WEIGHT_DEFAULT } from "./policy_names.ts";
 
 /** Words of one path in the table. */
 const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, WORDS: 4 } as const;
@@ -15,10 +15,6 @@ const Header = {
   PREFERRED: 6,
   WORDS: 8,
 } as const;
-
-/** The weight of a path unless it is told another one, and the largest: beyond that one might as well not use the others. */
-export const WEIGHT_DEFAULT = 1;
-export const WEIGHT_MAX = 1000;
 
 /**
  * What the control plane tells the data plane of a volume's paths, in memory that both share: one writer (the main

@@ -14,13 +14,22 @@ export interface BackoffOptions {
  * so that the paths and hosts that lost a controller together do not all come back to it together.
  */
 export class Backoff {
-  readonly #options: BackoffOptions;
+  readonly #prng: Prng;
+  #delayMs = 1;
+  #delayMsMax = 1;
   #attempts = 0;
 
-  constructor(options: BackoffOptions) {
-    assert(options.delayMs > 0, "A delay is positive");
-    assert(options.delayMsMax >= options.delayMs, "The largest delay is not below the first one");
-    this.#options = options;
+  constructor({ prng, ...delays }: BackoffOptions) {
+    this.#prng = prng;
+    this.setDelays(delays);
+  }
+
+  /** Other delays from the next one on. */
+  setDelays({ delayMs, delayMsMax }: Omit<BackoffOptions, "prng">): void {
+    assert(delayMs > 0, "A delay is positive");
+    assert(delayMsMax >= delayMs, "The largest delay is not below the first one");
+    this.#delayMs = delayMs;
+    this.#delayMsMax = delayMsMax;
   }
 
   /** Attempts since the last success. */
@@ -30,10 +39,9 @@ export class Backoff {
 
   /** The delay before the next attempt, milliseconds, a whole number from 1 to `delayMsMax`. Counts the attempt. */
   nextDelayMs(): number {
-    const { delayMs, delayMsMax, prng } = this.#options;
-    const fullMs = Math.min(delayMsMax, delayMs * 2 ** Math.min(this.#attempts, 31));
+    const fullMs = Math.min(this.#delayMsMax, this.#delayMs * 2 ** Math.min(this.#attempts, 31));
     this.#attempts++;
-    return Math.max(1, Math.round(fullMs / 2 + prng.unit() * fullMs / 2));
+    return Math.max(1, Math.round(fullMs / 2 + this.#prng.unit() * fullMs / 2));
   }
 
   /** Tells that an attempt succeeded: the next delay is the first one again. */

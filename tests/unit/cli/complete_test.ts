@@ -6,12 +6,16 @@ import { buildProgram } from "../../../src/cli/program.ts";
 import type { VolumeInfo } from "../../../src/host/api.ts";
 import { serveControl } from "../../../src/host/control_server.ts";
 import { ensureRunDir, runDirAt } from "../../../src/host/run_dir.ts";
+import { refusingHandlers } from "../host/handlers.ts";
+import { PATH } from "./volume_fixture.ts";
 
 const COMMAND_NAMES = [
   "attach",
   "detach",
   "list",
   "show",
+  "set",
+  "path",
   "serve",
   "target",
   "demo",
@@ -43,16 +47,29 @@ Deno.test("candidates() completes commands, options and their values", async () 
 Deno.test("candidates() asks the daemon for volumes", async () => {
   const path = Deno.makeTempDirSync({ prefix: "umpath-complete-" });
   const dir = ensureRunDir(runDirAt(path));
-  const volumes = ["vol-n1", "other"].map((name) => ({ name, device: null, state: "live" }) as VolumeInfo);
-  const no = () => Promise.reject(new Error("not asked"));
+  const paths = ["127.0.0.1", "::1"].map((traddr) => ({ ...PATH, traddr }));
+  const volumes = ["vol-n1", "other"].map((name) =>
+    ({ name, device: null, uuid: "", state: "live", paths }) as VolumeInfo
+  );
   Deno.env.set("UMPATH_RUN_DIR", path);
   const server = serveControl({
     socketPath: dir.socketPath,
-    handlers: { attach: no, detach: no, info: no, list: () => Promise.resolve({ volumes }) },
+    handlers: refusingHandlers({ list: () => Promise.resolve({ volumes }) }),
   });
   try {
     assertEquals(await words("umpath detach "), ["vol-n1", "other"]);
     assertEquals(await words("umpath show v"), ["vol-n1"]);
+    assertEquals(await words("umpath path "), ["add", "remove", "enable", "disable"]);
+    assertEquals(await words("umpath path remove "), ["vol-n1", "other"]);
+    assertEquals(await words("umpath path remove --force o"), ["other"]);
+    assertEquals(await words("umpath path remove vol-n1 "), ["127.0.0.1:4420", "[::1]:4420"]);
+    assertEquals(await words("umpath path add vol-n1 "), []);
+    assertEquals(await words("umpath set "), ["vol-n1", "other"]);
+    assertEquals(await words("umpath set vol-n1 policy=q"), ["policy=queue-depth"]);
+    assertEquals(await words("umpath set vol-n1 policy=weighted w"), [
+      ...["weight.127.0.0.1:4420=", "weight.[::1]:4420=", "write-hold="],
+    ]);
+    assertEquals(await words("umpath set vol-n1 preferred-path=["), ["preferred-path=[::1]:4420"]);
   } finally {
     await server.close();
     Deno.env.delete("UMPATH_RUN_DIR");

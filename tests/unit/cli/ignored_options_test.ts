@@ -4,6 +4,7 @@ import { serveControl } from "../../../src/host/control_server.ts";
 import { Output } from "../../../src/cli/output.ts";
 import { runProgram } from "../../../src/cli/program.ts";
 import { ensureRunDir } from "../../../src/host/run_dir.ts";
+import { refusingHandlers } from "../host/handlers.ts";
 import { VOLUME } from "./volume_fixture.ts";
 
 Deno.test("ignoredWords() names what differs from the volume that is there, and what is in force", () => {
@@ -35,9 +36,8 @@ async function attachWords(created: boolean, ...args: string[]): Promise<string>
     return bytes.length;
   };
   const output = new Output({ json: false, stdout: (bytes) => bytes.length, stderr: keep });
-  const no = () => Promise.reject(new Error("Not in this test"));
   const attach = () => Promise.resolve({ volume: VOLUME, device: "/dev/ublkb0", created });
-  const handlers = { attach, detach: no, list: no, info: no };
+  const handlers = refusingHandlers({ attach });
   try {
     await using _server = serveControl({ socketPath: ensureRunDir().socketPath, handlers });
     const host = ["--hostnqn", "nqn.2026-11.io.test:host", "--hostid", VOLUME.uuid];

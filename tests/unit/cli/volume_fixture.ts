@@ -11,6 +11,7 @@ export const PATH: PathInfo = {
   state: "live",
   ana: "optimized",
   inflight: 3,
+  inflightBytes: 12288,
   reads: 1,
   writes: 2,
   readBytes: 4096,
@@ -21,6 +22,11 @@ export const PATH: PathInfo = {
   cntlid: 7,
   queues: 2,
   reconnects: 0,
+  weight: 1,
+  readMs: 0.1234,
+  readMsMax: 12.5,
+  writeMs: null,
+  writeMsMax: null,
 };
 
 /** A volume with a path that is live and one that is not. */
@@ -36,6 +42,7 @@ export const VOLUME: VolumeInfo = {
   readOnly: false,
   state: "degraded",
   policy: "round-robin",
+  preferredPath: null,
   queues: 2,
   depth: 128,
   waiting: 0,
@@ -61,7 +68,13 @@ export const VOLUME: VolumeInfo = {
     cntlid: null,
     queues: 0,
     inflight: 0,
+    inflightBytes: 0,
     reconnects: 1,
     failovers: 4,
+    weight: 3,
+    readMs: 150.4,
+    readMsMax: 20_000.6,
+    writeMs: 2,
+    writeMsMax: 2,
   }],
 };

@@ -26,14 +26,18 @@ Deno.test("volumeDetails() shows the volume and its paths, and escapes what the 
     "  waiting    0 requests for a path, 1 write held",
     "  paths",
     "    1  127.0.0.1:4420  live, optimized, controller 7, 2 queues",
-    "         1 read (4 KiB), 2 writes (8 KiB), 3 in flight",
+    "         1 read (4 KiB), 2 writes (8 KiB), 3 in flight (12 KiB)",
+    "         reads take 0.123 ms (at most 12.5 ms)",
     "         0 error answers, 0 moved to other paths, 0 reconnects",
-    "    2  [::1]:4420  reconnecting: connection refused",
+    "    2  [::1]:4420  reconnecting, weight 3: connection refused",
     "         1 read (4 KiB), 2 writes (8 KiB), 0 in flight",
+    "         reads take 150 ms (at most 20001 ms), writes take 2 ms (at most 2 ms)",
     "         0 error answers, 4 moved to other paths, 1 reconnect",
   ]);
   const long = { ...VOLUME.timeouts, connectTimeoutMs: 1_234_567, ioTimeoutMs: 1_234_567, noPathTimeoutMs: 7_654_321 };
   for (const line of volumeDetails({ ...VOLUME, timeouts: long })) assert(line.length < 100, line);
+  const preferring = volumeDetails({ ...VOLUME, policy: "active-passive", preferredPath: 2 });
+  assert(preferring.includes("  policy     active-passive, path 2 preferred"), preferring.join("\n"));
   assert(volumeDetails({ ...VOLUME, readOnly: true, device: null }).join().includes("512 B, read-only"));
 });
 

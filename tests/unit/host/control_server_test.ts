@@ -5,19 +5,17 @@ import { setLogSink } from "../../../src/base/log.ts";
 import type { VolumeInfo } from "../../../src/host/api.ts";
 import { call, DaemonGoneError } from "../../../src/host/control_client.ts";
 import { type Handlers, serveControl } from "../../../src/host/control_server.ts";
+import { refusingHandlers } from "./handlers.ts";
 import { ensureRunDir, type RunDir, runDirAt, RunDirLock } from "../../../src/host/run_dir.ts";
 
 const INFO = { pid: 1, version: "0", workers: 1, transient: true };
 
 function handlers(changes: Partial<Handlers> = {}): Handlers {
-  const refuse = () => Promise.reject(new UmpathError("refused", "Not here", { hint: "Go there" }));
-  return {
-    attach: refuse,
-    detach: refuse,
+  return refusingHandlers({
     list: () => Promise.resolve({ volumes: [] }),
     info: () => Promise.resolve(INFO),
     ...changes,
-  };
+  });
 }
 
 async function withRunDir(body: (dir: RunDir) => Promise<void>): Promise<void> {

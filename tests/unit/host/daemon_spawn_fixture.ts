@@ -7,6 +7,7 @@ import { call } from "../../../src/host/control_client.ts";
 import { serveControl } from "../../../src/host/control_server.ts";
 import { ensureDaemon } from "../../../src/host/daemon_spawn.ts";
 import { ensureRunDir } from "../../../src/host/run_dir.ts";
+import { refusingHandlers } from "./handlers.ts";
 
 const dir = ensureRunDir();
 /** "hang": it never listens; "mute": it listens, says so in its log, and answers nothing. */
@@ -40,10 +41,9 @@ async function daemon(): Promise<number> {
     Deno.listen({ transport: "unix", path: dir.socketPath });
     await new Promise((later) => setTimeout(later, 60_000));
   }
-  const no = () => Promise.reject(new UmpathError("bug", "Not in this fixture"));
   const info = () => Promise.resolve({ pid: Deno.pid, version: "0", workers: 0, transient: true });
   try {
-    const server = serveControl({ socketPath: dir.socketPath, handlers: { attach: no, detach: no, list: no, info } });
+    const server = serveControl({ socketPath: dir.socketPath, handlers: refusingHandlers({ info }) });
     await new Promise<void>((resolve) => Deno.addSignalListener("SIGTERM", resolve));
     await server.close();
     return 0;

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { fillTimeouts } from "../../../src/host/defaults.ts";
+import { fillTimeouts, POLICY_NAMES, readPolicy } from "../../../src/host/defaults.ts";
 
 Deno.test("fillTimeouts() holds writes as long as the keep-alive timeout, unless told", () => {
   assertEquals(fillTimeouts({}).writeHoldMs, 5_000);
@@ -28,6 +28,43 @@ Deno.test("fillTimeouts() refuses times that contradict each other and names bot
     UmpathError,
   );
   assertStringIncludes(delay.message, "--reconnect-delay 3s with --no-path-timeout 2s");
+});
+
+Deno.test("fillTimeouts() names the time that was given, where the hold follows from it", () => {
+  const given = assertThrows(() => fillTimeouts({ keepAliveMs: 120_000 }), UmpathError);
+  assertStringIncludes(given.message, "--keep-alive 2m with --no-path-timeout 1m");
+  assertEquals(fillTimeouts({ keepAliveMs: 120_000, writeHoldMs: 5_000 }).keepAliveMs, 120_000);
+  const off = assertThrows(() => fillTimeouts({ keepAliveMs: null, noPathTimeoutMs: 2_000 }), UmpathError);
+  assertStringIncludes(off.message, "--write-hold 5s with --no-path-timeout 2s");
+});
+
+Deno.test("fillTimeouts() refuses to give a lost path up before it is tried again", () => {
+  const times = { ctrlLossTimeoutMs: 1_000, reconnectDelayMs: 2_000 };
+  const failure = assertThrows(() => fillTimeouts(times), UmpathError);
+  assertStringIncludes(failure.message, "--reconnect-delay 2s with --ctrl-loss-timeout 1s");
+  assertEquals(fillTimeouts({ ...times, ctrlLossTimeoutMs: 2_000 }).ctrlLossTimeoutMs, 2_000);
+});
+
+Deno.test("fillTimeouts() refuses to notice a silent controller by nothing at all", () => {
+  const failure = assertThrows(() => fillTimeouts({ keepAliveMs: null, ioTimeoutMs: null }), UmpathError);
+  assertEquals(failure.code, "usage");
+  assertStringIncludes(failure.message, "--keep-alive off with --io-timeout off");
+  assertEquals(fillTimeouts({ keepAliveMs: null }).keepAliveMs, null);
+});
+
+Deno.test("fillTimeouts() names times as settings where they are settings", () => {
+  const failure = assertThrows(() => fillTimeouts({ noPathTimeoutMs: 2_000 }, { prefix: "" }), UmpathError);
+  assertStringIncludes(failure.message, "Cannot use write-hold 5s with no-path-timeout 2s");
+  const both = { reconnectDelayMs: 8_000, reconnectDelayMaxMs: 2_000 };
+  const delays = assertThrows(() => fillTimeouts(both, { prefix: "" }), UmpathError);
+  assertStringIncludes(delays.message, "Cannot use reconnect-delay 8s with reconnect-delay-max 2s");
+});
+
+Deno.test("readPolicy() knows every policy, and names them to whoever asks for another", () => {
+  for (const name of POLICY_NAMES) assertEquals(readPolicy(name), name);
+  const failure = assertThrows(() => readPolicy("fastest"), UmpathError);
+  assertEquals(failure.code, "usage");
+  assertStringIncludes(failure.message, "round-robin, queue-depth");
 });
 
 Deno.test("fillTimeouts() lets I/O fail at once without a path, if no write is held", () => {

@@ -208,13 +208,19 @@ export class IoRig implements PathOwner, AsyncDisposable {
     this.volume.releaseHeld(path.index, performance.now());
   }
 
+  drain(): Promise<boolean> {
+    return Promise.resolve(true);
+  }
+
+  handleLive(): void {}
+
   wakeWorkers(): void {}
 
   handleNamespaceChange(): void {}
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.table.cut();
-    await Promise.all(this.paths.map((path) => path.remove()));
+    await Promise.all(this.paths.map((path) => path.end("it was removed")));
     this.#isEnded = true;
     await this.#turning;
     assertEquals(this.#answers.size, 0, "Every request was answered");

@@ -1,0 +1,61 @@
+/** Settings of a volume in words: `policy=queue-depth`, `io-timeout=10s`, `preferred-path=1`, `weight.192.0.2.1=3`. */
+import { UmpathError } from "../base/errors.ts";
+import { listWords, nearest, quote } from "../base/text.ts";
+import { parseDuration } from "../base/units.ts";
+import type { Timeouts, VolumeChanges } from "../host/api.ts";
+import { POLICY_NAMES, WEIGHT_MAX } from "../host/defaults.ts";
+import { oneOf, wholeNumber } from "./option_words.ts";
+import { parsePathName } from "./path_spec.ts";
+import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
+
+const WEIGHT_PREFIX = "weight.";
+
+/** Every key; that of a weight goes on with its path. */
+export const SETTING_KEYS: readonly string[] = Object.freeze([
+  "policy",
+  "preferred-path",
+  `${WEIGHT_PREFIX}<path>`,
+  ...TIMEOUT_OPTIONS.map(({ name }) => name.slice(2)),
+]);
+
+/** What the words change. Errors name the bad one. */
+export function parseSettings(words: readonly string[]): VolumeChanges {
+  const changes: VolumeChanges = { policy: null, preferredPath: null, weights: [], timeouts: {} };
+  const keys = new Set<string>();
+  for (const word of words) {
+    const { key, value } = splitSetting(word);
+    if (keys.has(key)) throw new UmpathError("usage", `Cannot set ${key}: it is given twice`);
+    keys.add(key);
+    takeSetting(changes, key, value);
+  }
+  return changes;
+}
+
+/** A path may have equals signs of its own. */
+function splitSetting(word: string): { key: string; value: string } {
+  const equals = word.startsWith(WEIGHT_PREFIX) ? word.lastIndexOf("=") : word.indexOf("=");
+  if (equals > 0) return { key: word.slice(0, equals), value: word.slice(equals + 1) };
+  throw new UmpathError("usage", `Cannot use setting ${quote(word)}: it is not KEY=VALUE`, {
+    hint: `The keys are ${listWords(SETTING_KEYS)}`,
+  });
+}
+
+function takeSetting(changes: VolumeChanges, key: string, value: string): void {
+  const time = TIMEOUT_OPTIONS.find(({ name }) => name === `--${key}`);
+  if (key === "policy") changes.policy = oneOf("policy", POLICY_NAMES)(value);
+  else if (key === "preferred-path") changes.preferredPath = value === "none" ? "none" : parsePathName(value);
+  else if (key.startsWith(WEIGHT_PREFIX)) {
+    const path = parsePathName(key.slice(WEIGHT_PREFIX.length));
+    changes.weights.push({ path, weight: wholeNumber(key, { min: 1, max: WEIGHT_MAX })(value) });
+  } else if (time !== undefined) {
+    const times: Partial<Record<keyof Timeouts, number | null>> = changes.timeouts;
+    times[time.key] = parseDuration(value, { ...time, name: key });
+  } else throw unknownKey(key);
+}
+
+function unknownKey(key: string): UmpathError {
+  const near = nearest(key, SETTING_KEYS);
+  return new UmpathError("usage", `Cannot set ${quote(key)}: a volume has no such setting`, {
+    hint: near === null ? `The keys are ${listWords(SETTING_KEYS)}` : `Did you mean ${near}?`,
+  });
+}
