@@ -10,23 +10,27 @@ const DEMO_MS_MAX = 60_000;
 const NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] as const;
 
 /** Runs the demo as a user without rights, who need not reach the repository. */
-function demoAsNobody(cli: Cli, ...words: string[]): Promise<Result> {
-  if (Deno.uid() !== 0) return cli.run("demo", ...words);
+function demoAsNobody(cli: Cli, env: Record<string, string>, ...words: string[]): Promise<Result> {
+  if (Deno.uid() !== 0) return cli.runProgram([UMPATH, "demo", ...words], env);
   Deno.chmodSync(cli.folder, 0o755);
   const program = `${cli.folder}/umpath`;
   Deno.copyFileSync(UMPATH, program);
-  return cli.runProgram([...NOBODY, program, "demo", ...words]);
+  return cli.runProgram([...NOBODY, program, "demo", ...words], env);
 }
 
-/** What of a demo is still there: its folders, mounts and processes. */
-function leftOf(pids: readonly number[] = []): string[] {
-  const folders = [...Deno.readDirSync("/tmp")].map(({ name }) => name).filter((name) =>
-    name.startsWith("umpath-demo-")
-  );
-  const mounts = Deno.readTextFileSync("/proc/self/mountinfo").split("\n").filter((line) =>
-    line.includes("umpath-demo-")
-  );
+/** What of a demo is still there: its folders in a folder of ours, mounts and processes. Others may run a demo, too. */
+function leftOf(folder: string, pids: readonly number[] = []): string[] {
+  const folders = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  const mounts = Deno.readTextFileSync("/proc/self/mountinfo").split("\n").filter((line) => line.includes(folder));
   return [...folders, ...mounts, ...pids.filter(isAlive).map((pid) => `process ${pid}`)];
+}
+
+/** A folder that demos make theirs in. */
+function temporaryFolder(cli: Cli): string {
+  const folder = `${cli.folder}/tmp`;
+  Deno.mkdirSync(folder);
+  Deno.chmodSync(folder, 0o777);
+  return folder;
 }
 
 function isAlive(pid: number): boolean {
@@ -60,31 +64,31 @@ loopTest(
   "umpath demo takes the whole road over a kernel device, survives a path's loss and leaves nothing",
   async () => {
     await using cli = new Cli();
-    const before = leftOf();
-    const report = reportOf(await cli.run("demo", "--json"));
+    const TMPDIR = temporaryFolder(cli);
+    const report = reportOf(await cli.runProgram([UMPATH, "demo", "--json"], { TMPDIR }));
     assertTold(report);
     assert(report.driver !== "none" && report.device !== null, "root has a kernel device here");
     assertEquals(report.lacking.map(({ driver }) => driver), report.driver === "ublk" ? [] : ["ublk"]);
-    assertEquals(leftOf(), before);
+    assertEquals(leftOf(TMPDIR), []);
   },
 );
 
 Deno.test("umpath demo drives the volume in user space for a user without rights, and says why", async () => {
   await using cli = new Cli();
-  const before = leftOf();
-  const { code, stdout, stderr } = await demoAsNobody(cli);
+  const TMPDIR = temporaryFolder(cli);
+  const { code, stdout, stderr } = await demoAsNobody(cli, { TMPDIR });
   assertEquals(code, 0, stderr);
   for (const step of STEPS) assertMatch(stdout, new RegExp(`^ +${step} `, "m"));
   assertStringIncludes(stdout, "Not on this host");
   assertStringIncludes(stdout, "in user space");
   assertMatch(stdout, /Done: every line above was checked or measured, \d+ claims, and nothing is left behind\n$/);
-  assertEquals(leftOf(), before);
+  assertEquals(leftOf(TMPDIR), []);
 });
 
 Deno.test("umpath demo that is interrupted under load takes everything back and ends as the signal says", async () => {
   await using cli = new Cli();
-  const before = leftOf();
-  const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", UMPATH_RUN_DIR: cli.runDir };
+  const TMPDIR = temporaryFolder(cli);
+  const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", UMPATH_RUN_DIR: cli.runDir, TMPDIR };
   const io = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
   const demo = new Deno.Command(UMPATH, { args: ["demo"], clearEnv: true, env, ...io }).spawn();
   const timer = setTimeout(() => demo.kill("SIGKILL"), DEMO_MS_MAX);
@@ -102,14 +106,14 @@ Deno.test("umpath demo that is interrupted under load takes everything back and 
   assertEquals(code, 130, await stderr);
   assertStringIncludes(await stderr, "Nothing is left behind");
   const pids = [...told.matchAll(/process (\d+)/g)].map(([, pid]) => Number(pid));
-  await eventually("nothing is left", () => leftOf(pids).length === before.length);
+  await eventually("nothing is left", () => leftOf(TMPDIR, pids).length === 0);
 });
 
 Deno.test("umpath demo refuses a device that this host cannot make with the code that says so", async () => {
   await using cli = new Cli();
-  const before = leftOf();
-  const { code, stderr } = await demoAsNobody(cli, "--device", "loop");
+  const TMPDIR = temporaryFolder(cli);
+  const { code, stderr } = await demoAsNobody(cli, { TMPDIR }, "--device", "loop");
   assertEquals(code, 6, stderr);
   assertMatch(stderr, /loop device/);
-  assertEquals(leftOf(), before);
+  assertEquals(leftOf(TMPDIR), []);
 });
