@@ -31,6 +31,7 @@ export interface RingOwner extends Disposable {
 }
 
 export class RingLoop<O extends RingOwner> implements Disposable {
+  /** Whoever signals it closes it: a signal may be under way when this thread ends. */
   readonly wake = new Wake();
   readonly #ring = new Ring({ submissions: RING_SUBMISSIONS, completions: RING_COMPLETIONS });
   readonly #wakeMemory = Memory.allocate(4096);
@@ -198,7 +199,6 @@ export class RingLoop<O extends RingOwner> implements Disposable {
 
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
-    this.wake[Symbol.dispose]();
     this.#wakeMemory[Symbol.dispose]();
   }
 }

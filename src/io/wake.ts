@@ -14,11 +14,16 @@ export class Wake implements Disposable {
     check(native().um_eventfd_signal(fd), "Cannot signal an eventfd");
   }
 
+  /** Closes the descriptor of a thread that does not use it any more. */
+  static close(fd: number): void {
+    native().um_close(fd);
+  }
+
   drain(): void {
     check(native().um_eventfd_drain(this.fd), "Cannot read an eventfd");
   }
 
   [Symbol.dispose](): void {
-    native().um_close(this.fd);
+    Wake.close(this.fd);
   }
 }

@@ -12,6 +12,8 @@ import type { Wake } from "./wake.ts";
 export type FromAnyWorker =
   /** `posted` counts what was posted to the worker; count before you post, then signal `wakeFd`. */
   | { type: "ready"; wakeFd: number; posted: SharedArrayBuffer; warnings: string[] }
+  /** It was told to end and has: nothing of it is left but the descriptor by which it was woken. */
+  | { type: "ended" }
   /** A bug, or the kernel refuses what a worker cannot do without: it has ended. */
   | { type: "failed"; reason: string };
 
@@ -54,7 +56,11 @@ export function serveInbox<In, Out>(
       plane.handleMessage(event.data);
       // While every message is taken, only the ring matters; a signal ends a run, for then there may be another.
       while (!plane.isStopped && taken === Atomics.load(posted, 0)) plane.run();
-      if (plane.isStopped) end(scope, plane);
+      if (!plane.isStopped) return;
+      scope.onmessage = null;
+      plane[Symbol.dispose]();
+      tell({ type: "ended" });
+      scope.close();
     });
     tell({ type: "ready", wakeFd: plane.wake.fd, posted: posted.buffer, warnings });
   });
@@ -66,11 +72,6 @@ function beFlusher(): string[] {
   const result = native().um_io_flusher();
   if (result >= 0) return [];
   return [`Cannot mark a worker as an I/O flusher (${errnoWords(result)}): under memory pressure writes may stall`];
-}
-
-function end(scope: WorkerScope, plane: Disposable): void {
-  plane[Symbol.dispose]();
-  scope.close();
 }
 
 /** What is thrown here is a fault of ours, or of the kernel: the main thread hears of it. */

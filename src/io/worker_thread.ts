@@ -16,6 +16,7 @@ export class WorkerThread<In> {
   readonly #worker: Worker;
   readonly #wakeFd: number;
   readonly #posted: Int32Array;
+  #isEnded = false;
 
   private constructor(worker: Worker, ready: FromAnyWorker & { type: "ready" }) {
     this.#worker = worker;
@@ -31,13 +32,15 @@ export class WorkerThread<In> {
    */
   static start<In, Out extends { type: string }>(worker: Worker, on: WorkerEvents<Out>): Promise<WorkerThread<In>> {
     const { promise, resolve, reject } = Promise.withResolvers<WorkerThread<In>>();
+    let thread: WorkerThread<In> | null = null;
     const fail = (reason: string) => {
       reject(cannotRun(reason));
       on.handleFailed(reason);
     };
     worker.onmessage = (event: MessageEvent<Out | FromAnyWorker>) => {
       const message = event.data as FromAnyWorker;
-      if (message.type === "ready") resolve(new WorkerThread<In>(worker, message));
+      if (message.type === "ready") resolve(thread = new WorkerThread<In>(worker, message));
+      else if (message.type === "ended") thread!.#end();
       else if (message.type === "failed") fail(message.reason);
       else on.handleMessage(event.data as Out);
     };
@@ -48,7 +51,14 @@ export class WorkerThread<In> {
     return promise;
   }
 
+  #end(): void {
+    this.#isEnded = true;
+    Wake.close(this.#wakeFd);
+  }
+
+  /** To a thread that has ended: nothing. */
   post(message: In): void {
+    if (this.#isEnded) return;
     Atomics.add(this.#posted, 0, 1);
     this.#worker.postMessage(message);
     Wake.signal(this.#wakeFd);
@@ -56,7 +66,7 @@ export class WorkerThread<In> {
 
   /** Makes the worker look at shared memory that has changed. */
   wake(): void {
-    Wake.signal(this.#wakeFd);
+    if (!this.#isEnded) Wake.signal(this.#wakeFd);
   }
 }
 
