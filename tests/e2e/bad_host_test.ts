@@ -12,6 +12,7 @@ import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { CapsuleCmdAt, H2CDataAt, PduAt, PduHlen, pduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
 import { delay } from "../unit/host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
+import { RawHost } from "./raw_host.ts";
 import {
   capsule,
   connectData,
@@ -20,13 +21,12 @@ import {
   identifySqe,
   ioSqe,
   pdu,
-  RawHost,
   spoilt,
   sqe,
   withHeaderDigestFlag,
   withPlen,
   withSgl,
-} from "./raw_host.ts";
+} from "./raw_pdus.ts";
 import { Served, type ServedPortal } from "./served.ts";
 import { Witness } from "./witness.ts";
 

@@ -4,6 +4,9 @@ import { assertEquals } from "@std/assert";
 /** The packed program. */
 export const UMPATH = new URL("../../dist/umpath", import.meta.url).pathname;
 
+/** No command here takes nearly so long; one that does is killed, and its exit code tells. */
+const RUN_MS_MAX = 60_000;
+
 /** How a command ended. */
 export interface Result {
   code: number;
@@ -26,14 +29,17 @@ export class Cli implements AsyncDisposable {
   /** Runs any program in the environment that `umpath` gets. */
   async runProgram([program, ...args]: [string, ...string[]], env: Record<string, string> = {}): Promise<Result> {
     const started = performance.now();
-    const { code, stdout, stderr } = await new Deno.Command(program, {
+    const child = new Deno.Command(program, {
       args,
       clearEnv: true,
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", UMPATH_RUN_DIR: this.runDir, ...env },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
-    }).output();
+    }).spawn();
+    const timer = setTimeout(() => child.kill("SIGKILL"), RUN_MS_MAX);
+    const { code, stdout, stderr } = await child.output();
+    clearTimeout(timer);
     const decoder = new TextDecoder();
     const seconds = (performance.now() - started) / 1000;
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr), seconds };

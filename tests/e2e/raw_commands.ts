@@ -9,7 +9,8 @@ import {
   TRADDR_BYTES,
   TRSVCID_BYTES,
 } from "../../src/spec/nvme_log.ts";
-import { type RawHost, sqe, withSgl } from "./raw_host.ts";
+import type { RawHost } from "./raw_host.ts";
+import { sqe, withSgl } from "./raw_pdus.ts";
 
 const IDENTIFY_BYTES = 4096;
 

@@ -2,45 +2,24 @@
  * A host made by hand, a PDU at a time, so that it can say what no host should. It shares only `src/spec` with the
  * product.
  */
-import {
-  C2HDataAt,
-  CapsuleCmdAt,
-  CapsuleRespAt,
-  ICReqAt,
-  ICRespAt,
-  PduAt,
-  PduFlag,
-  PduHlen,
-  PduType,
-} from "../../src/spec/nvme_tcp.ts";
-import {
-  CNTLID_DYNAMIC,
-  CONNECT_DATA_BYTES,
-  ConnectAt,
-  ConnectAttribute,
-  ConnectDataAt,
-  DISCOVERY_NQN,
-  PropertyCommandAt,
-} from "../../src/spec/nvme_fabrics.ts";
-import {
-  AdminOpcode,
-  CqeAt,
-  FABRICS_OPCODE,
-  FabricsType,
-  FeatureId,
-  SglAt,
-  SglIdentifier,
-  SQE_BYTES,
-  SQE_FCTYPE_AT,
-  SQE_FLAGS_PSDT_SGL,
-  SqeAt,
-} from "../../src/spec/nvme.ts";
+import { C2HDataAt, CapsuleRespAt, DigestFlag, ICRespAt, PduAt, PduFlag, PduType } from "../../src/spec/nvme_tcp.ts";
+import { CNTLID_DYNAMIC, DISCOVERY_NQN } from "../../src/spec/nvme_fabrics.ts";
+import { CqeAt, SqeAt } from "../../src/spec/nvme.ts";
 import { Cc, Csts, PropertyAt } from "../../src/spec/nvme_property.ts";
+import {
+  capsule,
+  connectData,
+  connectSqe,
+  icReq,
+  isDataIntact,
+  numberOfQueuesSqe,
+  propertyGetSqe,
+  propertySetSqe,
+  withDataDigest,
+} from "./raw_pdus.ts";
 
-const HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:1f0e0d0c-0b0a-4908-8706-050403020100";
 const ANSWER_MS_MAX = 5_000;
-/** Queue entries of the I/O queues here. */
-const QUEUE_ENTRIES = 32;
+const SEND_MS_MAX = 10_000;
 
 /** What a response says. */
 export interface Completion {
@@ -50,6 +29,8 @@ export interface Completion {
   dw0: number;
   /** What came for the command in C2HData, in the order of its coming. */
   data: Uint8Array<ArrayBuffer>;
+  /** The data came with the right digests, or without any. */
+  isIntact: boolean;
 }
 
 /** One connection. */
@@ -59,8 +40,11 @@ export class RawHost implements Disposable {
   #isClosed = false;
   #isDisposed = false;
   #nextCid = 1;
+  #hasDataDigest = false;
   /** Data that has come for commands that are not complete. */
   readonly #data = new Map<number, Uint8Array[]>();
+  /** CIDs of commands whose data came with a wrong digest. */
+  readonly #spoilt = new Set<number>();
   readonly #completions = new Map<number, Completion>();
 
   private constructor(conn: Deno.TcpConn) {
@@ -69,7 +53,7 @@ export class RawHost implements Disposable {
 
   /** A TCP connection and nothing more. */
   static async open(portal: { hostname: string; port: number }): Promise<RawHost> {
-    return new RawHost(await Deno.connect(portal));
+    return new RawHost(await inTime(Deno.connect(portal), ANSWER_MS_MAX, "the connection was not taken in time"));
   }
 
   /** A connection after ICReq and ICResp, and after Connect where a queue is named. */
@@ -89,6 +73,7 @@ export class RawHost implements Disposable {
       await host.send(icReq({ digests }));
       const response = await host.readPdu();
       if (response?.[PduAt.TYPE] !== PduType.ICResp) throw new Error("No ICResp came");
+      host.#hasDataDigest = (response[ICRespAt.DGST]! & DigestFlag.DDGST) !== 0;
       if (nqn === undefined) return host;
       const data = connectData(nqn, cntlid ?? CNTLID_DYNAMIC, hostNqn);
       const { dw0 } = await host.succeed("Connect", connectSqe(qid ?? 0, { katoMs }), data);
@@ -104,9 +89,9 @@ export class RawHost implements Disposable {
   static async controller(
     portal: { hostname: string; port: number },
     nqn: string,
-    { katoMs = 0 } = {},
+    { katoMs = 0, digests = 0 } = {},
   ): Promise<RawHost & { cntlid: number }> {
-    const host = await RawHost.connect(portal, { nqn, katoMs });
+    const host = await RawHost.connect(portal, { nqn, katoMs, digests });
     const sizes = 6 << Cc.IOSQES_SHIFT | 4 << Cc.IOCQES_SHIFT;
     await host.succeed("CC.EN", propertySetSqe(PropertyAt.CC, Cc.EN | sizes));
     for (;;) {
@@ -127,7 +112,10 @@ export class RawHost implements Disposable {
   }
 
   async send(bytes: Uint8Array): Promise<void> {
-    for (let sent = 0; sent < bytes.length;) sent += await this.#conn.write(bytes.subarray(sent));
+    for (let sent = 0; sent < bytes.length;) {
+      const sending = this.#conn.write(bytes.subarray(sent));
+      sent += await inTime(sending, SEND_MS_MAX, "nobody takes what is sent");
+    }
   }
 
   /** Sends bytes to somebody who may have closed the connection. True if they could be sent. */
@@ -156,14 +144,11 @@ export class RawHost implements Disposable {
 
   async #receive(msMax: number, failure: string): Promise<void> {
     const chunk = new Uint8Array(65536);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<"late">((resolve) => timer = setTimeout(() => resolve("late"), Math.max(msMax, 0)));
-    const count = await Promise.race([this.#conn.read(chunk).catch(() => null), late]);
-    clearTimeout(timer);
-    if (count === "late") {
+    const reading = this.#conn.read(chunk).catch(() => null);
+    const count = await inTime(reading, Math.max(msMax, 0), failure).catch((error) => {
       this[Symbol.dispose](); // a read is under way: nobody may begin another one
-      throw new Error(failure);
-    }
+      throw error;
+    });
     if (count === null) this.#isClosed = true;
     else this.#received = concat([this.#received, chunk.subarray(0, count)]);
   }
@@ -188,7 +173,8 @@ export class RawHost implements Disposable {
   async post(entry: Uint8Array<ArrayBuffer>, sent?: Uint8Array): Promise<number> {
     const cid = this.#nextCid++;
     new DataView(entry.buffer).setUint16(SqeAt.CID, cid, true);
-    await this.send(capsule(entry, sent));
+    const made = capsule(entry, sent);
+    await this.send(this.#hasDataDigest ? withDataDigest(made) : made);
     return cid;
   }
 
@@ -214,6 +200,7 @@ export class RawHost implements Disposable {
       const pdo = pdu[PduAt.PDO]!;
       const data = pdu.subarray(pdo, pdo + view.getUint32(C2HDataAt.DATAL, true));
       this.#data.set(cid, [...this.#data.get(cid) ?? [], data]);
+      if (!isDataIntact(pdu)) this.#spoilt.add(cid);
       if ((pdu[PduAt.FLAGS]! & PduFlag.SUCCESS) !== 0) this.#complete({ cid, status: 0, dw0: 0 });
     } else if (pdu[PduAt.TYPE] === PduType.CapsuleResp) {
       const cqe = new DataView(pdu.buffer, pdu.byteOffset + CapsuleRespAt.CQE);
@@ -222,10 +209,11 @@ export class RawHost implements Disposable {
     }
   }
 
-  #complete(response: Omit<Completion, "data">): void {
+  #complete(response: Omit<Completion, "data" | "isIntact">): void {
+    const isIntact = !this.#spoilt.delete(response.cid);
     const data = concat(this.#data.get(response.cid) ?? []);
     this.#data.delete(response.cid);
-    this.#completions.set(response.cid, { ...response, data });
+    this.#completions.set(response.cid, { ...response, data, isIntact });
   }
 
   [Symbol.dispose](): void {
@@ -233,6 +221,17 @@ export class RawHost implements Disposable {
     this.#isDisposed = true;
     this.#isClosed = true;
     this.#conn.close();
+  }
+}
+
+/** What `work` gives; fails with these words if it takes longer. */
+async function inTime<T>(work: Promise<T>, msMax: number, failure: string): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(failure)), msMax);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -244,134 +243,4 @@ function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
     at += piece.length;
   }
   return made;
-}
-
-/** A PDU with its common header; what comes after it is zero. */
-export function pdu(type: number, bytes: number, hlen: number = bytes, pdo = 0): Uint8Array<ArrayBuffer> {
-  const made = new Uint8Array(bytes);
-  made[PduAt.TYPE] = type;
-  made[PduAt.HLEN] = hlen;
-  made[PduAt.PDO] = pdo;
-  new DataView(made.buffer).setUint32(PduAt.PLEN, bytes, true);
-  return made;
-}
-
-export function icReq({ digests = 0, pfv = 0, hpda = 0 } = {}): Uint8Array<ArrayBuffer> {
-  const made = pdu(PduType.ICReq, PduHlen.ICReq);
-  made[ICReqAt.PFV] = pfv;
-  made[ICReqAt.HPDA] = hpda;
-  made[ICReqAt.DGST] = digests;
-  return made;
-}
-
-/** The most that one H2CData may carry, as an ICResp says. */
-export function maxH2cData(icResp: Uint8Array): number {
-  return new DataView(icResp.buffer, icResp.byteOffset).getUint32(ICRespAt.MAXH2CDATA, true);
-}
-
-/** A submission queue entry with an opcode. */
-export function sqe(opcode: number): Uint8Array<ArrayBuffer> {
-  const made = new Uint8Array(SQE_BYTES);
-  made[SqeAt.OPC] = opcode;
-  made[SqeAt.FLAGS] = SQE_FLAGS_PSDT_SGL;
-  return made;
-}
-
-/** Says in an entry where its data is: in the capsule, or to be moved by the transport. */
-export function withSgl(entry: Uint8Array<ArrayBuffer>, bytes: number, identifier: number): Uint8Array<ArrayBuffer> {
-  new DataView(entry.buffer).setUint32(SqeAt.SGL1 + SglAt.LENGTH, bytes, true);
-  entry[SqeAt.SGL1 + SglAt.IDENTIFIER] = identifier;
-  return entry;
-}
-
-/** A command capsule; the data, if there is any, travels in it. */
-export function capsule(entry: Uint8Array<ArrayBuffer>, data?: Uint8Array): Uint8Array<ArrayBuffer> {
-  const hlen = PduHlen.CapsuleCmd;
-  const made = pdu(PduType.CapsuleCmd, hlen + (data?.length ?? 0), hlen, data === undefined ? 0 : hlen);
-  if (data !== undefined) withSgl(entry, data.length, SglIdentifier.DATA_BLOCK_OFFSET);
-  made.set(entry, CapsuleCmdAt.SQE);
-  if (data !== undefined) made.set(data, hlen);
-  return made;
-}
-
-export function connectSqe(qid: number, { katoMs = 0 } = {}): Uint8Array<ArrayBuffer> {
-  const entry = sqe(FABRICS_OPCODE);
-  entry[SQE_FCTYPE_AT] = FabricsType.CONNECT;
-  const view = new DataView(entry.buffer);
-  view.setUint16(ConnectAt.QID, qid, true);
-  view.setUint16(ConnectAt.SQSIZE, QUEUE_ENTRIES - 1, true);
-  entry[ConnectAt.CATTR] = ConnectAttribute.DISABLE_SQ_FLOW_CONTROL;
-  view.setUint32(ConnectAt.KATO, katoMs, true);
-  return entry;
-}
-
-export function connectData(nqn: string, cntlid: number, hostNqn = HOST_NQN): Uint8Array<ArrayBuffer> {
-  const data = new Uint8Array(CONNECT_DATA_BYTES);
-  const encoder = new TextEncoder();
-  data.fill(0x1f, ConnectDataAt.HOSTID, ConnectDataAt.HOSTID + 16);
-  new DataView(data.buffer).setUint16(ConnectDataAt.CNTLID, cntlid, true);
-  data.set(encoder.encode(nqn), ConnectDataAt.SUBNQN);
-  data.set(encoder.encode(hostNqn), ConnectDataAt.HOSTNQN);
-  return data;
-}
-
-export function propertySetSqe(property: number, value: number): Uint8Array<ArrayBuffer> {
-  const entry = sqe(FABRICS_OPCODE);
-  entry[SQE_FCTYPE_AT] = FabricsType.PROPERTY_SET;
-  const view = new DataView(entry.buffer);
-  view.setUint32(PropertyCommandAt.OFST, property, true);
-  view.setUint32(PropertyCommandAt.VALUE, value, true);
-  return entry;
-}
-
-export function propertyGetSqe(property: number): Uint8Array<ArrayBuffer> {
-  const entry = sqe(FABRICS_OPCODE);
-  entry[SQE_FCTYPE_AT] = FabricsType.PROPERTY_GET;
-  new DataView(entry.buffer).setUint32(PropertyCommandAt.OFST, property, true);
-  return entry;
-}
-
-/** Set Features that asks for some I/O queues. */
-function numberOfQueuesSqe(): Uint8Array<ArrayBuffer> {
-  const entry = sqe(AdminOpcode.SET_FEATURES);
-  const view = new DataView(entry.buffer);
-  view.setUint32(SqeAt.CDW10, FeatureId.NUMBER_OF_QUEUES, true);
-  view.setUint32(SqeAt.CDW11, 3 << 16 | 3, true);
-  return entry;
-}
-
-/** Identify Controller, which gives 4096 bytes. */
-export function identifySqe(): Uint8Array<ArrayBuffer> {
-  const entry = withSgl(sqe(AdminOpcode.IDENTIFY), 4096, SglIdentifier.TRANSPORT_DATA_BLOCK);
-  new DataView(entry.buffer).setUint32(SqeAt.CDW10, 1, true);
-  return entry;
-}
-
-/** Read or write of namespace 1; the data of a write has to travel in the capsule. */
-export function ioSqe(opcode: number, lba: number, { blocks, bytes }: { blocks: number; bytes: number }) {
-  const entry = withSgl(sqe(opcode), bytes, SglIdentifier.TRANSPORT_DATA_BLOCK);
-  const view = new DataView(entry.buffer);
-  view.setUint32(SqeAt.NSID, 1, true);
-  view.setUint32(SqeAt.CDW10, lba, true);
-  view.setUint32(SqeAt.CDW12, blocks - 1, true);
-  return entry;
-}
-
-/** A copy of a PDU with some bytes changed. */
-export function spoilt(good: Uint8Array, changes: Record<number, number>): Uint8Array<ArrayBuffer> {
-  const made = Uint8Array.from(good);
-  for (const [at, value] of Object.entries(changes)) made[Number(at)] = value;
-  return made;
-}
-
-/** A copy of a PDU that says that it is `plen` bytes long. */
-export function withPlen(good: Uint8Array, plen: number): Uint8Array<ArrayBuffer> {
-  const made = Uint8Array.from(good);
-  new DataView(made.buffer).setUint32(PduAt.PLEN, plen, true);
-  return made;
-}
-
-/** A copy of a PDU that claims to carry a header digest that nobody agreed on. */
-export function withHeaderDigestFlag(good: Uint8Array): Uint8Array<ArrayBuffer> {
-  return spoilt(good, { [PduAt.FLAGS]: good[PduAt.FLAGS]! | PduFlag.HDGSTF });
 }

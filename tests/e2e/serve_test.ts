@@ -21,7 +21,8 @@ import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { delay } from "../unit/host/host_fixture.ts";
 import { Cli, type Result } from "./cli_fixture.ts";
 import { discoveryLog, eventConfigSqe, flushSqe, identifyCnsSqe, logPageSqe, namespaceBlocks } from "./raw_commands.ts";
-import { ioSqe, RawHost, sqe } from "./raw_host.ts";
+import { RawHost } from "./raw_host.ts";
+import { ioSqe, sqe } from "./raw_pdus.ts";
 import { Served } from "./served.ts";
 
 const NQN = "nqn.2026-11.io.test:served";

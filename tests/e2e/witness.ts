@@ -3,7 +3,8 @@ import { assertEquals, fail } from "@std/assert";
 import { Prng } from "../../src/base/prng.ts";
 import { AdminOpcode, NvmOpcode } from "../../src/spec/nvme.ts";
 import { delay, eventually } from "../unit/host/host_fixture.ts";
-import { identifySqe, ioSqe, RawHost, sqe } from "./raw_host.ts";
+import { RawHost } from "./raw_host.ts";
+import { identifySqe, ioSqe, sqe } from "./raw_pdus.ts";
 import type { Served } from "./served.ts";
 
 const UNIT_BYTES = 4096;

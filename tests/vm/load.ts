@@ -46,7 +46,7 @@ export function newSeed(): number {
 export async function underLoad(
   options: FioOptions,
   during: () => Promise<void>,
-  { untilError = false }: { untilError?: boolean } = {},
+  { untilError = false, timeoutMs }: { untilError?: boolean; timeoutMs?: number } = {},
 ): Promise<FioResult[]> {
   const device = String(options.filename);
   const results: FioResult[] = [];
@@ -54,7 +54,7 @@ export async function underLoad(
   const before = writesTo(device);
   const load = (async () => {
     do {
-      const result = await fio(options);
+      const result = await fio(options, timeoutMs === undefined ? {} : { timeoutMs });
       results.push(result);
       if (result.code !== 0) break;
     } while (!isOver || untilError);
