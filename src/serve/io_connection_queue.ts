@@ -5,12 +5,13 @@ import { FileDevice } from "../block/file_device.ts";
 import { FileOperation } from "../block/file_operation.ts";
 import { MemoryDevice } from "../block/memory_device.ts";
 import { RequestTable } from "../block/request.ts";
-import { Memory } from "../io/memory.ts";
+import { Memory, TWO_32 } from "../io/memory.ts";
 import type { Ring } from "../io/ring.ts";
 import type { RingOwner } from "../io/ring_loop.ts";
 import { SocketLink } from "../io/socket_link.ts";
 import { tokenHigh, TokenKind } from "../io/token.ts";
 import { TargetConnection } from "../target/connection.ts";
+import { SQE_SHIFT, SqeDword } from "../target/io_checks.ts";
 import { IoCounters } from "../target/io_counters.ts";
 import type { FaultScript, FaultSubject } from "../target/fault_script.ts";
 import { IoQueue } from "../target/io_queue.ts";
@@ -35,6 +36,8 @@ const SLOT_BITS = 16;
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
 /** Ticks for which a connection counts as busy after the last bytes came in: soon there are more. */
 const ACTIVE_TICKS = 2;
+/** Errors told of between two ticks at most: what a host does wrong must not keep the main thread busy. */
+const ERRORS_TOLD_MAX = 16;
 
 /** A namespace's file as one connection uses it. */
 interface OpenFile {
@@ -63,6 +66,7 @@ export class IoConnectionQueue implements RingOwner {
   /** What came in during a stall, which is not looked at before its end; null for nothing. */
   #stalledResult: number | null = null;
   #activeTicks = ACTIVE_TICKS;
+  #errorsTold = 0;
   #isClosed = false;
   #isOver = false;
 
@@ -110,6 +114,7 @@ export class IoConnectionQueue implements RingOwner {
       listener: message.listener,
       transferBytesMax: target.transferBytesMax,
       counters: new IoCounters(message.counters),
+      onRefused: (slot, status) => this.#tellError(connection, slot, status),
     });
     this.#link = new SocketLink({
       id: message.connection,
@@ -175,7 +180,23 @@ export class IoConnectionQueue implements RingOwner {
     this.#link.handleReceived(result);
   }
 
+  #tellError({ commands: { sqe, cid } }: TargetConnection, slot: number, status: number): boolean {
+    if (this.#errorsTold === ERRORS_TOLD_MAX) return false;
+    this.#errorsTold++;
+    const at = slot << SQE_SHIFT;
+    this.#tell({
+      type: "command-failed",
+      connection: this.#index,
+      cid: cid[slot]!,
+      status,
+      nsid: sqe[at + SqeDword.NSID]!,
+      lba: sqe[at + SqeDword.CDW10]! + sqe[at + SqeDword.CDW11]! * TWO_32,
+    });
+    return true;
+  }
+
   handleTime(_nowMs: number): void {
+    this.#errorsTold = 0;
     if (this.#activeTicks > 0) this.#activeTicks--;
   }
 

@@ -6,7 +6,7 @@ import type { FaultSubject } from "../target/fault_script.ts";
 import type { IoTotals } from "../target/inventory.ts";
 import { IoCounter, IoCounters } from "../target/io_counters.ts";
 import type { FaultPlan } from "./fault_plan.ts";
-import type { FromTargetWorker, ServedNamespace, ToTargetWorker } from "./worker_messages.ts";
+import type { CommandFailed, FromTargetWorker, ServedNamespace, ToTargetWorker } from "./worker_messages.ts";
 
 /** What all I/O connections have in common. */
 export interface IoConnectionsOptions {
@@ -27,6 +27,8 @@ export interface NewIoConnection {
   readonly transfer: TargetTransfer;
   readonly queue: TargetQueue;
   readonly subject: FaultSubject;
+  /** A command was answered with an error. */
+  onFailed(failed: CommandFailed): void;
   /** Nothing of the connection is under way any more; `reason` is null if `close()` ended it. */
   onClosed(reason: string | null): void;
 }
@@ -50,7 +52,7 @@ export class IoConnection {
 export class IoConnections {
   readonly #options: IoConnectionsOptions;
   readonly #threads: WorkerThread<ToTargetWorker>[] = [];
-  readonly #onClosed: (((reason: string | null) => void) | null)[] = new Array(TARGET_CONNECTIONS_MAX).fill(null);
+  readonly #open: (NewIoConnection | null)[] = new Array(TARGET_CONNECTIONS_MAX).fill(null);
   /** Of the connections that are open, and sums of those that are not any more. */
   readonly #counters = new Map<number, IoCounters>();
   readonly #past = new IoCounters();
@@ -80,19 +82,22 @@ export class IoConnections {
     const url = new URL("./target_worker.ts", import.meta.url);
     const worker = new Worker(url, { type: "module", name: `umpath-srv-${index}` });
     return WorkerThread.start<ToTargetWorker, FromTargetWorker>(worker, {
-      handleMessage: (message) => this.#handleClosed(message.connection, message.reason),
+      handleMessage: (message) => {
+        if (message.type === "command-failed") this.#open[message.connection]?.onFailed(message);
+        else this.#handleClosed(message.connection, message.reason);
+      },
       handleFailed: this.#options.onWorkerFailed,
     });
   }
 
   #handleClosed(index: number, reason: string | null): void {
-    const onClosed = this.#onClosed[index];
-    assert(onClosed !== null, "A connection is closed once");
-    this.#onClosed[index] = null;
+    const connection = this.#open[index];
+    assert(connection != null, "A connection is closed once");
+    this.#open[index] = null;
     this.#free.push(index);
     for (const counter of Object.values(IoCounter)) this.#past.add(counter, this.#counters.get(index)!.get(counter));
     this.#counters.delete(index);
-    onClosed(reason);
+    connection.onClosed(reason);
   }
 
   /** What all connections have done since the start. */
@@ -127,7 +132,7 @@ export class IoConnections {
     assert(index !== undefined && connection.qid > 0, "There is room for an I/O connection");
     const thread = this.#threads[(connection.qid - 1) % this.#threads.length]!;
     const added = new IoConnection(() => thread.post({ type: "close-connection", connection: index }));
-    this.#onClosed[index] = connection.onClosed;
+    this.#open[index] = connection;
     this.#counters.set(index, added.counters);
     const { fd, listener, transfer, queue, subject: { stream, sinceMs } } = connection;
     thread.post({

@@ -325,6 +325,7 @@ export class TargetServer {
       listener: controller.listener,
       qid,
       ...{ transfer, queue, subject },
+      onFailed: ({ cid, status, nsid, lba }) => controller.recordError({ sqid: qid, cid, status, nsid, lba }),
       onClosed: (reason) => {
         if (reason !== null) log.info(`I/O queue ${qid} of ${controllerWords(controller)} is lost: ${reason}`);
         const past = this.#past.get(controller)!;

@@ -61,4 +61,14 @@ export interface ConnectionClosed {
   reason: string | null;
 }
 
-export type FromTargetWorker = ConnectionClosed;
+/** A command was answered with an error. */
+export interface CommandFailed {
+  type: "command-failed";
+  connection: number;
+  cid: number;
+  status: number;
+  nsid: number;
+  lba: number;
+}
+
+export type FromTargetWorker = ConnectionClosed | CommandFailed;

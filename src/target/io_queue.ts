@@ -46,6 +46,8 @@ export interface IoQueueOptions {
   readonly transferBytesMax: number;
   /** Added to; may be shared by all queues of a thread. */
   readonly counters?: IoCounters;
+  /** A command is about to be answered with an error; true if that is kept in the log, which its host is told. */
+  readonly onRefused?: (slot: number, status: number) => boolean;
 }
 
 /** Slots past those of the commands: one for what Compare reads. */
@@ -70,6 +72,7 @@ export class IoQueue {
   /** By the place of the namespace that the checks tell. */
   readonly #devices: readonly BlockDevice[];
   readonly #place: Uint8Array;
+  readonly #onRefused: (slot: number, status: number) => boolean;
   /** 1 from the arrival of a command until its data is there. */
   readonly #fetching: Uint8Array;
   /** The next range of a Dataset Management. */
@@ -107,6 +110,7 @@ export class IoQueue {
     this.#checks = new IoChecks({ ...options, commands: connection.commands });
     this.#place = this.#checks.place;
     this.counters = options.counters ?? new IoCounters();
+    this.#onRefused = options.onRefused ?? (() => false);
     this.#devices = namespaces.map(({ device }) => device);
     this.#fetching = new Uint8Array(depth);
     this.#nextRange = new Uint16Array(depth);
@@ -308,7 +312,7 @@ export class IoQueue {
 
   #refuse(slot: number, status: number): void {
     this.counters.add(IoCounter.ERRORS, 1);
-    this.#answer(slot, status, 0);
+    this.#answer(slot, this.#onRefused(slot, status) ? status | StatusField.MORE : status, 0);
   }
 
   #answer(slot: number, status: number, bytes: number): void {

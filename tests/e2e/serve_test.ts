@@ -17,6 +17,7 @@ import {
 } from "../../src/spec/nvme.ts";
 import { DISCOVERY_NQN } from "../../src/spec/nvme_fabrics.ts";
 import { IdentifyCns } from "../../src/spec/nvme_identify.ts";
+import { ErrorEntryAt } from "../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { delay } from "../unit/host/host_fixture.ts";
 import { Cli, type Result } from "./cli_fixture.ts";
@@ -232,6 +233,29 @@ Deno.test("umpath serve: several namespaces have the numbers, sizes and rights t
     [7, 2, true, null],
     [2, 3, false, `${cli.folder}/b.img`],
   ]);
+});
+
+Deno.test("umpath serve keeps I/O commands that failed in the error log of their controller", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN, words: ["--ram", "1M"] });
+  using host = await Host.connect(target);
+  using other = await Host.connect(target);
+  assertEquals(await host.tryWrite(300), StatusCode.LBA_OUT_OF_RANGE);
+  const newest = async ({ admin }: Host) => {
+    const { data } = await admin.succeed("Get Log Page", logPageSqe(LogId.ERROR_INFORMATION, 64));
+    const view = new DataView(data.buffer);
+    return {
+      sqid: view.getUint16(ErrorEntryAt.SQID, true),
+      code: code(view.getUint16(ErrorEntryAt.STATUS, true) >> 1),
+      nsid: view.getUint32(ErrorEntryAt.NSID, true),
+      lba: Number(view.getBigUint64(ErrorEntryAt.LBA, true)),
+    };
+  };
+  for (const end = performance.now() + 2000; (await newest(host)).sqid === 0 && performance.now() < end;) {
+    await delay(5);
+  }
+  assertEquals(await newest(host), { sqid: 1, code: StatusCode.LBA_OUT_OF_RANGE, nsid: 1, lba: 300 });
+  assertEquals((await newest(other)).sqid, 0);
 });
 
 Deno.test("umpath serve --allow-host lets these hosts in and no other", async () => {

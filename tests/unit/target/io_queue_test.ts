@@ -428,6 +428,23 @@ Deno.test("IoQueue counts what it does", () => {
   assertEquals([...counters.values], [3, 1, 1536 + 1024 + 1024, 1024, 2, 0, 0, 0]);
 });
 
+Deno.test("IoQueue tells of every error, and its host that there is more of it in the log if there is", () => {
+  const told: [slot: number, status: number][] = [];
+  const { run } = makeRig({
+    namespaces: [{ nsid: 1, blockSize: 512, blocks: 8 }],
+    makeDevice: (requests) => new ManualDevice(requests),
+    onRefused: (slot, status) => told.push([slot, status]) < 3,
+  });
+  const status = StatusCode.LBA_OUT_OF_RANGE | StatusField.DNR;
+  const answers = [1, 2, 3].map(() => run(read(8, 1, 512)));
+  assertEquals(told, answers.map(({ slot }) => [slot, status]));
+  assertEquals(answers.map((answer) => answer.status), [
+    status | StatusField.MORE,
+    status | StatusField.MORE,
+    status,
+  ]);
+});
+
 Deno.test("IoQueue tells the host of a device's error by what it did, and counts it", () => {
   const data = new Uint8Array(512);
   const commands = [read(0, 1, 512), write(0, 1, data), compare(0, 1, data), writeZeroes(0, 1), manage([[0, 1]])];

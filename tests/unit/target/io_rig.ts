@@ -200,6 +200,7 @@ export interface RigOptions<Device extends BlockDevice> {
   transferBytesMax?: number;
   /** More arena past the buffers. */
   moreBytes?: number;
+  onRefused?: (slot: number, status: number) => boolean;
 }
 
 const ARENA_OFFSET = 4096;
@@ -220,7 +221,9 @@ export function makeRig<Device extends BlockDevice>(options: RigOptions<Device>)
     return { ...namespace, index, device: options.makeDevice(requests, memory, namespace) };
   });
   const transferBytesMax = options.transferBytesMax ?? bufferBytes;
-  const queue = new IoQueue({ connection, requests, memory, namespaces, table, listener: 2, transferBytesMax });
+  const { onRefused = () => false } = options;
+  const limits = { listener: 2, transferBytesMax };
+  const queue = new IoQueue({ connection, requests, memory, namespaces, table, onRefused, ...limits });
   /** Sends the command and gives its answer, which must come in the same turn. */
   const run = (command: Command): Answer => {
     const slot = connection.send(command);
