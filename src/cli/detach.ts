@@ -1,16 +1,23 @@
 import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
-import type { DetachParams } from "../host/api.ts";
+import type { DetachParams, DetachResult } from "../host/api.ts";
+import type { LeftDevice, Removal } from "../host/left_devices.ts";
+import { checkRunDir, runDir, RunDirLock } from "../host/run_dir.ts";
 import type { Context, Declare } from "./commands.ts";
 import { ask, awaitDaemonEnd, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
+import type { Output } from "./output.ts";
 
 /** Flushing and stopping many devices takes its time. */
 const DETACH_MS_MAX = 120_000;
+/** A process that was killed takes so long at most until the kernel has closed what it had open. */
+const LOCK_MS_MAX = 5_000;
+const LOCK_POLL_MS = 20;
 
 const HELP = commandHelp({
   notes: [
     "A volume whose device is mounted or open is not detached, unless --force is given: then its users get errors.",
+    "What a daemon that died has left is taken away too: nothing can be read from or written to it any more.",
   ],
   examples: ["umpath detach vol1-n1", "umpath detach /dev/ublkb0 /dev/ublkb1", "umpath detach --all"],
 });
@@ -37,12 +44,42 @@ export const declare: Declare = (command, context) => {
 };
 
 async function detach(params: DetachParams, { output }: Context): Promise<void> {
-  const onWarning = (message: string) => output.warn(message);
   const daemon = await ask("info", {});
-  const result = await ask("detach", params, { timeoutMs: DETACH_MS_MAX, onWarning });
-  if (result === null && !params.all) notAttached(params.volumes[0]!);
+  const { detached } = await askDetach(params, output) ?? await detachLeft(params, output);
   if (daemon !== null) await awaitDaemonEnd(daemon);
-  const detached = result?.detached ?? [];
   if (output.json) output.object({ detached });
   else output.note(detached.length === 0 ? "Nothing is attached" : `Detached ${listWords(detached)}`);
+}
+
+function askDetach(params: DetachParams, output: Output): Promise<DetachResult | null> {
+  return ask("detach", params, { timeoutMs: DETACH_MS_MAX, onWarning: (message) => output.warn(message) });
+}
+
+/** Without a daemon: what one that died has left is taken away. */
+async function detachLeft(params: DetachParams, output: Output): Promise<DetachResult> {
+  const { leftDevices, matchesLeft, removeLeft } = await import("../host/left_devices.ts");
+  const dir = runDir();
+  for (const deadline = Date.now() + LOCK_MS_MAX;;) {
+    const all = checkRunDir(dir) ? leftDevices(dir) : [];
+    const missing = params.volumes.find((word) => !all.some((left) => matchesLeft(left, word)));
+    if (missing !== undefined) notAttached(missing);
+    if (all.length === 0) return { detached: [] };
+    // The lock is what tells that they are left: a daemon may be about to start, or one that was killed not be all gone.
+    using lock = Date.now() < deadline ? RunDirLock.tryTake(dir) : RunDirLock.take(dir);
+    if (lock !== null) {
+      const isMeant = (left: LeftDevice) => params.all || params.volumes.some((word) => matchesLeft(left, word));
+      const chosen = leftDevices(dir).filter(isMeant);
+      return told(await removeLeft(chosen, lock), output);
+    }
+    const result = await askDetach(params, output);
+    if (result !== null) return result;
+    await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS));
+  }
+}
+
+function told({ removed, words, failures }: Removal, output: Output): DetachResult {
+  for (const message of words) output.warn(message);
+  for (const { message } of failures.slice(1)) output.warn(message);
+  if (failures.length > 0) throw failures[0];
+  return { detached: removed };
 }

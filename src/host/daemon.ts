@@ -2,8 +2,8 @@
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { WORKERS_DEFAULT_MAX } from "../base/limits.ts";
 import { logger, setLogSink } from "../base/log.ts";
-import { serveControl } from "./control_server.ts";
-import { removeLeftDevices } from "./device_record.ts";
+import { type RequestContext, serveControl } from "./control_server.ts";
+import { leftDevices, removeLeft } from "./left_devices.ts";
 import { VERSION } from "../base/version.ts";
 import { ensureRunDir, RunDirLock } from "./run_dir.ts";
 import { surviveStrayErrors } from "./stray_errors.ts";
@@ -47,13 +47,23 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     if (options.transient && volumes.isEmpty) end.resolve(0);
   };
   const leaveSoon = () => setTimeout(leave, LEAVE_DELAY_MS);
-  await removeLeftDevices();
+  const left = await removeLeft(leftDevices(dir), lock);
+  const leftWords = [...left.words, ...left.failures.map(messageOf)];
+  for (const words of leftWords) log.warn(words);
+  /** Whoever attaches or detaches first is told: the log is read by nobody who has no reason to. */
+  const tellLeft = (context: RequestContext) => leftWords.splice(0).forEach((words) => context.warn(words));
   await using _server = serveControl({
     socketPath: dir.socketPath,
     lock,
     handlers: {
-      attach: (params, context) => volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon),
-      detach: (params) => volumes.detach(params).finally(leaveSoon),
+      attach: (params, context) => {
+        tellLeft(context);
+        return volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon);
+      },
+      detach: (params, context) => {
+        tellLeft(context);
+        return volumes.detach(params).finally(leaveSoon);
+      },
       set: (params, context) => Promise.resolve(volumes.set(params, (words) => context.warn(words))),
       "path-add": (params, context) => volumes.addPath(params, (words) => context.warn(words)),
       "path-remove": (params) => volumes.removePath(params),

@@ -8,7 +8,7 @@ import type { LoopStep } from "../loopdev/loop_step.ts";
 import { probeFeatures } from "../ublk/control.ts";
 import type { DeviceChoice, DeviceDriver } from "./api.ts";
 import { loadModule } from "./run_sequence.ts";
-import { runControl } from "./ublk_driver.ts";
+import { NO_QUEUES, runControl } from "./ublk_driver.ts";
 
 /**
  * The driver to make a device with: the one that was asked for, or, for "auto", ublk where it can be had and else loop,
@@ -33,10 +33,7 @@ export async function chooseDriver(choice: DeviceChoice, warn: (message: string)
 /** Why there can be no ublk device, or null. */
 async function ublkLack(): Promise<UmpathError | null> {
   try {
-    await runControl(probeFeatures("a ublk device"), {
-      startQueues: () => Promise.reject(new Error("A probe starts no queues")),
-      drainQueues: () => Promise.reject(new Error("A probe drains no queues")),
-    });
+    await runControl(probeFeatures("a ublk device"), NO_QUEUES);
     return null;
   } catch (error) {
     return UmpathError.from(error);

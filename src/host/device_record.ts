@@ -1,44 +1,55 @@
-import { logger } from "../base/log.ts";
-import { messageOf } from "../base/errors.ts";
 import { removeStaleDevice } from "../ublk/control.ts";
-import { runDir } from "./run_dir.ts";
-import { runControl } from "./ublk_driver.ts";
+import type { LeftDevice } from "./left_devices.ts";
+import { type RunDir, runDir } from "./run_dir.ts";
+import { NO_QUEUES, runControl } from "./ublk_driver.ts";
 
-const log = logger("ublk");
 const PREFIX = "ublk-";
 
-/** Notes in the run folder that this process has the ublk device `devId`, so that a later daemon can clean up. */
-export function recordDevice(devId: number): void {
-  Deno.writeTextFileSync(`${runDir().path}/${PREFIX}${devId}`, `${Deno.pid}\n`);
+/** Notes in the run folder that this process has the ublk device `devId` for a volume, so that others can clean up. */
+export function recordDevice(devId: number, name: string): void {
+  Deno.writeTextFileSync(recordPath(runDir(), devId), `${Deno.pid}\n${name}\n`);
 }
 
 /** The device is gone in order. */
-export function forgetDevice(devId: number): void {
+export function forgetDevice(devId: number, dir = runDir()): void {
   try {
-    Deno.removeSync(`${runDir().path}/${PREFIX}${devId}`);
+    Deno.removeSync(recordPath(dir, devId));
   } catch {
     // It was not recorded, or somebody has cleaned the folder: either way it is forgotten.
   }
 }
 
-/** Removes the devices that a daemon which died has left behind. What is not proved to be its own is left alone. */
-export async function removeLeftDevices(): Promise<void> {
-  for (const { name } of [...Deno.readDirSync(runDir().path)]) {
-    const devId = /^ublk-(\d+)$/.exec(name)?.[1];
+/** The ublk devices that a daemon which died has noted. What is not proved to be its own is left alone. */
+export function leftUblkDevices(dir: RunDir): LeftDevice[] {
+  const left: LeftDevice[] = [];
+  for (const { name: file } of Deno.readDirSync(dir.path)) {
+    const devId = /^ublk-(\d+)$/.exec(file)?.[1];
     if (devId === undefined) continue;
-    try {
-      await removeLeftDevice(Number(devId), Number(Deno.readTextFileSync(`${runDir().path}/${name}`)));
-    } catch (error) {
-      log.warn(`Cannot remove /dev/ublkb${devId}, which a daemon that died has left: ${messageOf(error)}`);
-    }
+    const [pid, name = ""] = readRecord(dir, Number(devId)).split("\n");
+    left.push({
+      name,
+      device: `/dev/ublkb${devId}`,
+      remove: () => removeLeftDevice(dir, { devId: Number(devId), pid: Number(pid) }),
+    });
+  }
+  return left;
+}
+
+async function removeLeftDevice(dir: RunDir, { devId, pid }: { devId: number; pid: number }): Promise<string[] | null> {
+  const outcome = await runControl(removeStaleDevice(devId, pid), NO_QUEUES);
+  if (outcome !== "alive") forgetDevice(devId, dir);
+  return outcome === "removed" ? [] : null;
+}
+
+/** Empty if its daemon lives and has just forgotten the device. */
+function readRecord(dir: RunDir, devId: number): string {
+  try {
+    return Deno.readTextFileSync(recordPath(dir, devId));
+  } catch {
+    return "";
   }
 }
 
-async function removeLeftDevice(devId: number, pid: number): Promise<void> {
-  const outcome = await runControl(removeStaleDevice(devId, pid), {
-    startQueues: () => Promise.reject(new Error("A device that was left has no queues")),
-    drainQueues: () => Promise.reject(new Error("A device that was left has no queues")),
-  });
-  if (outcome === "removed") log.warn(`/dev/ublkb${devId} was left by a daemon that died, and is removed`);
-  if (outcome !== "alive") forgetDevice(devId);
+function recordPath(dir: RunDir, devId: number): string {
+  return `${dir.path}/${PREFIX}${devId}`;
 }

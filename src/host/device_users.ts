@@ -43,8 +43,8 @@ export function mountFolders(mounts: string, device: string): string[] {
     .filter(([source]) => isOf(device, source!)).map(([, folder]) => unescaped(folder!));
 }
 
-/** The kernel writes blanks and backslashes in octal. */
-function unescaped(folder: string): string {
+/** A path of a table of mounts as it is: the kernel writes blanks and backslashes in octal. */
+export function unescaped(folder: string): string {
   return folder.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
 }
 

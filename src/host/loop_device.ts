@@ -13,8 +13,8 @@ import { runDir } from "./run_dir.ts";
 const log = logger("loop");
 
 /** The folder of the files that loop devices are over. Whatever is in there belongs to the daemon of the run folder. */
-export function loopFolder(): string {
-  return `${runDir().path}/loop`;
+export function loopFolder(dir = runDir()): string {
+  return `${dir.path}/loop`;
 }
 
 /**

@@ -99,14 +99,21 @@ export class RunDirLock implements Disposable {
 
   /** Takes the lock of `dir`, or throws "in-use" if a daemon lives. The lock file itself stays: removing it would race. */
   static take(dir: RunDir): RunDirLock {
+    const taken = RunDirLock.tryTake(dir);
+    if (taken !== null) return taken;
+    const pid = readPid(dir);
+    const who = pid === null ? "A daemon" : `A daemon (process ${pid})`;
+    throw new UmpathError("in-use", `${who} already serves run folder ${quote(dir.path)}`, {
+      hint: "Use it, or end it first",
+    });
+  }
+
+  /** Takes the lock of `dir`; null if somebody has it. */
+  static tryTake(dir: RunDir): RunDirLock | null {
     const file = Deno.openSync(dir.lockPath, { read: true, write: true, create: true, mode: 0o600 });
     if (!file.tryLockSync(true)) {
-      const pid = readPid(file);
       file.close();
-      const who = pid === null ? "A daemon" : `A daemon (process ${pid})`;
-      throw new UmpathError("in-use", `${who} already serves run folder ${quote(dir.path)}`, {
-        hint: "Use it, or end it first",
-      });
+      return null;
     }
     file.truncateSync();
     file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
@@ -118,9 +125,7 @@ export class RunDirLock implements Disposable {
   }
 }
 
-function readPid(file: Deno.FsFile): number | null {
-  const bytes = new Uint8Array(32);
-  const length = file.readSync(bytes) ?? 0;
-  const pid = Number.parseInt(new TextDecoder().decode(bytes.subarray(0, length)), 10);
+function readPid(dir: RunDir): number | null {
+  const pid = Number.parseInt(Deno.readTextFileSync(dir.lockPath), 10);
   return Number.isNaN(pid) ? null : pid;
 }

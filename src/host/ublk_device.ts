@@ -23,7 +23,7 @@ export async function createUblkDevice(wanted: WantedDevice, volume: VolumeQueue
   });
   const control: QueueControl = {
     startQueues: async ({ device }) => {
-      recordDevice(device.devId);
+      recordDevice(device.devId, wanted.name);
       recorded = device.devId;
       await serve(device, volume);
     },

@@ -12,6 +12,12 @@ export interface QueueControl {
   drainQueues(step: ControlStep & { kind: "drain-queues" }): Promise<void>;
 }
 
+/** For sequences about devices that this process does not serve. */
+export const NO_QUEUES: QueueControl = {
+  startQueues: () => Promise.reject(new Error("A device of another process has no queues here")),
+  drainQueues: () => Promise.reject(new Error("A device of another process has no queues here")),
+};
+
 let controlFd = -1;
 
 /**

@@ -3,6 +3,9 @@ import { clearLoop, stillOpen } from "./retire_device.ts";
 import { loopStepError } from "./loop_error.ts";
 import { LOOP_DEADLINES_MS, type LoopSequence, type LoopStep } from "./loop_step.ts";
 
+/** How long a user who is about to close the device, as udev is, may take. Nobody waits for a dead device. */
+const USERS_MS = 500;
+
 /** What a daemon that died has left of a loop device; it is known to be dead. */
 export interface StaleLoop {
   /** The file in the run folder, and whether something is mounted over it. */
@@ -19,7 +22,7 @@ export interface StaleLoop {
 export function* removeStaleLoop(stale: StaleLoop): LoopSequence<string[]> {
   const remarks: string[] = [];
   for (const device of stale.devices) {
-    if (!(yield* clearLoop(device, 0))) remarks.push(stillOpen(device).message);
+    if (!(yield* clearLoop(device, USERS_MS))) remarks.push(stillOpen(device).message);
   }
   const deadlineMs = LOOP_DEADLINES_MS.quick;
   if (stale.isMounted) yield* attempt({ kind: "unmount", path: stale.filePath, deadlineMs }, stale.filePath);

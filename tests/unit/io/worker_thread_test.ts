@@ -31,7 +31,7 @@ Deno.test("WorkerThread may be told anything while its thread ends, and after th
   (await start(failures)).post({ type: "stop" });
   await new Promise((resolve) => setTimeout(resolve, 200));
   const before = eventDescriptors();
-  const plan = { depth: 1, unitBytes: 4096, units: 1, seed: 1, control: new LoadControl().buffer };
+  const plan = { depth: 1, unitBytes: 4096, units: 1024, seed: 1, control: new LoadControl().buffer };
   for (let i = 0; i < 20; i++) {
     const thread = await start(failures);
     if (i % 2 === 0) thread.post({ type: "plan", plan });

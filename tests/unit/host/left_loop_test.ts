@@ -1,0 +1,64 @@
+import { assertEquals } from "@std/assert";
+import { type LoopTraces, staleLoops } from "../../../src/host/left_loop.ts";
+
+const FOLDER = "/run/umpath/loop";
+
+/** Lines as a kernel wrote them; the optional fields are any number. */
+function mountinfo(...mounts: [point: string, type: string][]): string {
+  const rest = "rw,nosuid,nodev,noexec,relatime";
+  const lines = mounts.map(([point, type], i) => `4${i} 27 0:3${i} / ${point} ${rest} - ${type} umpath rw,user_id=0`);
+  return ["27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda rw", ...lines, ""].join("\n");
+}
+
+function traces(changes: Partial<LoopTraces> = {}): LoopTraces {
+  return { files: [], mountinfo: mountinfo(), backingFiles: new Map(), ...changes };
+}
+
+Deno.test("staleLoops() finds file, mount and device of a volume", () => {
+  const found = staleLoops(
+    FOLDER,
+    traces({
+      files: ["vol1-n1"],
+      mountinfo: mountinfo([`${FOLDER}/vol1-n1`, "fuse.umpath"]),
+      backingFiles: new Map([["/dev/loop4", `${FOLDER}/vol1-n1`], ["/dev/loop0", "/srv/disk.img"]]),
+    }),
+  );
+  assertEquals(found, [{ filePath: `${FOLDER}/vol1-n1`, isMounted: true, devices: ["/dev/loop4"] }]);
+});
+
+Deno.test("staleLoops() finds each of them without the others", () => {
+  const device = traces({ backingFiles: new Map([["/dev/loop1", `${FOLDER}/a`], ["/dev/loop0", `${FOLDER}/a`]]) });
+  assertEquals(staleLoops(FOLDER, device), [
+    { filePath: `${FOLDER}/a`, isMounted: false, devices: ["/dev/loop0", "/dev/loop1"] },
+  ]);
+  const mount = traces({ mountinfo: mountinfo([`${FOLDER}/b`, "fuse.umpath"]) });
+  assertEquals(staleLoops(FOLDER, mount), [{ filePath: `${FOLDER}/b`, isMounted: true, devices: [] }]);
+  assertEquals(staleLoops(FOLDER, traces({ files: ["c"] })), [
+    { filePath: `${FOLDER}/c`, isMounted: false, devices: [] },
+  ]);
+});
+
+Deno.test("staleLoops() leaves alone what is not of this run folder, or not of our making", () => {
+  const mounts = mountinfo(
+    ["/run/other/loop/vol1-n1", "fuse.umpath"],
+    [`${FOLDER}/deep/vol1-n1`, "fuse.umpath"],
+    [`${FOLDER}2/vol1-n1`, "fuse.umpath"],
+    [FOLDER, "fuse.umpath"],
+    [`${FOLDER}/theirs`, "fuse.sshfs"],
+    [`${FOLDER}/bound`, "ext4"],
+  );
+  const backingFiles = new Map([["/dev/loop0", "/run/other/loop/vol1-n1"], ["/dev/loop1", "/"]]);
+  assertEquals(staleLoops(FOLDER, traces({ mountinfo: mounts, backingFiles })), []);
+});
+
+Deno.test("staleLoops() reads paths with blanks as the kernel writes them in each place", () => {
+  const folder = "/tmp/my run/loop";
+  const found = staleLoops(
+    folder,
+    traces({
+      mountinfo: mountinfo(["/tmp/my\\040run/loop/vol1-n1", "fuse.umpath"]),
+      backingFiles: new Map([["/dev/loop0", "/tmp/my run/loop/vol1-n1"]]),
+    }),
+  );
+  assertEquals(found, [{ filePath: "/tmp/my run/loop/vol1-n1", isMounted: true, devices: ["/dev/loop0"] }]);
+});
