@@ -16,10 +16,10 @@ import { Counters, PathCounter } from "./counters.ts";
 
 /** Bytes that a command is worth besides its data: about what a path moves in the time that a command costs it. */
 const COMMAND_BYTES = 4096;
-/** Share of each new value in what is kept: about so many answers ago is forgotten. */
-const GAIN = 1 / 32;
 /** The base is the shortest time of the present window of so long and of the one before. */
 const WINDOW_MS = 1000;
+/** Share of each new value in what is kept, at least: what is older than so many answers, or than a window, is forgotten. */
+const GAIN_MIN = 1 / 32;
 
 /** Index of reads and of writes in what is measured of a path. */
 const READ = 0;
@@ -38,6 +38,7 @@ export class PathMeasurements {
   readonly #shortestBeforeMs = new Float64Array(PATHS_MAX * KINDS);
   readonly #windowEndMs = new Float64Array(PATHS_MAX * KINDS);
   readonly #slope = new Float64Array(PATHS_MAX * KINDS);
+  readonly #learnedAtMs = new Float64Array(PATHS_MAX * KINDS);
 
   constructor(counters: Counters) {
     this.#values = counters.values;
@@ -53,6 +54,7 @@ export class PathMeasurements {
       this.#shortestBeforeMs[at] = Infinity;
       this.#windowEndMs[at] = 0;
       this.#slope[at] = 0;
+      this.#learnedAtMs[at] = -Infinity;
       this.#values[Counters.pathIndex(path, PathCounter.READ_MS + kind)] = 0;
       this.#values[Counters.pathIndex(path, PathCounter.READ_MS_MAX + kind)] = 0;
     }
@@ -94,27 +96,28 @@ export class PathMeasurements {
     if (work === 0 || commands.status[command] !== 0) return;
     const kind = op === BlockOp.READ ? READ : WRITE;
     const tookMs = nowMs - commands.submittedAtMs[command];
-    this.#show(path, kind, tookMs);
-    this.#learn(path * KINDS + kind, tookMs, work, nowMs);
+    const at = path * KINDS + kind;
+    const gain = Math.min(Math.max((nowMs - this.#learnedAtMs[at]) / WINDOW_MS, GAIN_MIN), 1);
+    this.#learnedAtMs[at] = nowMs;
+    this.#show(Counters.pathIndex(path, PathCounter.READ_MS + kind), tookMs, gain);
+    this.#learnBase(at, tookMs, nowMs);
+    const beyondMs = tookMs - Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
+    this.#slope[at] += (beyondMs / work - this.#slope[at]) * gain;
   }
 
-  #show(path: number, kind: number, tookMs: number): void {
+  #show(meanAt: number, tookMs: number, gain: number): void {
     const values = this.#values;
-    const meanAt = Counters.pathIndex(path, PathCounter.READ_MS + kind);
-    const maxAt = Counters.pathIndex(path, PathCounter.READ_MS_MAX + kind);
-    const mean = values[meanAt];
-    values[meanAt] = mean === 0 ? tookMs : mean + (tookMs - mean) * GAIN;
+    const maxAt = meanAt + PathCounter.READ_MS_MAX - PathCounter.READ_MS;
+    values[meanAt] += (tookMs - values[meanAt]) * gain;
     if (tookMs > values[maxAt]) values[maxAt] = tookMs;
   }
 
-  #learn(at: number, tookMs: number, work: number, nowMs: number): void {
+  #learnBase(at: number, tookMs: number, nowMs: number): void {
     if (nowMs >= this.#windowEndMs[at]) {
       this.#shortestBeforeMs[at] = this.#shortestMs[at];
       this.#shortestMs[at] = tookMs;
       this.#windowEndMs[at] = nowMs + WINDOW_MS;
     } else if (tookMs < this.#shortestMs[at]) this.#shortestMs[at] = tookMs;
-    const beyondMs = tookMs - Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
-    this.#slope[at] += (beyondMs / work - this.#slope[at]) * GAIN;
   }
 
   /** When the path would answer a command of so many bytes that is sent now, in milliseconds; 0 if nothing is known. */

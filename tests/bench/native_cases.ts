@@ -34,6 +34,8 @@ export const NATIVE_CASES: Readonly<Record<string, NativeCase>> = {
   "read-4k-1-x2": nvme({ paths: 2, op: "read", depth: 1, bytes: 4096 }),
   "read-4k-32-x2": nvme({ paths: 2, op: "read", depth: 32, bytes: 4096 }),
   "read-4k-128-x2": nvme({ paths: 2, op: "read", depth: 128, bytes: 4096 }),
+  "read-4k-32-x2-time": nvme({ paths: 2, op: "read", depth: 32, bytes: 4096, policy: "service-time" }),
+  "read-4k-32-x2-depth": nvme({ paths: 2, op: "read", depth: 32, bytes: 4096, policy: "queue-depth" }),
   "write-4k-32-x2": nvme({ paths: 2, op: "write", depth: 32, bytes: 4096 }),
   "read-128k-16-x2": nvme({ paths: 2, op: "read", depth: 16, bytes: 131072 }),
   "write-128k-16-x2": nvme({ paths: 2, op: "write", depth: 16, bytes: 131072 }),

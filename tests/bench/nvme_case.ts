@@ -13,6 +13,7 @@ import { AdaptiveSpin } from "../../src/io/spin.ts";
 import { TokenKind, tokenKind } from "../../src/io/token.ts";
 import { Counters } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
+import type { PolicyName } from "../../src/multipath/policy_names.ts";
 import { Volume } from "../../src/multipath/volume.ts";
 import { Connection, CONNECTION_DEPTH_MAX, type TransferParameters } from "../../src/nvme/connection.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
@@ -28,6 +29,8 @@ export interface NvmeLoad {
   op: "read" | "write";
   depth: number;
   bytes: number;
+  /** How a path is picked; in turn unless told. */
+  policy?: PolicyName;
   /** Requests follow each other on the device; otherwise they are all over it. */
   isSequential?: boolean;
 }
@@ -105,6 +108,7 @@ class Loop {
     this.#requests = new RequestTable(load.depth, { bufferBytes: load.bytes });
     const table = new PathTable();
     table.setTimeouts({ ioTimeoutMs: 30_000, noPathTimeoutMs: 30_000, writeHoldMs: 5000 });
+    table.setPolicy(load.policy ?? "round-robin");
     this.#volume = new Volume({
       requests: this.#requests,
       memory: memory.bytes,

@@ -129,6 +129,16 @@ Deno.test("PathMeasurements notices within seconds that a path has become slower
   assert(bench.expectedMs() < 2, `${bench.expectedMs()}`);
 });
 
+Deno.test("PathMeasurements believes the newest answer of a path that is seldom used", () => {
+  const bench = new Bench();
+  for (const tookMs of [20, 22, 1, 1.5]) {
+    bench.nowMs += 1_500;
+    bench.run(1, { tookMs });
+    assertAlmostEquals(bench.expectedMs(), tookMs, 0.01);
+    assertAlmostEquals(bench.count("READ_MS"), tookMs, 0.01);
+  }
+});
+
 Deno.test("PathMeasurements expects of a path that has fallen silent what it has kept others waiting", () => {
   const bench = new Bench();
   bench.run(100, { tookMs: 1 });
@@ -138,7 +148,9 @@ Deno.test("PathMeasurements expects of a path that has fallen silent what it has
   bench.nowMs += 300;
   assertEquals(bench.expectedMs(), 300);
   bench.answer(stuck, READ);
-  assert(bench.expectedMs() < 300);
+  assertAlmostEquals(bench.expectedMs(), 300, 1, "nothing else was heard of it for long");
+  bench.run(200, { tookMs: 1 });
+  assert(bench.expectedMs() < 3, `${bench.expectedMs()}`);
 });
 
 Deno.test("PathMeasurements knows when a path was used last", () => {

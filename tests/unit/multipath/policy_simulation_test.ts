@@ -1,0 +1,176 @@
+/**
+ * What each policy makes of paths that are not alike: a closed loop of requests over paths with a delay and a rate each,
+ * on a simulated clock, with the measurements that the volume takes. It is what the README's table of policies says.
+ */
+import { assert } from "@std/assert";
+import { Prng } from "../../../src/base/prng.ts";
+import { BlockOp } from "../../../src/block/request.ts";
+import { Counters } from "../../../src/multipath/counters.ts";
+import { PathMeasurements } from "../../../src/multipath/path_measurements.ts";
+import { POLICIES } from "../../../src/multipath/policies.ts";
+import type { Candidates } from "../../../src/multipath/policy.ts";
+import type { PolicyName } from "../../../src/multipath/policy_names.ts";
+import { CommandTable } from "../../../src/nvme/command_table.ts";
+
+/** A path: there and back takes `delayMs`, more or less, and a command has the path to itself for `serviceMs`. */
+interface SimulatedPath {
+  delayMs: number;
+  serviceMs: number;
+}
+
+const BYTES = 4096;
+const LAN: SimulatedPath = { delayMs: 0.1, serviceMs: 0.01 };
+const FAR: SimulatedPath = { delayMs: 20.1, serviceMs: 0.01 };
+const NARROW: SimulatedPath = { delayMs: 0.1, serviceMs: 0.1 };
+
+class Simulation implements Candidates {
+  readonly preferred = -1;
+  readonly paths: number;
+  readonly shares: number[];
+  readonly latencies: number[] = [];
+  nowMs = 1000;
+  readonly #network: SimulatedPath[];
+  readonly #measured = new PathMeasurements(new Counters());
+  readonly #commands: CommandTable[];
+  readonly #freeAtMs: number[];
+  readonly #prng = new Prng(5);
+  #pending: { path: number; command: number; atMs: number }[] = [];
+
+  constructor(network: SimulatedPath[]) {
+    this.#network = network;
+    this.paths = network.length;
+    this.shares = network.map(() => 0);
+    this.#commands = network.map(() => new CommandTable(128));
+    this.#freeAtMs = network.map(() => 0);
+    this.#commands.forEach((commands, path) => this.#measured.begin(path, commands));
+  }
+
+  rank(): number {
+    return 1;
+  }
+
+  weight(): number {
+    return 1;
+  }
+
+  room(path: number): number {
+    return this.#commands[path].depth - this.#commands[path].inUse;
+  }
+
+  inFlight(path: number): number {
+    return this.#commands[path].inUse;
+  }
+
+  expectedMs(path: number): number {
+    return this.#measured.expectedMs(path, BlockOp.READ, BYTES, this.nowMs);
+  }
+
+  lastUsedMs(path: number): number {
+    return this.#measured.lastUsedMs(path);
+  }
+
+  /** Keeps `depth` requests in flight until `count` were answered; only the latter half is looked at. */
+  run(name: PolicyName, { depth, count }: { depth: number; count: number }): this {
+    const policy = POLICIES[name]();
+    while (this.#pending.length < depth) this.#submit(policy.select(this));
+    for (let i = 0; i < count; i++) {
+      const next = this.#pending.reduce((first, each) => each.atMs < first.atMs ? each : first);
+      this.#pending = this.#pending.filter((each) => each !== next);
+      this.nowMs = next.atMs;
+      this.#answer(next.path, next.command, i >= count / 2);
+      this.#submit(policy.select(this));
+    }
+    this.latencies.sort((a, b) => a - b);
+    return this;
+  }
+
+  #submit(path: number): void {
+    const { delayMs, serviceMs } = this.#network[path];
+    const commands = this.#commands[path];
+    const command = commands.allocate();
+    commands.dataBytes[command] = BYTES;
+    commands.submittedAtMs[command] = this.nowMs;
+    this.#measured.handleSubmitted(path, command, BlockOp.READ, this.nowMs);
+    this.#freeAtMs[path] = Math.max(this.#freeAtMs[path], this.nowMs) + serviceMs * (0.5 + this.#prng.unit());
+    this.#pending.push({ path, command, atMs: this.#freeAtMs[path] + delayMs * (0.9 + 0.2 * this.#prng.unit()) });
+  }
+
+  #answer(path: number, command: number, isCounted: boolean): void {
+    const commands = this.#commands[path];
+    if (isCounted) {
+      this.latencies.push(this.nowMs - commands.submittedAtMs[command]);
+      this.shares[path]++;
+    }
+    commands.status[command] = 0;
+    this.#measured.handleAnswered(path, command, BlockOp.READ, this.nowMs);
+    commands.release(command);
+  }
+
+  /** The latency that so many percent of the requests do not exceed, in milliseconds. */
+  percentile(percent: number): number {
+    return this.latencies[Math.min(Math.floor(this.latencies.length * percent / 100), this.latencies.length - 1)];
+  }
+
+  get words(): string {
+    const percentiles = [50, 99, 99.9].map((percent) => `p${percent} ${this.percentile(percent).toFixed(3)} ms`);
+    return `${percentiles.join(", ")}, shares ${this.shares.join(" and ")}`;
+  }
+}
+
+const COUNT = 40_000;
+
+function simulate(name: PolicyName, network: SimulatedPath[], depth: number): Simulation {
+  return new Simulation(network).run(name, { depth, count: COUNT });
+}
+
+for (const name of ["round-robin", "queue-depth", "service-time"] as const) {
+  Deno.test(`${name} uses paths that are alike about alike`, () => {
+    for (const depth of [1, 8, 32]) {
+      const { shares, words } = simulate(name, [LAN, LAN], depth);
+      const part = shares[0] / (shares[0] + shares[1]);
+      assert(part > 0.35 && part < 0.65, `depth ${depth}: ${words}`);
+    }
+  });
+}
+
+Deno.test("a path that is 20 ms farther costs round-robin half of the requests, queue-depth one in 200, service-time none", () => {
+  const turns = simulate("round-robin", [LAN, FAR], 8);
+  const depth = simulate("queue-depth", [LAN, FAR], 8);
+  const time = simulate("service-time", [LAN, FAR], 8);
+  const said = `round-robin ${turns.words}; queue-depth ${depth.words}; service-time ${time.words}`;
+  assert(turns.percentile(51) > 10, said);
+  assert(depth.percentile(99) < 1 && depth.percentile(99.9) > 10, said);
+  assert(time.percentile(99.9) < 1, said);
+  assert(time.percentile(99) * 5 < turns.percentile(99) && time.percentile(99) <= depth.percentile(99) * 1.1, said);
+});
+
+Deno.test("service-time looks at a path that it does not use, and uses it as soon as it is as good as the other", () => {
+  const network = [{ ...LAN }, { ...FAR }];
+  const simulation = simulate("service-time", network, 1);
+  assert(simulation.shares[1] > 0 && simulation.shares[1] < 10, simulation.words);
+  const before = simulation.shares[1];
+  network[1].delayMs = LAN.delayMs;
+  simulation.run("service-time", { depth: 1, count: COUNT });
+  assert(simulation.shares[1] - before > COUNT / 8, simulation.words);
+});
+
+Deno.test("service-time and queue-depth use a path with a tenth of the rate for about a tenth, round-robin for half", () => {
+  const turns = simulate("round-robin", [LAN, NARROW], 32);
+  const depth = simulate("queue-depth", [LAN, NARROW], 32);
+  const time = simulate("service-time", [LAN, NARROW], 32);
+  const said = `round-robin ${turns.words}; queue-depth ${depth.words}; service-time ${time.words}`;
+  assert(time.shares[1] < 0.2 * COUNT / 2 && time.shares[1] > 0.02 * COUNT / 2, said);
+  assert(time.percentile(99) < turns.percentile(99) / 3, said);
+});
+
+if (import.meta.main) {
+  for (const [what, network] of Object.entries({ alike: [LAN, LAN], far: [LAN, FAR], narrow: [LAN, NARROW] })) {
+    for (const depth of [1, 8, 32]) {
+      for (const name of ["round-robin", "queue-depth", "service-time"] as const) {
+        const simulation = simulate(name, network, depth);
+        const rate = COUNT / (simulation.nowMs - 1000);
+        console.log(what, depth, name, simulation.words, `${rate.toFixed(1)} k/s`);
+      }
+    }
+  }
+}
