@@ -15,12 +15,17 @@ export interface GivenOptions {
   timeouts: Partial<Timeouts>;
 }
 
+/** What can be changed of it in another way. */
+const SETTABLE = ["--policy", ...TIMEOUT_OPTIONS.map(({ name }) => name)];
+
 /** Names every option that differs from what the volume has, and what that is; null if none does. */
 export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | null {
   const differences = [...plainDifferences(given, volume), ...timeDifferences(given.timeouts, volume.timeouts)];
   if (differences.length === 0) return null;
   const verb = differences.length === 1 ? "is" : "are";
-  return `${volume.name} was attached before and stays as it is: ${listWords(differences)} ${verb} ignored`;
+  const words = `${volume.name} was attached before and stays as it is: ${listWords(differences)} ${verb} ignored`;
+  const isSettable = differences.some((difference) => SETTABLE.some((name) => difference.startsWith(`${name} `)));
+  return isSettable ? `${words}; umpath set changes policy and times` : words;
 }
 
 function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
