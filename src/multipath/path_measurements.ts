@@ -36,6 +36,8 @@ export class PathMeasurements {
   readonly #lastHeardMs = new Float64Array(PATHS_MAX);
   readonly #shortestMs = new Float64Array(PATHS_MAX * KINDS);
   readonly #shortestBeforeMs = new Float64Array(PATHS_MAX * KINDS);
+  /** The shorter of the two; infinite while nothing is known. */
+  readonly #baseMs = new Float64Array(PATHS_MAX * KINDS);
   readonly #windowEndMs = new Float64Array(PATHS_MAX * KINDS);
   readonly #slope = new Float64Array(PATHS_MAX * KINDS);
   readonly #learnedAtMs = new Float64Array(PATHS_MAX * KINDS);
@@ -52,6 +54,7 @@ export class PathMeasurements {
       const at = path * KINDS + kind;
       this.#shortestMs[at] = Infinity;
       this.#shortestBeforeMs[at] = Infinity;
+      this.#baseMs[at] = Infinity;
       this.#windowEndMs[at] = 0;
       this.#slope[at] = 0;
       this.#learnedAtMs[at] = -Infinity;
@@ -101,7 +104,7 @@ export class PathMeasurements {
     this.#learnedAtMs[at] = nowMs;
     this.#show(Counters.pathIndex(path, PathCounter.READ_MS + kind), tookMs, gain);
     this.#learnBase(at, tookMs, nowMs);
-    const beyondMs = tookMs - Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
+    const beyondMs = tookMs - this.#baseMs[at];
     this.#slope[at] += (beyondMs / work - this.#slope[at]) * gain;
   }
 
@@ -118,6 +121,7 @@ export class PathMeasurements {
       this.#shortestMs[at] = tookMs;
       this.#windowEndMs[at] = nowMs + WINDOW_MS;
     } else if (tookMs < this.#shortestMs[at]) this.#shortestMs[at] = tookMs;
+    this.#baseMs[at] = Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
   }
 
   /** When the path would answer a command of so many bytes that is sent now, in milliseconds; 0 if nothing is known. */
@@ -125,7 +129,7 @@ export class PathMeasurements {
     const at = path * KINDS + (op === BlockOp.READ ? READ : WRITE);
     const inFlight = this.#values[Counters.pathIndex(path, PathCounter.IN_FLIGHT)];
     const silenceMs = inFlight === 0 ? 0 : nowMs - this.#lastHeardMs[path];
-    const baseMs = Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
+    const baseMs = this.#baseMs[at];
     if (baseMs === Infinity) return silenceMs;
     const work = this.#values[Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT)] + bytes +
       (inFlight + 1) * COMMAND_BYTES;
