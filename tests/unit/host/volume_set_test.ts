@@ -1,62 +1,11 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { setLogSink } from "../../../src/base/log.ts";
-import type { AttachParams, PathInfo, Timeouts } from "../../../src/host/api.ts";
-import { VolumeSet } from "../../../src/host/volume_set.ts";
-import { WorkerPool } from "../../../src/host/worker_pool.ts";
+import type { Timeouts } from "../../../src/host/api.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { type FakePortal, FakeTarget, NQN } from "./fake_target.ts";
-import { attachParams, delay, eventually, failureOf } from "./host_fixture.ts";
+import { NQN } from "./fake_target.ts";
+import { delay, eventually, failureOf } from "./host_fixture.ts";
+import { Rig, testSet } from "./volume_rig.ts";
 
 const OTHER_UUID = "5a3c1c1e-0000-4000-8000-00000000beef";
-
-/** A set of volumes on two worker threads, what it warned of, and what it logged. */
-class Rig implements AsyncDisposable {
-  readonly warnings: string[] = [];
-  readonly log: string[] = [];
-  readonly failures: string[] = [];
-  readonly set: VolumeSet;
-
-  constructor(workers = 2) {
-    setLogSink((line) => this.log.push(line));
-    this.set = new VolumeSet(new WorkerPool(workers, (reason) => this.failures.push(reason)));
-  }
-
-  attach(portals: FakePortal[], more: Partial<AttachParams> = {}) {
-    return this.set.attach(attachParams(portals, more), (words) => this.warnings.push(words));
-  }
-
-  detach(name: string, force = false) {
-    return this.set.detach({ volumes: [name], all: false, force });
-  }
-
-  paths(name = "vol-n1"): PathInfo[] {
-    return this.set.find(name).info().paths;
-  }
-
-  states(name = "vol-n1"): string[] {
-    return this.paths(name).map((path) => path.state);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.set.close();
-    setLogSink(null);
-    assertEquals(this.failures, []);
-    const bugs = this.log.filter((line) => /bug|does not expect|\bat .*\.ts:\d/.test(line));
-    assertEquals(bugs, []);
-  }
-}
-
-/** Registers a test that has a rig and a target; afterwards nothing may be left of either. */
-function testSet(name: string, portals: number, body: (rig: Rig, target: FakeTarget) => Promise<void>): void {
-  Deno.test(name, async () => {
-    await using target = FakeTarget.start({ portals });
-    {
-      await using rig = new Rig();
-      await body(rig, target);
-    }
-    await eventually("no connection is left", () => target.connections === 0);
-  });
-}
 
 testSet("attach() makes a volume of all paths and tells what they are", 2, async (rig, target) => {
   const { volume, device, created } = await rig.attach(target.portals);
