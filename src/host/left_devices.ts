@@ -44,11 +44,20 @@ export function matchesLeft({ name, device }: LeftDevice, word: string): boolean
   return matchesVolume({ name, device, uuid: "" }, word);
 }
 
-/** Removes what is left; the lock proves that it is. */
-export async function removeLeft(left: readonly LeftDevice[], _lock: RunDirLock): Promise<Removal> {
+/** Removes what is left, the dead daemon's socket as well; the lock proves that it is. */
+export async function removeLeft(left: readonly LeftDevice[], lock: RunDirLock): Promise<Removal> {
   const removal: Removal = { removed: [], words: [], failures: [] };
+  removeSocket(lock.dir);
   for (const device of left) await removeOne(device, removal);
   return removal;
+}
+
+function removeSocket({ socketPath }: RunDir): void {
+  try {
+    Deno.removeSync(socketPath);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 async function removeOne(left: LeftDevice, removal: Removal): Promise<void> {

@@ -91,9 +91,11 @@ function cannotUse(dir: RunDir, verb: string, error: unknown): UmpathError {
 
 /** Held by the one daemon of a run folder for as long as it lives; the kernel releases it when the process ends. */
 export class RunDirLock implements Disposable {
+  readonly dir: RunDir;
   readonly #file: Deno.FsFile;
 
-  private constructor(file: Deno.FsFile) {
+  private constructor(dir: RunDir, file: Deno.FsFile) {
+    this.dir = dir;
     this.#file = file;
   }
 
@@ -117,7 +119,7 @@ export class RunDirLock implements Disposable {
     }
     file.truncateSync();
     file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
-    return new RunDirLock(file);
+    return new RunDirLock(dir, file);
   }
 
   [Symbol.dispose](): void {

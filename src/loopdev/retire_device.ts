@@ -81,7 +81,7 @@ function* release(device: LoopDevice): LoopSequence<UmpathError[]> {
   const { quick, drain } = LOOP_DEADLINES_MS;
   const path = device.filePath;
   if (device.state !== "opened" && device.state !== "unmounted") {
-    const failure = yield* attempt(device, { kind: "unmount", path, deadlineMs: quick }, [EINVAL]);
+    const failure = yield* attempt(device, { kind: "unmount", path, deadlineMs: quick }, [EINVAL, ENOENT]);
     // Whatever it is mounted for: its requests end only with the mount.
     if (failure !== null) return [failure];
   }
