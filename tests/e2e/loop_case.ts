@@ -16,5 +16,16 @@ export function loopLack(): string | null {
 /** A test with a loop device; where there can be none, it is left out by name. */
 export function loopTest(name: string, fn: () => Promise<void>): void {
   const lack = loopLack();
-  Deno.test({ name: lack === null ? name : `${name} (left out: ${lack})`, ignore: lack !== null, fn });
+  Deno.test({
+    name: lack === null ? name : `${name} (left out: ${lack})`,
+    ignore: lack !== null,
+    fn: () => fn().catch(tellBoth),
+  });
+}
+
+/** What failed first ends the test; what then failed while it was cleaned up is told too. */
+function tellBoth(error: unknown): never {
+  if (!(error instanceof SuppressedError)) throw error;
+  console.error("Nor could it be cleaned up:", error.error);
+  throw error.suppressed;
 }

@@ -1,0 +1,397 @@
+/** Loop devices of this very machine over `umpath serve`: what a kernel and its tools see of them, and how they go. */
+import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { delay } from "../unit/host/host_fixture.ts";
+import { loadErrors, smallLoad, underLoad } from "../vm/load.ts";
+import { UMPATH } from "./cli_fixture.ts";
+import { loopTest } from "./loop_case.ts";
+import { LoopRig, sysfs } from "./loop_rig.ts";
+
+const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);
+const MIB = 1 << 20;
+const NAME = "loop-n1";
+/** Bytes of a device that fio has time to write in a test. */
+const QUICK = { size: "6m", rate: "6m,6m" };
+
+function hasTool(name: string): boolean {
+  return ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].some((folder) => {
+    try {
+      return Deno.statSync(`${folder}/${name}`).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** A test that needs these programs of others. */
+function toolTest(name: string, tools: string[], fn: () => Promise<void>): void {
+  const missing = tools.filter((tool) => !hasTool(tool));
+  if (missing.length === 0) loopTest(name, fn);
+  else Deno.test({ name: `${name} (left out: this machine has no ${missing.join(", ")})`, ignore: true, fn });
+}
+
+/** One direct read of 4 KiB; null if it went well, else why not. */
+async function readError(rig: LoopRig, device: string): Promise<string | null> {
+  const { code, stderr } = await rig.run("dd", `if=${device}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct");
+  return code === 0 ? null : stderr;
+}
+
+/** Random bytes in a file. */
+function randomFile(path: string, bytes: number): Uint8Array {
+  const data = new Uint8Array(bytes);
+  for (let at = 0; at < bytes; at += 65536) crypto.getRandomValues(data.subarray(at, at + 65536));
+  Deno.writeFileSync(path, data);
+  return data;
+}
+
+/** What a device has at `offset`, read past every cache. */
+async function contentOf(rig: LoopRig, device: string, { offset, bytes }: { offset: number; bytes: number }) {
+  const out = `${rig.folder}/content`;
+  const words = [`if=${device}`, `of=${out}`, "bs=64K", "iflag=direct,skip_bytes,count_bytes"];
+  await rig.ok("dd", ...words, `skip=${offset}`, `count=${bytes}`);
+  return Deno.readFileSync(out);
+}
+
+function isZero(data: Uint8Array): boolean {
+  return data.every((byte) => byte === 0);
+}
+
+// ── what the kernel sees ────────────────────────────────────────────────────────────────────────────────────────────
+
+loopTest("attach --device loop prints the device only, of the volume's size and block size", async () => {
+  await using rig = await LoopRig.start(["--namespace", "ram=24M,bs=512", "--namespace", "ram=40M,bs=4096"]);
+  const devices = [await rig.device("--nsid", "1"), await rig.device("--nsid", "2")];
+  assertNotEquals(devices[0], devices[1]);
+  for (const [device, mib, blockSize] of [[devices[0]!, 24, 512], [devices[1]!, 40, 4096]] as const) {
+    assertMatch(device, /^\/dev\/loop\d+$/);
+    assertEquals(
+      await rig.ok("blockdev", "--getsize64", "--getss", "--getro", device),
+      `${mib * MIB}\n${blockSize}\n0`,
+    );
+    assertEquals([sysfs(device, "loop/dio"), sysfs(device, "queue/write_cache")], ["1", "write back"]);
+  }
+  // Both serve at the same time, and neither has what the other has.
+  const [a, b] = [randomFile(`${rig.folder}/a`, 4 * MIB), randomFile(`${rig.folder}/b`, 4 * MIB)];
+  await Promise.all(
+    ["a", "b"].map((name, i) => rig.ok("dd", `if=${rig.folder}/${name}`, `of=${devices[i]}`, "bs=1M", "oflag=direct")),
+  );
+  assertEquals(await contentOf(rig, devices[0]!, { offset: 0, bytes: 4 * MIB }), a);
+  assertEquals(await contentOf(rig, devices[1]!, { offset: 0, bytes: 4 * MIB }), b);
+  assertEquals(await rig.ok("blockdev", "--getss", devices[0]!), "512");
+  assertEquals((await rig.umpath("detach", devices[0]!)).stderr, "Detached loop-n1\n");
+  assertEquals(await readError(rig, devices[1]!), null);
+  assertEquals((await rig.umpath("detach", "loop-n2")).stderr, "Detached loop-n2\n");
+  await rig.assertNothingLeft();
+});
+
+loopTest("attach --device auto makes a loop device where there is no ublk, and says why", async () => {
+  await using rig = await LoopRig.start();
+  const { code, stdout, stderr } = await rig.attach("--device", "auto");
+  assertEquals(code, 0, stderr);
+  if (stdout.startsWith("/dev/ublkb")) return assertEquals(stderr, "");
+  assertMatch(stdout, /^\/dev\/loop\d+\n$/);
+  assertMatch(stderr, /^umpath: warning: A loop device is made, which is slower than ublk: .*\n$/);
+  assertEquals((await rig.volume()).driver, "loop");
+  const again = await rig.attach("--device", "auto");
+  assertEquals([again.stdout, again.stderr], [stdout, ""]);
+});
+
+loopTest("a read-only volume is a read-only device, whoever says so", async () => {
+  await using rig = await LoopRig.start(["--namespace", "ram=16M", "--namespace", "ram=16M,ro"]);
+  for (const words of [["--nsid", "1", "--read-only"], ["--nsid", "2"]]) {
+    const device = await rig.device(...words);
+    assertEquals(await rig.ok("blockdev", "--getro", device), "1");
+    assertEquals(await readError(rig, device), null);
+    const { code, stderr } = await rig.run("dd", "if=/dev/zero", `of=${device}`, "bs=4096", "count=1", "oflag=direct");
+    assertEquals(code, 1, "a read-only device took a write");
+    assertMatch(stderr, /Operation not permitted|Read-only/);
+  }
+});
+
+loopTest("fsync flushes, a discard deallocates, and what is zeroed reads as zeroes", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "umpath-file-" });
+  try {
+    const file = `${folder}/disk.img`;
+    await using rig = await LoopRig.start(["--size", "32M", file]);
+    const device = await rig.device();
+    randomFile(`${rig.folder}/data`, 16 * MIB);
+    const write = () => rig.ok("dd", `if=${rig.folder}/data`, `of=${device}`, "bs=1M", "oflag=direct", "conv=fsync");
+    const [writes, flushes] = await rig.counted(["write", "flush"], write);
+    assert(flushes! > 0 && writes! >= 16, `${writes} writes, ${flushes} flushes`);
+    const allocated = () => (Deno.statSync(file).blocks ?? 0) * 512;
+    assert(allocated() >= 16 * MIB);
+
+    const discard = () => rig.ok("blkdiscard", "-o", String(4 * MIB), "-l", String(8 * MIB), device);
+    const [deallocated, zeroed] = await rig.counted(["deallocate", "write-zeroes"], discard);
+    assert(deallocated! + zeroed! > 0, "the target has heard of no discard");
+    assert(allocated() <= 9 * MIB, `${allocated()} bytes are allocated after 8 of 16 MiB were discarded`);
+    assert(isZero(await contentOf(rig, device, { offset: 4 * MIB, bytes: 8 * MIB })), "a hole does not read as zeroes");
+
+    await rig.ok("blkdiscard", "-z", "-o", String(12 * MIB), "-l", String(MIB), device);
+    assert(isZero(await contentOf(rig, device, { offset: 12 * MIB, bytes: MIB })));
+    const data = Deno.readFileSync(`${rig.folder}/data`);
+    assertEquals(await contentOf(rig, device, { offset: 0, bytes: 4 * MIB }), data.subarray(0, 4 * MIB));
+    assertEquals(await contentOf(rig, device, { offset: 13 * MIB, bytes: 3 * MIB }), data.subarray(13 * MIB));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+loopTest("large reads and writes come through whole, and the last block of the device too", async () => {
+  await using rig = await LoopRig.start();
+  const device = await rig.device();
+  const data = randomFile(`${rig.folder}/data`, 64 * MIB);
+  await rig.ok("dd", `if=${rig.folder}/data`, `of=${device}`, "bs=8M", "oflag=direct");
+  await rig.ok("cmp", `${rig.folder}/data`, device);
+  const last = 64 * MIB - 4096;
+  assertEquals(await contentOf(rig, device, { offset: last, bytes: 4096 }), data.subarray(last));
+  const { code } = await rig.run("dd", "if=/dev/zero", `of=${device}`, "bs=4096", "count=1", `seek=${64 * MIB / 4096}`);
+  assertEquals(code, 1, "a write behind the end went well");
+});
+
+toolTest("ext4 on a loop device keeps its files", ["mkfs.ext4", "fsck.ext4"], async () => {
+  await using rig = await LoopRig.start();
+  const device = await rig.device();
+  const mount = `${rig.folder}/mnt`;
+  Deno.mkdirSync(mount);
+  await rig.ok("mkfs.ext4", "-q", device);
+  await rig.ok("mount", device, mount);
+  const contents = Array.from({ length: 8 }, (_, i) => randomFile(`${mount}/file${i}`, 300_000 * (i + 1)));
+  const inUse = await rig.umpath("detach", device);
+  assertEquals(inUse.code, 7);
+  assertStringIncludes(inUse.stderr, `${device} is mounted on "${mount}"`);
+  await rig.ok("umount", mount);
+  await rig.ok("fsck.ext4", "-fn", device);
+  assertEquals((await rig.umpath("detach", device)).code, 0);
+  // The files are at the target, not in a cache of the device.
+  const again = await rig.device();
+  await rig.ok("mount", "-o", "ro", again, mount);
+  contents.forEach((content, i) => assertEquals(Deno.readFileSync(`${mount}/file${i}`), content));
+  await rig.ok("umount", mount);
+});
+
+loopTest("nobody but root sees the file of a loop device", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device();
+  // Where everybody may look: what keeps others out is the mount, not the folder that it is in.
+  const seen = `${rig.folder}/seen`;
+  Deno.writeTextFileSync(seen, "");
+  await rig.ok("mount", "--bind", `${rig.cli.runDir}/loop/${NAME}`, seen);
+  assertEquals((Deno.statSync(seen).mode ?? 0) & 0o777, 0o600);
+  for (const program of ["stat", "cat"]) {
+    const { code, stderr } = await rig.run(
+      "setpriv",
+      "--reuid=65534",
+      "--regid=65534",
+      "--clear-groups",
+      program,
+      seen,
+    );
+    assertEquals(code, 1, `${program} of another user went well`);
+    assertMatch(stderr, /Permission denied/);
+  }
+  await rig.ok("umount", seen);
+  assertEquals((Deno.statSync(device).mode ?? 0) & 0o007, 0);
+});
+
+// ── paths come and go ───────────────────────────────────────────────────────────────────────────────────────────────
+
+toolTest("a listener that is removed and comes back costs a verified load nothing", ["fio"], async () => {
+  await using rig = await LoopRig.start(["--ram", "32M"]);
+  const device = await rig.device();
+  const results = await underLoad({ ...smallLoad(device, SEED), ...QUICK }, async () => {
+    for (const index of [1, 0]) {
+      await rig.listener("remove", index);
+      await rig.when("degraded", ({ state, paths }) => state === "degraded" && paths[index]!.state === "reconnecting");
+      await rig.listener("add", index);
+      await rig.when("live", ({ state }) => state === "live");
+      const { reads } = (await rig.volume()).paths[index]!;
+      await rig.when("used again", ({ paths }) => paths[index]!.reads > reads);
+    }
+  });
+  assertEquals(loadErrors(results), [], `seed ${SEED}\n${rig.log()}`);
+  const { paths } = await rig.volume();
+  assertEquals(paths.map(({ reconnects }) => reconnects), [1, 1]);
+  assert(paths.some(({ failovers }) => failovers > 0), "no command has moved to the other path");
+});
+
+loopTest("I/O without a path waits for the no-path timeout, and fails with EIO after it", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device("--no-path-timeout", "2s");
+  const both = async (verb: "add" | "remove") => {
+    for (const index of [0, 1]) await rig.listener(verb, index);
+  };
+  await both("remove");
+  await rig.when("without a path", ({ state }) => state === "no-path");
+  const waits = readError(rig, device);
+  await delay(600);
+  await both("add");
+  assertEquals(await waits, null);
+  await rig.when("live", ({ state }) => state === "live");
+
+  await both("remove");
+  await rig.when("without a path", ({ state }) => state === "no-path");
+  const began = performance.now();
+  assertMatch(await readError(rig, device) ?? "no error", /Input\/output error/);
+  const ms = performance.now() - began;
+  assert(ms > 1000 && ms < 6000, `it failed after ${ms} ms`);
+  await both("add");
+  await rig.when("live", ({ state }) => state === "live");
+  assertEquals(await readError(rig, device), null);
+});
+
+// ── how devices go ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+toolTest("detach --force under load fails the load and leaves nothing", ["fio"], async () => {
+  await using rig = await LoopRig.start(["--ram", "32M"]);
+  const device = await rig.device();
+  const results = await underLoad({ ...smallLoad(device, SEED), ...QUICK }, async () => {
+    const refused = await rig.umpath("detach", device);
+    assertEquals(refused.code, 7, refused.stderr);
+    assertMatch(refused.stderr, /is open in fio/);
+    assertEquals((await rig.umpath("detach", device, "--force")).code, 0);
+  }, { untilError: true });
+  assertMatch(loadErrors(results).join(), /exit code 1/);
+  await rig.assertNothingLeft();
+});
+
+toolTest(
+  "a daemon that is killed under load leaves nothing to detach, which says so; nothing hangs",
+  ["fio"],
+  async () => {
+    await using rig = await LoopRig.start(["--ram", "32M"]);
+    for (const words of [["--all"], [NAME], ["device"]]) {
+      const device = await rig.device();
+      const began = performance.now();
+      const results = await underLoad(
+        { ...smallLoad(device, SEED), ...QUICK },
+        () => Promise.resolve(rig.killDaemon()),
+        { untilError: true },
+      );
+      assertMatch(loadErrors(results).join(), /Input\/output error|exit code 1/);
+      assert(performance.now() - began < 10_000, "the load took long to fail");
+      assertMatch(await readError(rig, device) ?? "no error", /Input\/output error/);
+      const { code, stderr } = await rig.umpath("detach", ...words.map((word) => word === "device" ? device : word));
+      assertEquals(code, 0, stderr);
+      assertEquals(
+        stderr,
+        `umpath: warning: ${device} was left by a daemon that died, and is removed\nDetached ${NAME}\n`,
+      );
+      await rig.assertNothingLeft();
+    }
+    assertEquals((await rig.umpath("detach", "--all")).stderr, "Nothing is attached\n");
+  },
+);
+
+loopTest("the next attach removes what a killed daemon has left, and says so once", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device();
+  await rig.ok("dd", "if=/dev/zero", `of=${device}`, "bs=1M", "count=4"); // what is cached may be lost, but must not hang
+  rig.killDaemon();
+  const { code, stdout, stderr } = await rig.attach();
+  assertEquals([code, stderr], [0, `umpath: warning: ${device} was left by a daemon that died, and is removed\n`]);
+  assertEquals(await readError(rig, stdout.trim()), null);
+  assertEquals(await rig.device(), stdout.trim());
+  assertEquals((await rig.umpath("detach", "--all")).stderr, `Detached ${NAME}\n`);
+  await rig.assertNothingLeft();
+});
+
+loopTest(
+  "what a killed daemon has left goes although somebody has it open, and a stranger's name takes nothing",
+  async () => {
+    await using rig = await LoopRig.start(["--ram", "16M"]);
+    const device = await rig.device();
+    const user = rig.start("sh", "-c", `exec 3<${device}; echo >${rig.folder}/opened; exec cat`);
+    while (!exists(`${rig.folder}/opened`)) await delay(20);
+    rig.killDaemon();
+    const stranger = await rig.umpath("detach", "other-n1");
+    assertEquals([stranger.code, rig.files()], [3, [NAME]], stranger.stderr);
+    const { code, stderr } = await rig.umpath("detach", "--all");
+    assertEquals(code, 0, stderr);
+    assertStringIncludes(stderr, `${device} was left by a daemon that died\n`);
+    assertStringIncludes(stderr, `${device} is still open`);
+    assertEquals([rig.left().filter((words) => !/\(cat\)/.test(words)), rig.files()], [[], []]);
+    assertMatch(await readError(rig, device) ?? "no error", /Input\/output error/);
+    user.kill("SIGKILL");
+    await user.status;
+    for (let i = 0; i < 100 && exists(`/sys/block/${device.slice(5)}/loop/backing_file`); i++) await delay(20);
+    assertEquals(exists(`/sys/block/${device.slice(5)}/loop/backing_file`), false, "the number is not free");
+  },
+);
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+loopTest("a daemon that is ended takes its devices along", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  await rig.device();
+  Deno.kill(rig.cli.daemonPid()!, "SIGTERM");
+  await rig.assertNothingLeft();
+});
+
+loopTest("a detach succeeds after the storage system has gone, and I/O that waits for it fails", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device();
+  await rig.endTarget();
+  await rig.when("without a path", ({ state }) => state === "no-path");
+  const waits = readError(rig, device);
+  await delay(300);
+  assertEquals((await rig.umpath("detach", device, "--force")).code, 0);
+  assertMatch(await waits ?? "no error", /Input\/output error/);
+  await rig.assertNothingLeft();
+});
+
+loopTest("a detach copes with what somebody has taken away by hand", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const file = `${rig.cli.runDir}/loop/${NAME}`;
+  const byHand: ((device: string) => Promise<unknown>)[] = [
+    (device) => rig.ok("losetup", "-d", device),
+    () => rig.ok("umount", "-l", file),
+    () => rig.ok("umount", "-f", "-l", file),
+    (device) => rig.ok("losetup", "-d", device).then(() => rig.ok("umount", file)),
+    () => rig.ok("umount", "-l", file).then(() => Deno.removeSync(file)),
+  ];
+  for (const [i, take] of byHand.entries()) {
+    const device = await rig.device();
+    await take(device);
+    const { code, stderr } = await rig.umpath("detach", NAME);
+    assertEquals([i, code], [i, 0], `${stderr}${rig.log()}`);
+    await rig.assertNothingLeft();
+  }
+});
+
+loopTest("an attach that cannot have a loop device leaves nothing, and says what this host lacks", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const hidden = ["-m", "sh", "-c"];
+  for (const node of ["/dev/fuse", "/dev/loop-control"]) {
+    const words = rig.target.portals.map((portal) => `-p ${portal.words}`).join(" ");
+    const attach = `mount --bind /dev/null ${node} && exec "$0" attach ${rig.target.nqn} ${words} --device loop`;
+    const { code, stdout, stderr } = await rig.run("unshare", ...hidden, attach, UMPATH);
+    assertEquals([code, stdout], [6, ""], `${node}: ${stderr}`);
+    await rig.assertNothingLeft();
+  }
+});
+
+loopTest("twenty attachments in a row leave no mount, loop device, descriptor or process", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const daemon = await rig.daemon();
+  const once = async () => {
+    const device = await rig.device();
+    assertEquals((await rig.umpath("detach", device)).code, 0);
+    return device;
+  };
+  const descriptors = () => [...Deno.readDirSync(`/proc/${daemon.pid}/fd`)].length;
+  const device = await once();
+  const before = descriptors();
+  for (let i = 0; i < 19; i++) assertEquals(await once(), device, "the number is not free again");
+  for (let i = 0; i < 100 && descriptors() > before; i++) await delay(20);
+  assert(descriptors() <= before, `${descriptors()} descriptors are open, ${before} before`);
+  daemon.kill("SIGTERM");
+  assertEquals((await daemon.status).code, 0);
+  await rig.assertNothingLeft();
+});
