@@ -1,9 +1,14 @@
 import { removeStaleDevice } from "../ublk/control.ts";
 import type { LeftDevice } from "./left_devices.ts";
 import { type RunDir, runDir } from "./run_dir.ts";
+import { pause } from "./run_sequence.ts";
 import { NO_QUEUES, runControl } from "./ublk_driver.ts";
 
 const PREFIX = "ublk-";
+
+/** A process that was killed loses the lock of the run folder a moment before it is gone. */
+const EXIT_MS = 2_000;
+const EXIT_POLL_MS = 20;
 
 /** Notes in the run folder that this process has the ublk device `devId` for a volume, so that others can clean up. */
 export function recordDevice(devId: number, name: string): void {
@@ -36,7 +41,12 @@ export function leftUblkDevices(dir: RunDir): LeftDevice[] {
 }
 
 async function removeLeftDevice(dir: RunDir, { devId, pid }: { devId: number; pid: number }): Promise<string[] | null> {
-  const outcome = await runControl(removeStaleDevice(devId, pid), NO_QUEUES);
+  const remove = () => runControl(removeStaleDevice(devId, pid), NO_QUEUES);
+  let outcome = await remove();
+  for (let waitedMs = 0; outcome === "alive" && waitedMs < EXIT_MS; waitedMs += EXIT_POLL_MS) {
+    await pause(EXIT_POLL_MS);
+    outcome = await remove();
+  }
   if (outcome !== "alive") forgetDevice(devId, dir);
   return outcome === "removed" ? [] : null;
 }
