@@ -1,7 +1,7 @@
 /** Loop devices of this very machine over `umpath serve`: what a kernel and its tools see of them, and how they go. */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { delay } from "../unit/host/host_fixture.ts";
-import { loadErrors, smallLoad, underLoad } from "../vm/load.ts";
+import { loadErrors, mixedLoad, smallLoad, underLoad } from "../vm/load.ts";
 import { UMPATH } from "./cli_fixture.ts";
 import { loopTest } from "./loop_case.ts";
 import { LoopRig, sysfs } from "./loop_rig.ts";
@@ -9,8 +9,8 @@ import { LoopRig, sysfs } from "./loop_rig.ts";
 const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);
 const MIB = 1 << 20;
 const NAME = "loop-n1";
-/** Bytes of a device that fio has time to write in a test. */
-const QUICK = { size: "6m", rate: "6m,6m" };
+/** As much as fio has time to write in a test; a run that fails leaves no file of its state in the working folder. */
+const QUICK = { size: "6m", rate: "6m,6m", verify_state_save: 0 };
 
 function hasTool(name: string): boolean {
   return ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].some((folder) => {
@@ -198,7 +198,9 @@ loopTest("nobody but root sees the file of a loop device", async () => {
 toolTest("a listener that is removed and comes back costs a verified load nothing", ["fio"], async () => {
   await using rig = await LoopRig.start(["--ram", "32M"]);
   const device = await rig.device();
-  const results = await underLoad({ ...smallLoad(device, SEED), ...QUICK }, async () => {
+  // Late answers: there are commands in flight whenever the listener goes.
+  await rig.target.fault("*:delay=5ms..20ms");
+  const results = await underLoad({ ...mixedLoad(device, SEED), bsrange: "4k-32k", size: "16m" }, async () => {
     for (const index of [1, 0]) {
       await rig.listener("remove", index);
       await rig.when("degraded", ({ state, paths }) => state === "degraded" && paths[index]!.state === "reconnecting");
