@@ -8,6 +8,7 @@ import type { ToFileLoad } from "./file_load_worker.ts";
 import { Load, LOAD_DEPTH, LOAD_UNIT_BYTES, type LoadThread } from "./load.ts";
 
 const FILE_MODE = 0o600;
+const ZEROES_BYTES = 1 << 20;
 
 export class FileLoad implements LoadThread {
   readonly load: Load;
@@ -46,14 +47,16 @@ export class FileLoad implements LoadThread {
   }
 
   /**
-   * Works on the file or device at `path` from now on, past the page cache.
+   * Works on the file or device at `path` from now on, past the page cache. A file that is to be made is written through
+   * with zeroes first: a file system lets many requests at a time into blocks that a file has, and one at a time past its
+   * end.
    *
    * @throws UmpathError "host-lacks"
    */
   open(path: string, { make }: { make: boolean }): void {
-    const flags = constants.O_RDWR | constants.O_DIRECT | (make ? constants.O_CREAT | constants.O_EXCL : 0);
     try {
-      this.#fd = openSync(path, flags, FILE_MODE);
+      if (make) makeFile(path, this.load.units * LOAD_UNIT_BYTES);
+      this.#fd = openSync(path, constants.O_RDWR | constants.O_DIRECT);
     } catch (error) {
       throw new UmpathError("host-lacks", `Cannot open "${path}" for direct I/O: ${messageOf(error)}`, {
         cause: error,
@@ -74,4 +77,12 @@ export class FileLoad implements LoadThread {
   end(): void {
     this.#started?.post({ type: "stop" });
   }
+}
+
+/** Makes a file of zeroes, on stable storage. */
+function makeFile(path: string, bytes: number): void {
+  using file = Deno.openSync(path, { write: true, createNew: true, mode: FILE_MODE });
+  const zeroes = new Uint8Array(ZEROES_BYTES);
+  for (let at = 0; at < bytes;) at += file.writeSync(zeroes.subarray(0, Math.min(ZEROES_BYTES, bytes - at)));
+  file.syncDataSync();
 }
