@@ -74,13 +74,14 @@ vmTest("attach to a port that speaks another protocol says that it is not NVMe/T
   }
 });
 
-vmTest("attach without the ublk driver says how to load it", { daemon: "own" }, async () => {
+vmTest("attach --device ublk without the ublk driver says how to load it", { daemon: "own" }, async () => {
   const config = "/etc/modprobe.d/umpath-test.conf";
   await using _target = await makeTarget();
   if (await isModuleLoaded("ublk_drv")) await run("rmmod", ["ublk_drv"], { check: true });
   await Deno.writeTextFile(config, "install ublk_drv /bin/false\n");
   try {
-    assertRefused(await umpath("attach", NQN, "-p", "127.0.0.1"), 6, /no ublk driver[^]*modprobe ublk_drv/);
+    const line = ["attach", NQN, "-p", "127.0.0.1", "--device", "ublk"];
+    assertRefused(await umpath(...line), 6, /no ublk driver[^]*modprobe ublk_drv/);
   } finally {
     await Deno.remove(config);
   }
