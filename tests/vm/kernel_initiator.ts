@@ -10,14 +10,18 @@ const DEVICE_TIMEOUT_MS = 20_000;
 export interface KernelConnection {
   /** The multipath device of the first namespace, for example /dev/nvme0n1. */
   device: string;
-  /** The multipath devices of all namespaces. */
-  devices: string[];
   /** States of its controllers, in the order of the addresses. */
   states(): Promise<string[]>;
   /** Sets the path policy: numa, round-robin or queue-depth. */
   setPolicy(policy: string): Promise<void>;
   /** Ends all its connections. */
   disconnect(): Promise<void>;
+}
+
+/** What nvme-cli tells as JSON. */
+export async function nvmeJson(...args: string[]) {
+  const { stdout } = await run("nvme", [...args, "-o", "json"], { check: true });
+  return JSON.parse(stdout);
 }
 
 /**
@@ -41,12 +45,9 @@ export async function kernelConnect(
       const where = ["-t", "tcp", "-a", addr, "-s", String(port)];
       await run("nvme", ["connect", ...where, "-n", nqn, "-q", hostnqn, "-I", hostid, ...extra], { check: true });
     }
-    const devices = await eventually(async () => {
-      const found = await findDevices(nqn);
-      return found.length > 0 ? found : undefined;
-    }, DEVICE_TIMEOUT_MS);
+    const device = await eventually(async () => (await namespaceDevices(nqn))[0], DEVICE_TIMEOUT_MS);
     const states = () => controllerStates(nqn, addrs);
-    return { device: devices[0]!, devices, states, setPolicy: (policy) => setPolicy(nqn, policy), disconnect };
+    return { device, states, setPolicy: (policy) => setPolicy(nqn, policy), disconnect };
   } catch (error) {
     await disconnect().catch(() => {});
     throw error;
@@ -72,10 +73,16 @@ async function findSubsystem(nqn: string): Promise<string | undefined> {
   return undefined;
 }
 
-async function findDevices(nqn: string): Promise<string[]> {
+/**
+ * The multipath devices of all namespaces of a subsystem, in the order of their NSIDs: the kernel numbers devices as it
+ * comes to them.
+ */
+export async function namespaceDevices(nqn: string): Promise<string[]> {
   const folder = await findSubsystem(nqn);
   const names = folder === undefined ? [] : await listMatching(folder, /^nvme\d+n\d+$/);
-  return names.sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((name) => `/dev/${name}`);
+  const nsids = new Map<string, number>();
+  for (const name of names) nsids.set(name, Number(await readText(`/sys/block/${name}/nsid`)));
+  return names.sort((a, b) => nsids.get(a)! - nsids.get(b)!).map((name) => `/dev/${name}`);
 }
 
 async function controllerStates(nqn: string, addrs: NvmetPort[]): Promise<string[]> {
