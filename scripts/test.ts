@@ -9,13 +9,13 @@ import { formatCounts, sumCounts } from "./test_summary.ts";
 const RINGS: Ring[] = [
   { name: "unit", needs: "lib", folder: "tests/unit", files: /_test\.ts$/, timeoutS: 300 },
   { name: "e2e", needs: "build", folder: "tests/e2e", files: /_test\.ts$/, timeoutS: 300 },
-  { name: "vm-6.12", needs: "build", folder: "tests/vm", files: /_test\.ts$/, kernel: "6.12", timeoutS: 900 },
+  { name: "vm-6.12", needs: "build", folder: "tests/vm", files: /_test\.ts$/, kernel: "6.12", timeoutS: 1200 },
   {
     name: "vm-7",
     needs: "build",
     folder: "tests/vm",
     // The whole road in short, and what depends on the kernel's ublk driver; paths and peers are the same everywhere.
-    files: /(^|\/)(harness|.*_smoke|detach|daemon|ublk)_test\.ts$/,
+    files: /(^|\/)(harness|.*_smoke|detach|daemon|demo|ublk)_test\.ts$/,
     kernel: "7",
     timeoutS: 600,
   },
