@@ -4,7 +4,7 @@ import type { Candidates } from "./policy.ts";
 /** Paths whose next answers are expected within an eighth of each other are used in turn: so much is noise. */
 const CHEAPER = 7 / 8;
 /** One command of so many may go to a path that has not been used for so long, to see whether it is faster now. */
-const PROBE_COMMANDS = 1024;
+const PROBE_COMMANDS = 256;
 const PROBE_MS = 1000;
 
 /** The path that is expected to answer first, by what is in flight on it and how long its answers have taken lately. */

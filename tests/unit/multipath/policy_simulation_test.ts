@@ -16,23 +16,43 @@ import { CommandTable } from "../../../src/nvme/command_table.ts";
 interface SimulatedPath {
   delayMs: number;
   serviceMs: number;
+  /** What waits leaves together once the path is free, and is paid for afterwards, as a shaped link lets it. */
+  isShaped?: boolean;
+  /** One answer of so many takes `delayMs` and 5 ms more. */
+  hiccups?: number;
 }
 
 const BYTES = 4096;
+const START_MS = 1000;
 const LAN: SimulatedPath = { delayMs: 0.1, serviceMs: 0.01 };
 const FAR: SimulatedPath = { delayMs: 20.1, serviceMs: 0.01 };
 const NARROW: SimulatedPath = { delayMs: 0.1, serviceMs: 0.1 };
+
+const SHAPED: SimulatedPath = { delayMs: 0.1, serviceMs: 0.5, isShaped: true };
+const HICCUPS: SimulatedPath = { ...LAN, serviceMs: 0.03, hiccups: 200 };
+const BUSY_FAR: SimulatedPath = { ...HICCUPS, delayMs: 20.1 };
+
+const NETWORKS: Record<string, SimulatedPath[]> = {
+  alike: [LAN, LAN],
+  far: [LAN, FAR],
+  narrow: [LAN, NARROW],
+  shaped: [{ ...LAN, serviceMs: 0.03 }, SHAPED],
+  "shaped beside hiccups": [HICCUPS, { ...SHAPED, hiccups: 200 }],
+  hiccups: [HICCUPS, HICCUPS],
+  "far beside hiccups": [HICCUPS, BUSY_FAR],
+};
 
 class Simulation implements Candidates {
   readonly preferred = -1;
   readonly paths: number;
   readonly shares: number[];
   readonly latencies: number[] = [];
-  nowMs = 1000;
+  nowMs = START_MS;
   readonly #network: SimulatedPath[];
   readonly #measured = new PathMeasurements(new Counters());
   readonly #commands: CommandTable[];
   readonly #freeAtMs: number[];
+  readonly #batch: number[];
   readonly #prng = new Prng(5);
   #pending: { path: number; command: number; atMs: number }[] = [];
 
@@ -42,6 +62,7 @@ class Simulation implements Candidates {
     this.shares = network.map(() => 0);
     this.#commands = network.map(() => new CommandTable(128));
     this.#freeAtMs = network.map(() => 0);
+    this.#batch = network.map(() => 0);
     this.#commands.forEach((commands, path) => this.#measured.begin(path, commands));
   }
 
@@ -85,14 +106,36 @@ class Simulation implements Candidates {
   }
 
   #submit(path: number): void {
-    const { delayMs, serviceMs } = this.#network[path];
+    const { delayMs } = this.#network[path];
     const commands = this.#commands[path];
     const command = commands.allocate();
     commands.dataBytes[command] = BYTES;
     commands.submittedAtMs[command] = this.nowMs;
     this.#measured.handleSubmitted(path, command, BlockOp.READ, this.nowMs);
-    this.#freeAtMs[path] = Math.max(this.#freeAtMs[path], this.nowMs) + serviceMs * (0.5 + this.#prng.unit());
-    this.#pending.push({ path, command, atMs: this.#freeAtMs[path] + delayMs * (0.9 + 0.2 * this.#prng.unit()) });
+    const { isShaped = false, hiccups = 0 } = this.#network[path];
+    const leavesAtMs = isShaped ? this.#leavesShaped(path) : this.#leaves(path);
+    const hiccupMs = hiccups > 0 && this.#prng.below(hiccups) === 0 ? 5 : 0;
+    this.#pending.push({ path, command, atMs: leavesAtMs + delayMs * (0.9 + 0.2 * this.#prng.unit()) + hiccupMs });
+  }
+
+  #leaves(path: number): number {
+    const { serviceMs } = this.#network[path];
+    return this.#freeAtMs[path] = Math.max(this.#freeAtMs[path], this.nowMs) + serviceMs * (0.5 + this.#prng.unit());
+  }
+
+  #leavesShaped(path: number): number {
+    const { serviceMs } = this.#network[path];
+    if (this.nowMs >= this.#freeAtMs[path]) {
+      // What has left together last keeps the path busy for as long as it was.
+      this.#freeAtMs[path] += this.#batch[path] * serviceMs;
+      this.#batch[path] = 0;
+    }
+    if (this.nowMs >= this.#freeAtMs[path]) {
+      this.#freeAtMs[path] = this.nowMs + serviceMs;
+      return this.nowMs;
+    }
+    this.#batch[path]++;
+    return this.#freeAtMs[path];
   }
 
   #answer(path: number, command: number, isCounted: boolean): void {
@@ -104,6 +147,10 @@ class Simulation implements Candidates {
     commands.status[command] = 0;
     this.#measured.handleAnswered(path, command, BlockOp.READ, this.nowMs);
     commands.release(command);
+  }
+
+  get elapsedMs(): number {
+    return this.nowMs - START_MS;
   }
 
   /** The latency that so many percent of the requests do not exceed, in milliseconds. */
@@ -163,12 +210,29 @@ Deno.test("service-time and queue-depth use a path with a tenth of the rate for 
   assert(time.percentile(99) < turns.percentile(99) / 3, said);
 });
 
+Deno.test("service-time keeps its head where answers hiccup, and beside a shaped path", () => {
+  for (const name of ["shaped", "shaped beside hiccups", "far beside hiccups"]) {
+    const depth = simulate("queue-depth", NETWORKS[name], 8);
+    const time = simulate("service-time", NETWORKS[name], 8);
+    const said = `${name}: queue-depth ${depth.words}; service-time ${time.words}`;
+    assert(time.percentile(99) < depth.percentile(99) / 3, said);
+    assert(time.percentile(99.9) <= depth.percentile(99.9) * 1.1, said);
+    assert(time.elapsedMs < depth.elapsedMs, said);
+  }
+  for (const depth of [1, 8, 32]) {
+    const turns = simulate("round-robin", NETWORKS.hiccups, depth);
+    const time = simulate("service-time", NETWORKS.hiccups, depth);
+    const said = `depth ${depth}: round-robin ${turns.words}; service-time ${time.words}`;
+    assert(time.elapsedMs < turns.elapsedMs * 1.15 && Math.min(...time.shares) > COUNT / 2 / 4, said);
+  }
+});
+
 if (import.meta.main) {
-  for (const [what, network] of Object.entries({ alike: [LAN, LAN], far: [LAN, FAR], narrow: [LAN, NARROW] })) {
+  for (const [what, network] of Object.entries(NETWORKS)) {
     for (const depth of [1, 8, 32]) {
       for (const name of ["round-robin", "queue-depth", "service-time"] as const) {
         const simulation = simulate(name, network, depth);
-        const rate = COUNT / (simulation.nowMs - 1000);
+        const rate = COUNT / simulation.elapsedMs;
         console.log(what, depth, name, simulation.words, `${rate.toFixed(1)} k/s`);
       }
     }

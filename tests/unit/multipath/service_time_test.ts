@@ -32,10 +32,10 @@ Deno.test("ServiceTime heeds the rank before the time, and skips what is full", 
   assertEquals(selectSome(new ServiceTime(), [], 1), [NO_PATH]);
 });
 
-Deno.test("ServiceTime tries a path that was unused for long with one of a thousand commands, and no more", () => {
+Deno.test("ServiceTime tries a path that was unused for long with one of 256 commands, and no more", () => {
   const paths = [{ expectedMs: 1, lastUsedMs: 5000 }, { expectedMs: 20, lastUsedMs: 4000 }];
-  assertEquals(shares(new ServiceTime(), paths, 10_240, { nowMs: 5000 }), [10_230, 10]);
-  assertEquals(shares(new ServiceTime(), paths, 10_240, { nowMs: 4999 }), [10_240, 0]);
+  assertEquals(shares(new ServiceTime(), paths, 2560, { nowMs: 5000 }), [2550, 10]);
+  assertEquals(shares(new ServiceTime(), paths, 2560, { nowMs: 4999 }), [2560, 0]);
   // Neither of a worse rank nor one that is full.
   for (const more of [{ rank: 2 }, { rank: 0 }, { room: 0 }]) {
     const picked = shares(new ServiceTime(), [paths[0], { ...paths[1], ...more }], 4096, { nowMs: 9000 });
@@ -47,7 +47,7 @@ Deno.test("ServiceTime tries the path that was unused longest", () => {
   const used = [9000, 2000, 1000, 3000];
   const paths = used.map((lastUsedMs, i) => ({ lastUsedMs, expectedMs: i === 0 ? 1 : 20 }));
   const picked = shares(new ServiceTime(), paths, 4096, { nowMs: 9000 });
-  assert(picked[2] === 4 && picked[1] + picked[3] === 0, picked.join());
+  assert(picked[2] === 16 && picked[1] + picked[3] === 0, picked.join());
 });
 
 Deno.test("ServiceTime picks a path of the best rank with room, if there is one, in any constellation", () => {
