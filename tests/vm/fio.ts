@@ -38,7 +38,9 @@ export async function fio(
   options: Record<string, string | number | true>,
   { timeoutMs = TIMEOUT_DEFAULT_MS }: { timeoutMs?: number } = {},
 ): Promise<FioResult> {
-  const all: Record<string, string | number | true> = { name: "test", ioengine: "libaio", direct: 1, ...options };
+  // Without the last it leaves a file where it was started if it is interrupted.
+  const ours = { name: "test", ioengine: "libaio", direct: 1, verify_state_save: 0 };
+  const all: Record<string, string | number | true> = { ...ours, ...options };
   const args = Object.entries(all).map(([name, value]) => value === true ? `--${name}` : `--${name}=${value}`);
   const result = await run("fio", ["--output-format=json", ...args], { timeoutMs });
   const start = result.stdout.search(/^\{/m);
