@@ -21,6 +21,9 @@ const WINDOW_MS = 1000;
 /** Share of each new value in what is kept, at least: what is older than so many answers, or than a window, is forgotten. */
 const GAIN_MIN = 1 / 32;
 
+/** What is expected of a path of which nothing is known for each command that it has already: much. */
+const UNKNOWN_MS = 10_000;
+
 /** Index of reads and of writes in what is measured of a path. */
 const READ = 0;
 const WRITE = 1;
@@ -31,7 +34,7 @@ export class PathMeasurements {
   readonly #commands: (CommandTable | null)[] = new Array(PATHS_MAX).fill(null);
   /** Work that was in flight when a command was sent, it included; 0 for what is not measured. By path and command. */
   readonly #workAtSubmit: Float64Array[] = new Array(PATHS_MAX).fill(new Float64Array(0));
-  readonly #lastUsedMs = new Float64Array(PATHS_MAX);
+  readonly #lastUsedMs = new Float64Array(PATHS_MAX * KINDS);
   /** When the path answered last; while nothing is in flight on it, of no meaning. */
   readonly #lastHeardMs = new Float64Array(PATHS_MAX);
   readonly #shortestMs = new Float64Array(PATHS_MAX * KINDS);
@@ -58,10 +61,10 @@ export class PathMeasurements {
       this.#windowEndMs[at] = 0;
       this.#slope[at] = 0;
       this.#learnedAtMs[at] = -Infinity;
+      this.#lastUsedMs[at] = 0;
       this.#values[Counters.pathIndex(path, PathCounter.READ_MS + kind)] = 0;
       this.#values[Counters.pathIndex(path, PathCounter.READ_MS_MAX + kind)] = 0;
     }
-    this.#lastUsedMs[path] = 0;
     this.end(path);
   }
 
@@ -71,8 +74,9 @@ export class PathMeasurements {
     this.#values[Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT)] = 0;
   }
 
-  lastUsedMs(path: number): number {
-    return this.#lastUsedMs[path];
+  /** When a command of the kind of `op` was sent last; 0 if none was. */
+  lastUsedMs(path: number, op: number): number {
+    return this.#lastUsedMs[path * KINDS + kindOf(op)];
   }
 
   /** Notes that a command was sent, for a request with the operation `op`. */
@@ -81,7 +85,7 @@ export class PathMeasurements {
     const bytesAt = Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT);
     const values = this.#values;
     if (values[inFlightAt] === 0) this.#lastHeardMs[path] = nowMs;
-    this.#lastUsedMs[path] = nowMs;
+    this.#lastUsedMs[path * KINDS + kindOf(op)] = nowMs;
     const inFlight = ++values[inFlightAt];
     const bytes = values[bytesAt] += this.#commands[path]!.dataBytes[command];
     const isMeasured = op === BlockOp.READ || op === BlockOp.WRITE;
@@ -97,7 +101,7 @@ export class PathMeasurements {
     this.#lastHeardMs[path] = nowMs;
     const work = this.#workAtSubmit[path][command];
     if (work === 0 || commands.status[command] !== 0) return;
-    const kind = op === BlockOp.READ ? READ : WRITE;
+    const kind = kindOf(op);
     const tookMs = nowMs - commands.submittedAtMs[command];
     const at = path * KINDS + kind;
     const gain = Math.min(Math.max((nowMs - this.#learnedAtMs[at]) / WINDOW_MS, GAIN_MIN), 1);
@@ -124,15 +128,23 @@ export class PathMeasurements {
     this.#baseMs[at] = Math.min(this.#shortestMs[at], this.#shortestBeforeMs[at]);
   }
 
-  /** When the path would answer a command of so many bytes that is sent now, in milliseconds; 0 if nothing is known. */
+  /**
+   * When the path would answer a command of so many bytes that is sent now, in milliseconds. A path of which nothing is
+   * known is tried at once, with one command. As long as only one of reads and writes is known, it stands for both.
+   */
   expectedMs(path: number, op: number, bytes: number, nowMs: number): number {
-    const at = path * KINDS + (op === BlockOp.READ ? READ : WRITE);
+    let at = path * KINDS + kindOf(op);
+    if (this.#baseMs[at] === Infinity) at ^= 1;
     const inFlight = this.#values[Counters.pathIndex(path, PathCounter.IN_FLIGHT)];
     const silenceMs = inFlight === 0 ? 0 : nowMs - this.#lastHeardMs[path];
     const baseMs = this.#baseMs[at];
-    if (baseMs === Infinity) return silenceMs;
+    if (baseMs === Infinity) return inFlight * UNKNOWN_MS;
     const work = this.#values[Counters.pathIndex(path, PathCounter.BYTES_IN_FLIGHT)] + bytes +
       (inFlight + 1) * COMMAND_BYTES;
     return Math.max(baseMs + this.#slope[at] * work, silenceMs);
   }
+}
+
+function kindOf(op: number): number {
+  return op === BlockOp.READ ? READ : WRITE;
 }

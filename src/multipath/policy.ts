@@ -17,7 +17,7 @@ export interface Candidates {
   inFlight(path: number): number;
   /** When the next command would be answered, as far as is known: in so many milliseconds. 0: nothing is known. */
   expectedMs(path: number): number;
-  /** When the path got its last command, in milliseconds as `nowMs` is. */
+  /** When the path got its last command that was such as the next one, in milliseconds as `nowMs` is. */
   lastUsedMs(path: number): number;
   /** The share of the path among the others, a whole number from 1 up. */
   weight(path: number): number;

@@ -206,7 +206,7 @@ export class Volume implements BlockDevice, Candidates {
   }
 
   lastUsedMs(path: number): number {
-    return this.#measured.lastUsedMs(path);
+    return this.#measured.lastUsedMs(path, this.#requests.op[this.#slot]);
   }
 
   weight(path: number): number {

@@ -112,7 +112,7 @@ Deno.test("PathMeasurements expects of a narrow path that each byte in flight ma
 Deno.test("PathMeasurements keeps reads and writes apart", () => {
   const bench = new Bench();
   bench.run(100, { op: READ, tookMs: 1 });
-  assertEquals(bench.expectedMs(WRITE), 0);
+  assertAlmostEquals(bench.expectedMs(WRITE), 1, 0.01, "it is not known yet");
   bench.run(100, { op: WRITE, tookMs: 9 });
   assertAlmostEquals(bench.expectedMs(READ), 1, 0.01);
   assertAlmostEquals(bench.expectedMs(WRITE), 9, 0.01);
@@ -153,9 +153,22 @@ Deno.test("PathMeasurements expects of a path that has fallen silent what it has
   assert(bench.expectedMs() < 3, `${bench.expectedMs()}`);
 });
 
-Deno.test("PathMeasurements knows when a path was used last", () => {
+Deno.test("PathMeasurements lets a path of which nothing is known be tried with one command", () => {
   const bench = new Bench();
-  assertEquals(bench.measured.lastUsedMs(PATH), 0);
+  assertEquals([bench.expectedMs(READ), bench.expectedMs(WRITE)], [0, 0]);
+  const first = bench.send(READ, 4096);
+  assert(bench.expectedMs(READ) > 1000 && bench.expectedMs(WRITE) > 1000);
+  bench.nowMs += 2;
+  bench.answer(first, READ);
+  assertAlmostEquals(bench.expectedMs(WRITE), 2, 0.01);
+});
+
+Deno.test("PathMeasurements knows when a path was used last for reads, and for what writes", () => {
+  const bench = new Bench();
+  const last = () => [READ, WRITE].map((op) => bench.measured.lastUsedMs(PATH, op));
+  assertEquals(last(), [0, 0]);
   bench.run(3, { tookMs: 5 });
-  assertEquals(bench.measured.lastUsedMs(PATH), 5010);
+  assertEquals(last(), [5010, 0]);
+  bench.run(1, { op: WRITE, tookMs: 5 });
+  assertEquals(last(), [5010, 5015]);
 });

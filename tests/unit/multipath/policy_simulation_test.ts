@@ -87,7 +87,7 @@ class Simulation implements Candidates {
   }
 
   lastUsedMs(path: number): number {
-    return this.#measured.lastUsedMs(path);
+    return this.#measured.lastUsedMs(path, BlockOp.READ);
   }
 
   /** Keeps `depth` requests in flight until `count` were answered; only the latter half is looked at. */
