@@ -65,6 +65,11 @@ export class FileLoad implements LoadThread {
     this.#started?.post({ type: "file", fd: this.#fd });
   }
 
+  /** It has a file: requests may be in flight. */
+  get isOpen(): boolean {
+    return this.#fd >= 0;
+  }
+
   /** Nothing is in flight: lets go of the file. */
   close(): void {
     if (this.#fd < 0) return;

@@ -58,7 +58,9 @@ class FileLoad implements RingOwner {
 
   handleTime(_nowMs: number): void {}
 
+  /** An order may be seen before the file that it is about. */
   turn(ring: Ring, nowMs: number): void {
+    if (this.fd < 0) return;
     const { op, lbaLow, lbaHigh, dataOffset } = this.#requests;
     for (let slot = this.#load.pollRequest(nowMs); slot >= 0; slot = this.#load.pollRequest(nowMs)) {
       const address = this.#memory.address + dataOffset[slot];

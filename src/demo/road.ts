@@ -226,7 +226,7 @@ export class Road {
     const fileLoad = await FileLoad.start({ units: this.#loadUnits, seed });
     this.#fileLoad = fileLoad;
     this.#endLoad = this.#options.stage.owe("the load", async () => {
-      await fileLoad.load.quiesce(LIVE_MS_MAX);
+      if (fileLoad.isOpen) await fileLoad.load.quiesce(LIVE_MS_MAX);
       fileLoad.close();
       fileLoad.end();
     });
