@@ -11,16 +11,12 @@
  */
 import { assert } from "../base/assert.ts";
 import { Fifo } from "../base/fifo.ts";
-import { CqeAt, SglIdentifier, SQE_BYTES, SQE_FLAGS_PSDT_SGL } from "../spec/nvme.ts";
+import { CqeAt } from "../spec/nvme.ts";
 import {
   C2HDataAt,
   CapsuleRespAt,
-  FatalErrorStatus,
   fatalErrorWords,
-  ICReqAt,
   ICRespAt,
-  MAXH2CDATA_MIN,
-  PDA_MAX,
   PDU_COMMON_HEADER_BYTES,
   PduAt,
   pduDataAlignment,
@@ -29,39 +25,23 @@ import {
   pduHlen,
   pduName,
   PduType,
-  PFV_1_0,
   R2TAt,
-  TERM_REQ_DATA_BYTES_MAX,
   TERM_REQ_PLEN_MAX,
   TermReqAt,
 } from "../spec/nvme_tcp.ts";
 import { CommandPhase, CommandTable, DataDirection } from "./command_table.ts";
+import { offendingBytes, PduChecks, type PduFault, sequenceFault, terminationRequest } from "./pdu_checks.ts";
+import { HEADER_BYTES_MAX, PduWriter } from "./pdu_writer.ts";
 import { ReceiveBuffer } from "./receive_buffer.ts";
 import { SendBuffer } from "./send_buffer.ts";
+import type { Submission } from "./submission.ts";
+import type { TransferParameters } from "./transfer.ts";
+
+export { Submission } from "./submission.ts";
+export type { TransferParameters } from "./transfer.ts";
 
 /** "opening" from `start()` until ICResp; "failed" is final. */
 export type ConnectionState = "idle" | "opening" | "ready" | "failed";
-
-/** What the IC exchange settled; enough for another thread to go on with the connection. */
-export interface TransferParameters {
-  /** Most bytes in one H2CData PDU. */
-  readonly maxH2cDataBytes: number;
-  /** Alignment of data in PDUs to the controller, in bytes. */
-  readonly dataAlignment: number;
-}
-
-/** One command to submit. Made once and filled again for each use. */
-export class Submission {
-  /** The submission queue entry as 16 dwords. The connection fills in the CID and the data pointer. */
-  readonly sqe: Uint32Array = new Uint32Array(SQE_BYTES / 4);
-  /** One of {@linkcode DataDirection}. */
-  direction: number = DataDirection.NONE;
-  /** The data in the arena. */
-  dataOffset = 0;
-  dataBytes = 0;
-  /** A number of the submitter's, given back with the answer. */
-  owner = 0;
-}
 
 /** Why a connection failed. */
 export interface ConnectionFailure {
@@ -90,14 +70,10 @@ export interface ConnectionOptions {
 const SEGMENTS_MAX = 1024;
 /** A capsule may refer to one piece of data besides itself. */
 export const CONNECTION_DEPTH_MAX = SEGMENTS_MAX / 2 - 1;
-/** Header bytes a PDU takes at most: PDO is at most 128 for every alignment that CPDA can ask for. */
-const HEADER_BYTES_MAX = 128;
 /** Room for headers of H2CData besides a capsule for each command. */
 const H2C_HEADERS = 32;
 /** No send carries much more R2T data than this, so that a new command never waits behind all data of all writes. */
 const SEND_BYTES_SOFT_MAX = 1 << 20;
-/** Flags of digests, which `start()` never asks for. */
-const DIGEST_FLAGS = PduFlag.HDGSTF | PduFlag.DDGSTF;
 const RECEIVE_BYTES_DEFAULT = 256 << 10;
 /** Average bytes a read in flight from which reads count as large. */
 const LARGE_READ_BYTES = 16 << 10;
@@ -108,18 +84,16 @@ export class Connection {
   readonly receiveBuffer: ReceiveBuffer;
 
   readonly #memory: Uint8Array<ArrayBuffer>;
-  readonly #words: Uint32Array;
   readonly #view: DataView;
+  readonly #writer: PduWriter;
+  readonly #checks: PduChecks;
   readonly #inCapsuleBytes: number;
   readonly #completions: Fifo;
   readonly #r2tCommands: Fifo;
   #state: ConnectionState = "idle";
   #failure: ConnectionFailure | null = null;
   #offending = new Uint8Array(0);
-  #capsulePdo: number = PduHlen.CapsuleCmd;
-  #h2cPdo: number = PduHlen.H2CData;
-  #maxH2cDataBytes = 0;
-  #dataAlignment = 4;
+  #parameters: TransferParameters = { maxH2cDataBytes: 0, dataAlignment: 4 };
   /** Inside the data of a C2HData PDU: whose it is, and what its flags say. */
   #dataCommand = -1;
   #dataFlags = 0;
@@ -140,7 +114,6 @@ export class Connection {
     const receiveBytes = options.receiveBytes ?? RECEIVE_BYTES_DEFAULT;
     this.commands = new CommandTable(options.depth);
     this.#memory = options.memory;
-    this.#words = new Uint32Array(options.memory.buffer, options.memory.byteOffset, options.memory.byteLength >> 2);
     this.#view = new DataView(options.memory.buffer, options.memory.byteOffset, options.memory.byteLength);
     this.#inCapsuleBytes = options.inCapsuleBytes;
     this.receiveBuffer = new ReceiveBuffer(options.memory, { offset: options.arenaOffset, bytes: receiveBytes });
@@ -149,6 +122,8 @@ export class Connection {
       halfBytes: Connection.#halfBytes(options.depth),
       segmentsMax: SEGMENTS_MAX,
     });
+    this.#writer = new PduWriter(options.memory, { sendBuffer: this.sendBuffer, commands: this.commands });
+    this.#checks = new PduChecks(this.#view, this.commands);
     this.#completions = new Fifo(options.depth);
     this.#r2tCommands = new Fifo(options.depth);
   }
@@ -175,17 +150,13 @@ export class Connection {
   /** What the IC exchange settled. Only in state "ready". */
   get parameters(): TransferParameters {
     assert(this.#state === "ready", "Transfer parameters are known once the connection is ready");
-    return { maxH2cDataBytes: this.#maxH2cDataBytes, dataAlignment: this.#dataAlignment };
+    return this.#parameters;
   }
 
   /** Begins the IC exchange (NVMe/TCP 1.0, section 3.6.2.2): no digests, one R2T at a time. */
   start(): void {
     assert(this.#state === "idle", "A connection is started once");
-    const at = this.sendBuffer.header(PduHlen.ICReq);
-    this.#memory[at + PduAt.TYPE] = PduType.ICReq;
-    this.#memory[at + PduAt.HLEN] = PduHlen.ICReq;
-    this.#view.setUint32(at + PduAt.PLEN, PduHlen.ICReq, true);
-    this.#view.setUint16(at + ICReqAt.PFV, PFV_1_0, true);
+    this.#writer.writeIcReq();
     this.#state = "opening";
   }
 
@@ -196,10 +167,8 @@ export class Connection {
   }
 
   #settle(parameters: TransferParameters): void {
-    this.#maxH2cDataBytes = parameters.maxH2cDataBytes;
-    this.#dataAlignment = parameters.dataAlignment;
-    this.#capsulePdo = alignUp(PduHlen.CapsuleCmd, parameters.dataAlignment);
-    this.#h2cPdo = alignUp(PduHlen.H2CData, parameters.dataAlignment);
+    this.#parameters = parameters;
+    this.#writer.settle(parameters);
     this.#state = "ready";
   }
 
@@ -224,33 +193,12 @@ export class Connection {
     commands.r2tBytes[command] = 0;
     const inCapsule = direction === DataDirection.TO_CONTROLLER && bytes <= this.#inCapsuleBytes;
     commands.transferred[command] = inCapsule ? bytes : 0;
-    this.#writeCapsule(submission.sqe, command, inCapsule);
-    if (inCapsule) {
-      commands.sends[command]++;
-      this.sendBuffer.data(submission.dataOffset, bytes, command);
-    } else if (direction === DataDirection.FROM_CONTROLLER) {
+    this.#writer.writeCapsule(command, submission.sqe, inCapsule);
+    if (direction === DataDirection.FROM_CONTROLLER) {
       this.#readsInFlight++;
       this.#readBytesInFlight += bytes;
     }
     return command;
-  }
-
-  #writeCapsule(sqe: Uint32Array, command: number, inCapsule: boolean): void {
-    const commands = this.commands;
-    const bytes = commands.dataBytes[command];
-    const headerBytes = inCapsule ? this.#capsulePdo : PduHlen.CapsuleCmd;
-    const at = this.sendBuffer.header(headerBytes) >> 2;
-    const words = this.#words;
-    words[at] = PduType.CapsuleCmd | (PduHlen.CapsuleCmd << 16) | ((inCapsule ? headerBytes : 0) << 24);
-    words[at + 1] = inCapsule ? headerBytes + bytes : headerBytes;
-    const entry = at + 2;
-    for (let i = 0; i < 16; i++) words[entry + i] = sqe[i];
-    words[entry] = (sqe[0] & 0xffff) | (SQE_FLAGS_PSDT_SGL << 8) | (commands.cid[command] << 16);
-    words[entry + 6] = 0;
-    words[entry + 7] = 0;
-    words[entry + 8] = bytes;
-    words[entry + 9] = (inCapsule ? SglIdentifier.DATA_BLOCK_OFFSET : SglIdentifier.TRANSPORT_DATA_BLOCK) << 24;
-    if (commands.direction[command] === DataDirection.NONE) words[entry + 9] = 0;
   }
 
   /** True if there is something to send now; it is in `sendBuffer` until `handleSent()` says that all of it is sent. */
@@ -270,33 +218,12 @@ export class Connection {
     let written = 0;
     for (let command = this.#r2tCommands.peek(); command >= 0; command = this.#r2tCommands.peek()) {
       while (commands.r2tBytes[command] > 0) {
-        if (!this.sendBuffer.hasRoom(HEADER_BYTES_MAX) || written > SEND_BYTES_SOFT_MAX) return;
-        written += this.#writeH2cData(command);
+        if (!this.#writer.hasRoom || written > SEND_BYTES_SOFT_MAX) return;
+        written += this.#writer.writeH2cData(command);
       }
       commands.r2tQueued[command] = 0;
       this.#r2tCommands.shift();
     }
-  }
-
-  /** Answers as much of the command's R2T as one PDU may carry: so many bytes. */
-  #writeH2cData(command: number): number {
-    const commands = this.commands;
-    const bytes = Math.min(commands.r2tBytes[command], this.#maxH2cDataBytes);
-    const offset = commands.r2tOffset[command];
-    const isLast = bytes === commands.r2tBytes[command];
-    const at = this.sendBuffer.header(this.#h2cPdo) >> 2;
-    const words = this.#words;
-    const flags = isLast ? PduFlag.LAST_PDU : 0;
-    words[at] = PduType.H2CData | (flags << 8) | (PduHlen.H2CData << 16) | (this.#h2cPdo << 24);
-    words[at + 1] = this.#h2cPdo + bytes;
-    words[at + 2] = commands.cid[command] | (commands.r2tTag[command] << 16);
-    words[at + 3] = offset;
-    words[at + 4] = bytes;
-    this.sendBuffer.data(commands.dataOffset[command] + offset, bytes, command);
-    commands.sends[command]++;
-    commands.r2tOffset[command] = offset + bytes;
-    commands.r2tBytes[command] -= bytes;
-    return bytes;
   }
 
   /** The socket took `bytes` more of what `pollSend()` offered. True if all of it is sent. */
@@ -350,101 +277,63 @@ export class Connection {
     const have = this.receiveBuffer.available;
     if (have < PDU_COMMON_HEADER_BYTES) return false;
     const at = this.receiveBuffer.at;
+    const fault = this.#checks.commonHeader(at);
+    if (fault !== null) return this.#reject(fault);
     const type = this.#memory[at + PduAt.TYPE];
-    const hlen = this.#memory[at + PduAt.HLEN];
-    const expected = pduHlen(type);
-    if (expected === 0) return this.#reject(`sent a ${pduName(type)}`, PduAt.TYPE);
-    if (hlen !== expected) return this.#reject(`sent a ${pduName(type)} with a header of ${hlen} bytes`, PduAt.HLEN);
-    if ((this.#memory[at + PduAt.FLAGS] & DIGEST_FLAGS) !== 0 && type !== PduType.C2HTermReq) {
-      return this.#reject(`sent a ${pduName(type)} with a digest, which was not agreed on`, PduAt.FLAGS);
-    }
-    if (have < hlen) return this.#checkPlen(type, at);
-    const plen = this.#view.getUint32(at + PduAt.PLEN, true);
-    if (!this.#dispatch(type, at, plen)) return false;
+    const hlen = pduHlen(type);
+    if (have < hlen) return this.#checkPlen(at);
+    if (!this.#dispatch(type, at)) return false;
     this.receiveBuffer.take(hlen);
     return true;
   }
 
   /** A header that cannot become right is rejected before the rest of it is waited for. Always false. */
-  #checkPlen(type: number, at: number): false {
-    const plen = this.#view.getUint32(at + PduAt.PLEN, true);
-    if (plen < pduHlen(type)) return this.#reject(`sent a ${pduName(type)} of ${plen} bytes`, PduAt.PLEN);
-    return false;
+  #checkPlen(at: number): false {
+    const fault = this.#checks.plen(at);
+    return fault !== null && this.#reject(fault);
   }
 
-  #dispatch(type: number, at: number, plen: number): boolean {
+  #dispatch(type: number, at: number): boolean {
     if (this.#state === "opening" && type !== PduType.ICResp && type !== PduType.C2HTermReq) {
-      return this.#reject(`answered ICReq with a ${pduName(type)}`, PduAt.TYPE, FatalErrorStatus.PDU_SEQUENCE_ERROR);
+      return this.#reject(sequenceFault(`answered ICReq with a ${pduName(type)}`));
     }
     switch (type) {
       case PduType.C2HData:
-        return this.#parseC2hData(at, plen);
+        return this.#parseC2hData(at);
       case PduType.CapsuleResp:
-        return this.#parseCapsuleResp(at, plen);
+        return this.#parseCapsuleResp(at);
       case PduType.R2T:
-        return this.#parseR2t(at, plen);
+        return this.#parseR2t(at);
       case PduType.ICResp:
-        return this.#parseIcResp(at, plen);
+        return this.#parseIcResp(at);
       case PduType.C2HTermReq:
-        return this.#parseTermReq(at, plen);
+        return this.#parseTermReq(at);
       default:
-        return this.#reject(
-          `sent a ${pduName(type)}, which only hosts send`,
-          PduAt.TYPE,
-          FatalErrorStatus.PDU_SEQUENCE_ERROR,
-        );
+        return this.#reject(sequenceFault(`sent a ${pduName(type)}, which only hosts send`));
     }
   }
 
-  #parseIcResp(at: number, plen: number): boolean {
-    const view = this.#view;
-    const unsupported = FatalErrorStatus.UNSUPPORTED_PARAMETER;
-    if (this.#state !== "opening") return this.#reject("sent a second ICResp", 0, FatalErrorStatus.PDU_SEQUENCE_ERROR);
-    if (plen !== PduHlen.ICResp) return this.#reject(`sent an ICResp of ${plen} bytes`, PduAt.PLEN);
-    const pfv = view.getUint16(at + ICRespAt.PFV, true);
-    if (pfv !== PFV_1_0) return this.#reject(`wants PDU format version ${pfv}`, ICRespAt.PFV, unsupported);
-    const cpda = this.#memory[at + ICRespAt.CPDA];
-    if (cpda > PDA_MAX) return this.#reject(`wants a data alignment of ${cpda + 1} dwords`, ICRespAt.CPDA);
-    const digests = this.#memory[at + ICRespAt.DGST];
-    if (digests !== 0) return this.#reject("switched digests on that were not asked for", ICRespAt.DGST, unsupported);
-    const maxH2cDataBytes = view.getUint32(at + ICRespAt.MAXH2CDATA, true);
-    if (maxH2cDataBytes < MAXH2CDATA_MIN || maxH2cDataBytes % 4 !== 0) {
-      return this.#reject(`gives MAXH2CDATA ${maxH2cDataBytes}`, ICRespAt.MAXH2CDATA);
-    }
-    this.#settle({ maxH2cDataBytes, dataAlignment: pduDataAlignment(cpda) });
+  #parseIcResp(at: number): boolean {
+    if (this.#state !== "opening") return this.#reject(sequenceFault("sent a second ICResp"));
+    const fault = this.#checks.icResp(at);
+    if (fault !== null) return this.#reject(fault);
+    this.#settle({
+      maxH2cDataBytes: this.#view.getUint32(at + ICRespAt.MAXH2CDATA, true),
+      dataAlignment: pduDataAlignment(this.#memory[at + ICRespAt.CPDA]),
+    });
     return true;
   }
 
-  #parseC2hData(at: number, plen: number): boolean {
-    const view = this.#view;
+  #parseC2hData(at: number): boolean {
     const commands = this.commands;
-    const cid = view.getUint16(at + C2HDataAt.CCCID, true);
-    const command = commands.find(cid);
-    const offset = view.getUint32(at + C2HDataAt.DATAO, true);
-    const bytes = view.getUint32(at + C2HDataAt.DATAL, true);
-    const pdo = this.#memory[at + PduAt.PDO];
-    const flags = this.#memory[at + PduAt.FLAGS];
-    if (command < 0 || !this.#isOnWire(command) || commands.direction[command] !== DataDirection.FROM_CONTROLLER) {
-      return this.#reject(`sent data for command ${cid}, which reads nothing`, C2HDataAt.CCCID);
-    }
-    if (pdo < PduHlen.C2HData || pdo % 4 !== 0 || plen !== pdo + bytes) {
-      return this.#reject(`sent a C2HData of ${plen} bytes with ${bytes} bytes of data at ${pdo}`, PduAt.PLEN);
-    }
-    const wanted = commands.dataBytes[command] - commands.transferred[command];
-    if (offset !== commands.transferred[command] || bytes === 0 || bytes > wanted) {
-      const outOfRange = FatalErrorStatus.DATA_TRANSFER_OUT_OF_RANGE;
-      const expected = `${wanted} bytes from ${commands.transferred[command]} on`;
-      return this.#reject(`sent ${bytes} bytes from ${offset} on where ${expected} were due`, 0, outOfRange);
-    }
-    if ((flags & PduFlag.LAST_PDU) !== 0 && bytes !== wanted) {
-      return this.#reject(`sent its last data with ${wanted - bytes} bytes missing`, PduAt.FLAGS);
-    }
-    if ((flags & (PduFlag.LAST_PDU | PduFlag.SUCCESS)) === PduFlag.SUCCESS) {
-      return this.#reject("sent SUCCESS with data that is not the last", PduAt.FLAGS);
-    }
+    const command = this.#commandOnWire(at + C2HDataAt.CCCID);
+    const fault = this.#checks.c2hData(at, command);
+    if (fault !== null) return this.#reject(fault);
+    const bytes = this.#view.getUint32(at + C2HDataAt.DATAL, true);
     this.#dataCommand = command;
-    this.#dataFlags = flags;
-    this.receiveBuffer.beginData(commands.dataOffset[command] + offset, bytes, pdo - PduHlen.C2HData);
+    this.#dataFlags = this.#memory[at + PduAt.FLAGS];
+    const offset = commands.dataOffset[command] + commands.transferred[command];
+    this.receiveBuffer.beginData(offset, bytes, this.#memory[at + PduAt.PDO] - PduHlen.C2HData);
     commands.transferred[command] += bytes;
     return true;
   }
@@ -455,56 +344,32 @@ export class Connection {
     if ((this.#dataFlags & PduFlag.SUCCESS) !== 0) this.#answered(command, 0, 0, 0);
   }
 
-  #parseCapsuleResp(at: number, plen: number): boolean {
+  #parseCapsuleResp(at: number): boolean {
     const view = this.#view;
-    const commands = this.commands;
-    if (plen !== PduHlen.CapsuleResp) return this.#reject(`sent a CapsuleResp of ${plen} bytes`, PduAt.PLEN);
     const cqe = at + CapsuleRespAt.CQE;
-    const cid = view.getUint16(cqe + CqeAt.CID, true);
-    const command = commands.find(cid);
-    if (command < 0 || !this.#isOnWire(command)) {
-      return this.#reject(`answered command ${cid}, which is not in flight`, CapsuleRespAt.CQE + CqeAt.CID);
-    }
-    const status = view.getUint16(cqe + CqeAt.STATUS, true) >> 1;
-    // What an R2T asked for counts as transferred once it is in a send.
-    const unsent = commands.r2tBytes[command];
-    const missing = commands.dataBytes[command] - commands.transferred[command] + unsent;
-    if (status === 0 && missing > 0) {
-      return this.#reject(`told success with ${missing} bytes not transferred`, 0, FatalErrorStatus.PDU_SEQUENCE_ERROR);
-    }
+    const command = this.#commandOnWire(cqe + CqeAt.CID);
+    const fault = this.#checks.capsuleResp(at, command);
+    if (fault !== null) return this.#reject(fault);
     this.#answered(
       command,
-      status,
+      view.getUint16(cqe + CqeAt.STATUS, true) >> 1,
       view.getUint32(cqe + CqeAt.DW0, true),
       view.getUint32(cqe + CqeAt.DW1, true),
     );
     return true;
   }
 
-  #parseR2t(at: number, plen: number): boolean {
+  #parseR2t(at: number): boolean {
     const view = this.#view;
     const commands = this.commands;
-    if (plen !== PduHlen.R2T) return this.#reject(`sent an R2T of ${plen} bytes`, PduAt.PLEN);
-    const cid = view.getUint16(at + R2TAt.CCCID, true);
-    const command = commands.find(cid);
-    if (command < 0 || !this.#isOnWire(command) || commands.direction[command] !== DataDirection.TO_CONTROLLER) {
-      return this.#reject(`asked for data of command ${cid}, which writes nothing`, R2TAt.CCCID);
-    }
-    if (commands.r2tBytes[command] > 0) {
-      return this.#reject("sent an R2T before the last one was answered", 0, FatalErrorStatus.LIMIT_EXCEEDED);
-    }
-    const offset = view.getUint32(at + R2TAt.R2TO, true);
+    const command = this.#commandOnWire(at + R2TAt.CCCID);
+    const fault = this.#checks.r2t(at, command);
+    if (fault !== null) return this.#reject(fault);
     const bytes = view.getUint32(at + R2TAt.R2TL, true);
-    const left = commands.dataBytes[command] - commands.transferred[command];
-    if (bytes === 0 || offset !== commands.transferred[command] || bytes > left) {
-      const outOfRange = FatalErrorStatus.DATA_TRANSFER_OUT_OF_RANGE;
-      const due = `${left} from ${commands.transferred[command]} on`;
-      return this.#reject(`asked for ${bytes} bytes from ${offset} on where ${due} are left`, R2TAt.R2TO, outOfRange);
-    }
-    commands.transferred[command] += bytes;
-    commands.r2tOffset[command] = offset;
+    commands.r2tOffset[command] = commands.transferred[command];
     commands.r2tBytes[command] = bytes;
     commands.r2tTag[command] = view.getUint16(at + R2TAt.TTAG, true);
+    commands.transferred[command] += bytes;
     if (commands.r2tQueued[command] === 0) {
       commands.r2tQueued[command] = 1;
       this.#r2tCommands.push(command);
@@ -512,7 +377,8 @@ export class Connection {
     return true;
   }
 
-  #parseTermReq(at: number, plen: number): boolean {
+  #parseTermReq(at: number): boolean {
+    const plen = this.#view.getUint32(at + PduAt.PLEN, true);
     if (plen < PduHlen.C2HTermReq || plen > TERM_REQ_PLEN_MAX) {
       this.#fail(`the controller ended the connection with a broken C2HTermReq of ${plen} bytes`, 0, 0);
       return false;
@@ -523,9 +389,13 @@ export class Connection {
     return false;
   }
 
-  /** A peer can only know commands whose capsule was handed to the socket. */
-  #isOnWire(command: number): boolean {
-    return this.commands.epoch[command] !== this.sendBuffer.epoch;
+  /**
+   * The command whose CID is at `at`; -1 if it is not in flight. A peer can only know commands whose capsule was handed
+   * to the socket.
+   */
+  #commandOnWire(at: number): number {
+    const command = this.commands.find(this.#view.getUint16(at, true));
+    return command >= 0 && this.commands.epoch[command] !== this.sendBuffer.epoch ? command : -1;
   }
 
   // ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -568,12 +438,11 @@ export class Connection {
   // ── failure ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Fails the connection for a PDU that the protocol does not allow. Always false. */
-  #reject(words: string, fei: number, fes: number = FatalErrorStatus.INVALID_PDU_HEADER_FIELD): false {
+  #reject(fault: PduFault): false {
     const { at, available } = this.receiveBuffer;
-    const hlen = pduHlen(this.#memory[at + PduAt.TYPE]) || PDU_COMMON_HEADER_BYTES;
-    const length = Math.min(available, TERM_REQ_DATA_BYTES_MAX, hlen);
-    this.#offending = this.#memory.slice(at, at + length);
-    this.#fail(`the controller ${words}`, fes, fei);
+    const bytes = offendingBytes(this.#memory[at + PduAt.TYPE], available);
+    this.#offending = this.#memory.slice(at, at + bytes);
+    this.#fail(`the controller ${fault.words}`, fault.fes, fault.fei);
     return false;
   }
 
@@ -586,18 +455,6 @@ export class Connection {
   /** The H2CTermReq that tells the peer of its fault (section 3.6.2.4); null if it is not to be told. */
   terminationPdu(): Uint8Array<ArrayBuffer> | null {
     if (this.#failure === null || this.#failure.fes === 0) return null;
-    const pdu = new Uint8Array(PduHlen.H2CTermReq + this.#offending.length);
-    const view = new DataView(pdu.buffer);
-    pdu[PduAt.TYPE] = PduType.H2CTermReq;
-    pdu[PduAt.HLEN] = PduHlen.H2CTermReq;
-    view.setUint32(PduAt.PLEN, pdu.length, true);
-    view.setUint16(TermReqAt.FES, this.#failure.fes, true);
-    view.setUint32(TermReqAt.FEI, this.#failure.fei, true);
-    pdu.set(this.#offending, TermReqAt.DATA);
-    return pdu;
+    return terminationRequest(this.#failure.fes, this.#failure.fei, this.#offending);
   }
-}
-
-function alignUp(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
 }
