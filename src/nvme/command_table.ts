@@ -41,6 +41,8 @@ export class CommandTable {
   readonly sends: Uint16Array;
   /** The send epoch of the capsule: the command is on the wire once that epoch has been taken. */
   readonly epoch: Int32Array;
+  /** 1 if data of the command came with a wrong digest. */
+  readonly spoilt: Uint8Array;
   /** Whatever number the submitter gave. */
   readonly owner: Int32Array;
   readonly submittedAtMs: Float64Array;
@@ -69,6 +71,7 @@ export class CommandTable {
     this.r2tQueued = new Uint8Array(depth);
     this.sends = new Uint16Array(depth);
     this.epoch = new Int32Array(depth);
+    this.spoilt = new Uint8Array(depth);
     this.owner = new Int32Array(depth);
     this.submittedAtMs = new Float64Array(depth);
     this.status = new Uint16Array(depth);
@@ -89,6 +92,7 @@ export class CommandTable {
     if (this.#freeCount === 0) return -1;
     const slot = this.#free[--this.#freeCount];
     this.phase[slot] = CommandPhase.ACTIVE;
+    this.spoilt[slot] = 0;
     this.cid[slot] += 1 << this.#slotBits;
     if (this.cid[slot] === CID_NONE) this.cid[slot] += 1 << this.#slotBits;
     return slot;

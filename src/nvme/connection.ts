@@ -12,9 +12,11 @@
 import { assert } from "../base/assert.ts";
 import { Fifo } from "../base/fifo.ts";
 import { CqeAt } from "../spec/nvme.ts";
+import { StatusCode } from "../spec/nvme_status.ts";
 import {
   C2HDataAt,
   CapsuleRespAt,
+  DIGEST_BYTES,
   fatalErrorWords,
   ICRespAt,
   PDU_COMMON_HEADER_BYTES,
@@ -30,50 +32,28 @@ import {
   TermReqAt,
 } from "../spec/nvme_tcp.ts";
 import { CommandPhase, CommandTable, DataDirection } from "./command_table.ts";
+import type { ConnectionFailure, ConnectionOptions } from "./connection_options.ts";
 import { offendingBytes, PduChecks, type PduFault, sequenceFault, terminationRequest } from "./pdu_checks.ts";
 import { HEADER_BYTES_MAX, PduWriter } from "./pdu_writer.ts";
+import { R2tQueue } from "./r2t_queue.ts";
 import { ReceiveBuffer } from "./receive_buffer.ts";
 import { SendBuffer } from "./send_buffer.ts";
 import type { Submission } from "./submission.ts";
-import type { TransferParameters } from "./transfer.ts";
+import { type Crc32c, type Digests, NO_DIGESTS, type TransferParameters } from "./transfer.ts";
 
+export type { ConnectionFailure, ConnectionOptions } from "./connection_options.ts";
 export { Submission } from "./submission.ts";
-export type { TransferParameters } from "./transfer.ts";
+export type { Digests, TransferParameters } from "./transfer.ts";
 
 /** "opening" from `start()` until ICResp; "failed" is final. */
 export type ConnectionState = "idle" | "opening" | "ready" | "failed";
 
-/** Why a connection failed. */
-export interface ConnectionFailure {
-  /** In words, for people. */
-  readonly reason: string;
-  /** Fatal error status for the termination request; 0 if the peer is not to be told. */
-  readonly fes: number;
-  /** Fatal error information: a byte of the offending header. */
-  readonly fei: number;
-}
-
-export interface ConnectionOptions {
-  /** The arena: data buffers of the commands, and the connection's own part of it. */
-  readonly memory: Uint8Array<ArrayBuffer>;
-  /** Where the connection's own part begins; `Connection.arenaBytes()` long, aligned to 8. */
-  readonly arenaOffset: number;
-  /** Command slots: at most one less than the queue's size. */
-  readonly depth: number;
-  /** Data that may travel in a command capsule, in bytes. */
-  readonly inCapsuleBytes: number;
-  /** Size of the receive buffer in bytes. */
-  readonly receiveBytes?: number;
-}
-
 /** Most pieces of one gathering send: the kernel's UIO_MAXIOV. */
 const SEGMENTS_MAX = 1024;
-/** A capsule may refer to one piece of data besides itself. */
+/** A capsule may refer to one piece of data besides itself; behind the last one there may be a digest. */
 export const CONNECTION_DEPTH_MAX = SEGMENTS_MAX / 2 - 1;
 /** Room for headers of H2CData besides a capsule for each command. */
 const H2C_HEADERS = 32;
-/** No send carries much more R2T data than this, so that a new command never waits behind all data of all writes. */
-const SEND_BYTES_SOFT_MAX = 1 << 20;
 const RECEIVE_BYTES_DEFAULT = 256 << 10;
 /** Average bytes a read in flight from which reads count as large. */
 const LARGE_READ_BYTES = 16 << 10;
@@ -89,14 +69,20 @@ export class Connection {
   readonly #checks: PduChecks;
   readonly #inCapsuleBytes: number;
   readonly #completions: Fifo;
-  readonly #r2tCommands: Fifo;
+  readonly #r2ts: R2tQueue;
   #state: ConnectionState = "idle";
   #failure: ConnectionFailure | null = null;
   #offending = new Uint8Array(0);
-  #parameters: TransferParameters = { maxH2cDataBytes: 0, dataAlignment: 4 };
-  /** Inside the data of a C2HData PDU: whose it is, and what its flags say. */
+  readonly #crc32c: Crc32c | null;
+  #asked = NO_DIGESTS;
+  #parameters: TransferParameters = { maxH2cDataBytes: 0, dataAlignment: 4, digests: NO_DIGESTS };
+  /** Inside the data of a C2HData PDU: whose it is, how much, and what its flags say. */
   #dataCommand = -1;
+  #dataBytes = 0;
   #dataFlags = 0;
+  /** The data is complete and its digest is not. */
+  #isDigestDue = false;
+  #digestErrors = 0;
   #readsInFlight = 0;
   #readBytesInFlight = 0;
 
@@ -122,10 +108,12 @@ export class Connection {
       halfBytes: Connection.#halfBytes(options.depth),
       segmentsMax: SEGMENTS_MAX,
     });
-    this.#writer = new PduWriter(options.memory, { sendBuffer: this.sendBuffer, commands: this.commands });
-    this.#checks = new PduChecks(this.#view, this.commands);
+    this.#crc32c = options.crc32c ?? null;
+    const parts = { commands: this.commands, crc32c: options.crc32c ?? noCrc32c };
+    this.#writer = new PduWriter(options.memory, { sendBuffer: this.sendBuffer, ...parts });
+    this.#checks = new PduChecks(this.#view, parts);
     this.#completions = new Fifo(options.depth);
-    this.#r2tCommands = new Fifo(options.depth);
+    this.#r2ts = new R2tQueue(this.commands, this.#writer);
   }
 
   get state(): ConnectionState {
@@ -144,7 +132,7 @@ export class Connection {
 
   /** True if bytes were received that belong to no complete PDU yet. */
   get isMidPdu(): boolean {
-    return this.receiveBuffer.available > 0 || this.receiveBuffer.isInData;
+    return this.receiveBuffer.available > 0 || this.receiveBuffer.isInData || this.#isDigestDue;
   }
 
   /** What the IC exchange settled. Only in state "ready". */
@@ -153,10 +141,12 @@ export class Connection {
     return this.#parameters;
   }
 
-  /** Begins the IC exchange (NVMe/TCP 1.0, section 3.6.2.2): no digests, one R2T at a time. */
-  start(): void {
+  /** Begins the IC exchange (NVMe/TCP 1.0, section 3.6.2.2): one R2T at a time, and exactly these digests. */
+  start(digests: Digests = NO_DIGESTS): void {
     assert(this.#state === "idle", "A connection is started once");
-    this.#writer.writeIcReq();
+    assert(!(digests.header || digests.data) || this.#crc32c !== null, "Digests need the function that makes them");
+    this.#asked = digests;
+    this.#writer.writeIcReq(digests);
     this.#state = "opening";
   }
 
@@ -167,8 +157,11 @@ export class Connection {
   }
 
   #settle(parameters: TransferParameters): void {
+    const { header, data } = parameters.digests;
+    assert(!(header || data) || this.#crc32c !== null, "Digests need the function that makes them");
     this.#parameters = parameters;
     this.#writer.settle(parameters);
+    this.#checks.settle(parameters.digests);
     this.#state = "ready";
   }
 
@@ -204,26 +197,13 @@ export class Connection {
   /** True if there is something to send now; it is in `sendBuffer` until `handleSent()` says that all of it is sent. */
   pollSend(): boolean {
     if (this.sendBuffer.isSending || this.#state === "failed") return false;
-    if (this.#r2tCommands.length > 0) this.#answerR2ts();
+    if (this.#r2ts.length > 0) this.#r2ts.answer();
     return this.sendBuffer.take();
   }
 
   /** True if there is more to send than one send could gather. */
   get hasMoreToSend(): boolean {
-    return this.#r2tCommands.length > 0;
-  }
-
-  #answerR2ts(): void {
-    const commands = this.commands;
-    let written = 0;
-    for (let command = this.#r2tCommands.peek(); command >= 0; command = this.#r2tCommands.peek()) {
-      while (commands.r2tBytes[command] > 0) {
-        if (!this.#writer.hasRoom || written > SEND_BYTES_SOFT_MAX) return;
-        written += this.#writer.writeH2cData(command);
-      }
-      commands.r2tQueued[command] = 0;
-      this.#r2tCommands.shift();
-    }
+    return this.#r2ts.length > 0;
   }
 
   /** The socket took `bytes` more of what `pollSend()` offered. True if all of it is sent. */
@@ -245,6 +225,13 @@ export class Connection {
     this.receiveBuffer.prepare(reads > 0 && this.#readBytesInFlight >= LARGE_READ_BYTES * reads);
   }
 
+  /** Digests that were wrong since the last call. */
+  takeDigestErrors(): number {
+    const errors = this.#digestErrors;
+    this.#digestErrors = 0;
+    return errors;
+  }
+
   /** `bytes` bytes were received to where `prepareReceive()` said. */
   handleReceived(bytes: number): void {
     if (this.receiveBuffer.handleReceived(bytes)) this.#dataComplete();
@@ -264,10 +251,10 @@ export class Connection {
   #parse(): void {
     const buffer = this.receiveBuffer;
     while (this.#state !== "failed") {
-      if (!buffer.isInData) {
-        if (!this.#parsePdu()) break;
-      } else if (buffer.moveData()) this.#dataComplete();
-      else break;
+      if (buffer.isInData) {
+        if (!buffer.moveData()) break;
+        this.#dataComplete();
+      } else if (!(this.#isDigestDue ? this.#parseDataDigest() : this.#parsePdu())) break;
     }
     buffer.compact();
   }
@@ -280,10 +267,11 @@ export class Connection {
     const fault = this.#checks.commonHeader(at);
     if (fault !== null) return this.#reject(fault);
     const type = this.#memory[at + PduAt.TYPE];
-    const hlen = pduHlen(type);
-    if (have < hlen) return this.#checkPlen(at);
+    const bytes = this.#checks.headerBytes(type);
+    if (have < bytes) return this.#checkPlen(at);
+    if (bytes > pduHlen(type) && !this.#checkHeaderDigest(at)) return false;
     if (!this.#dispatch(type, at)) return false;
-    this.receiveBuffer.take(hlen);
+    this.receiveBuffer.take(bytes);
     return true;
   }
 
@@ -291,6 +279,13 @@ export class Connection {
   #checkPlen(at: number): false {
     const fault = this.#checks.plen(at);
     return fault !== null && this.#reject(fault);
+  }
+
+  #checkHeaderDigest(at: number): boolean {
+    const fault = this.#checks.headerDigest(at);
+    if (fault === null) return true;
+    this.#digestErrors++;
+    return this.#reject(fault);
   }
 
   #dispatch(type: number, at: number): boolean {
@@ -315,11 +310,12 @@ export class Connection {
 
   #parseIcResp(at: number): boolean {
     if (this.#state !== "opening") return this.#reject(sequenceFault("sent a second ICResp"));
-    const fault = this.#checks.icResp(at);
+    const fault = this.#checks.icResp(at, this.#asked);
     if (fault !== null) return this.#reject(fault);
     this.#settle({
       maxH2cDataBytes: this.#view.getUint32(at + ICRespAt.MAXH2CDATA, true),
       dataAlignment: pduDataAlignment(this.#memory[at + ICRespAt.CPDA]),
+      digests: this.#asked,
     });
     return true;
   }
@@ -331,14 +327,38 @@ export class Connection {
     if (fault !== null) return this.#reject(fault);
     const bytes = this.#view.getUint32(at + C2HDataAt.DATAL, true);
     this.#dataCommand = command;
+    this.#dataBytes = bytes;
     this.#dataFlags = this.#memory[at + PduAt.FLAGS];
     const offset = commands.dataOffset[command] + commands.transferred[command];
-    this.receiveBuffer.beginData(offset, bytes, this.#memory[at + PduAt.PDO] - PduHlen.C2HData);
+    const padding = this.#memory[at + PduAt.PDO] - this.#checks.headerBytes(PduType.C2HData);
+    this.receiveBuffer.beginData(offset, bytes, padding);
     commands.transferred[command] += bytes;
     return true;
   }
 
   #dataComplete(): void {
+    if (this.#parameters.digests.data) this.#isDigestDue = true;
+    else this.#pduComplete();
+  }
+
+  /** Wrong data is the matter of its command alone, which goes on until it is answered. */
+  #parseDataDigest(): boolean {
+    if (this.receiveBuffer.available < DIGEST_BYTES) return false;
+    const { dataOffset, transferred, spoilt } = this.commands;
+    const command = this.#dataCommand;
+    const offset = dataOffset[command] + transferred[command] - this.#dataBytes;
+    const received = this.#view.getUint32(this.receiveBuffer.at, true);
+    this.receiveBuffer.take(DIGEST_BYTES);
+    this.#isDigestDue = false;
+    if (received !== (this.#crc32c!(offset, this.#dataBytes) >>> 0)) {
+      spoilt[command] = 1;
+      this.#digestErrors++;
+    }
+    this.#pduComplete();
+    return true;
+  }
+
+  #pduComplete(): void {
     const command = this.#dataCommand;
     this.#dataCommand = -1;
     if ((this.#dataFlags & PduFlag.SUCCESS) !== 0) this.#answered(command, 0, 0, 0);
@@ -361,19 +381,11 @@ export class Connection {
 
   #parseR2t(at: number): boolean {
     const view = this.#view;
-    const commands = this.commands;
     const command = this.#commandOnWire(at + R2TAt.CCCID);
     const fault = this.#checks.r2t(at, command);
     if (fault !== null) return this.#reject(fault);
-    const bytes = view.getUint32(at + R2TAt.R2TL, true);
-    commands.r2tOffset[command] = commands.transferred[command];
-    commands.r2tBytes[command] = bytes;
-    commands.r2tTag[command] = view.getUint16(at + R2TAt.TTAG, true);
-    commands.transferred[command] += bytes;
-    if (commands.r2tQueued[command] === 0) {
-      commands.r2tQueued[command] = 1;
-      this.#r2tCommands.push(command);
-    }
+    this.commands.r2tTag[command] = view.getUint16(at + R2TAt.TTAG, true);
+    this.#r2ts.push(command, view.getUint32(at + R2TAt.R2TL, true));
     return true;
   }
 
@@ -402,7 +414,8 @@ export class Connection {
 
   #answered(command: number, status: number, result0: number, result1: number): void {
     const commands = this.commands;
-    commands.status[command] = status;
+    const isSpoilt = status === 0 && commands.spoilt[command] === 1;
+    commands.status[command] = isSpoilt ? StatusCode.TRANSIENT_TRANSPORT_ERROR : status;
     commands.result0[command] = result0;
     commands.result1[command] = result1;
     commands.r2tBytes[command] = 0;
@@ -457,4 +470,8 @@ export class Connection {
     if (this.#failure === null || this.#failure.fes === 0) return null;
     return terminationRequest(this.#failure.fes, this.#failure.fei, this.#offending);
   }
+}
+
+function noCrc32c(): never {
+  throw new Error("A connection without digests makes none");
 }

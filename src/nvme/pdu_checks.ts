@@ -3,6 +3,8 @@ import { CqeAt } from "../spec/nvme.ts";
 import {
   C2HDataAt,
   CapsuleRespAt,
+  DIGEST_BYTES,
+  DigestFlag,
   FatalErrorStatus,
   ICRespAt,
   MAXH2CDATA_MIN,
@@ -20,6 +22,7 @@ import {
   TermReqAt,
 } from "../spec/nvme_tcp.ts";
 import { type CommandTable, DataDirection } from "./command_table.ts";
+import { type Crc32c, digestField, type Digests } from "./transfer.ts";
 
 /** A fault that ends the connection. */
 export interface PduFault {
@@ -30,7 +33,6 @@ export interface PduFault {
   readonly fei: number;
 }
 
-/** Flags of digests, which are never asked for. */
 const DIGEST_FLAGS = PduFlag.HDGSTF | PduFlag.DDGSTF;
 
 /** A fault in the byte `fei` of the header, unless it is another kind. */
@@ -50,10 +52,31 @@ export function sequenceFault(words: string): PduFault {
 export class PduChecks {
   readonly #view: DataView;
   readonly #commands: CommandTable;
+  readonly #crc32c: Crc32c;
+  #headerDigestBytes = 0;
+  #dataDigestBytes = 0;
+  /** Flags of digests that PDUs with and without data have. */
+  #headerFlags = 0;
+  #dataFlags = 0;
 
-  constructor(view: DataView, commands: CommandTable) {
+  constructor(view: DataView, parts: { commands: CommandTable; crc32c: Crc32c }) {
     this.#view = view;
-    this.#commands = commands;
+    this.#commands = parts.commands;
+    this.#crc32c = parts.crc32c;
+  }
+
+  /** From now on PDUs have these digests. */
+  settle({ header, data }: Digests): void {
+    this.#headerDigestBytes = header ? DIGEST_BYTES : 0;
+    this.#dataDigestBytes = data ? DIGEST_BYTES : 0;
+    this.#headerFlags = header ? PduFlag.HDGSTF : 0;
+    this.#dataFlags = this.#headerFlags | (data ? PduFlag.DDGSTF : 0);
+  }
+
+  /** Bytes of the header of such a PDU and its digest, if it has one: those that begin and end a connection never do. */
+  headerBytes(type: number): number {
+    const hasDigest = type !== PduType.ICResp && type !== PduType.C2HTermReq;
+    return pduHlen(type) + (hasDigest ? this.#headerDigestBytes : 0);
   }
 
   #plen(at: number): number {
@@ -67,16 +90,31 @@ export class PduChecks {
     const expected = pduHlen(type);
     if (expected === 0) return faultOf(`sent a ${pduName(type)}`, PduAt.TYPE);
     if (hlen !== expected) return faultOf(`sent a ${pduName(type)} with a header of ${hlen} bytes`, PduAt.HLEN);
-    if ((this.#view.getUint8(at + PduAt.FLAGS) & DIGEST_FLAGS) !== 0 && type !== PduType.C2HTermReq) {
-      return faultOf(`sent a ${pduName(type)} with a digest, which was not agreed on`, PduAt.FLAGS);
-    }
-    return null;
+    const digests = this.#view.getUint8(at + PduAt.FLAGS) & DIGEST_FLAGS;
+    const agreed = type === PduType.C2HData ? this.#dataFlags : type === PduType.ICResp ? 0 : this.#headerFlags;
+    if (digests === agreed || type === PduType.C2HTermReq) return null;
+    const fault = (digests & ~agreed) === 0
+      ? `without the ${digestWords(agreed & ~digests)} that was agreed on`
+      : "with a digest, which was not agreed on";
+    return faultOf(`sent a ${pduName(type)} ${fault}`, PduAt.FLAGS);
   }
 
-  /** PLEN as far as the type tells. */
+  headerDigest(at: number): PduFault | null {
+    const type = this.#view.getUint8(at + PduAt.TYPE);
+    const hlen = pduHlen(type);
+    const received = this.#view.getUint32(at + hlen, true);
+    if (received === (this.#crc32c(at, hlen) >>> 0)) return null;
+    const words = `sent ${withArticle(pduName(type))} with a header digest error`;
+    return faultOf(words, received, FatalErrorStatus.HEADER_DIGEST_ERROR);
+  }
+
+  /**
+   * PLEN as far as the type tells, before the header is complete. With a digest, whatever is wrong with a header is said
+   * only once that has proved it to be what was sent.
+   */
   plen(at: number): PduFault | null {
     const type = this.#view.getUint8(at + PduAt.TYPE);
-    return this.#plen(at) < pduHlen(type) ? this.#plenFault(at) : null;
+    return this.#headerDigestBytes === 0 && this.#plen(at) < pduHlen(type) ? this.#plenFault(at) : null;
   }
 
   #plenFault(at: number): PduFault {
@@ -84,7 +122,8 @@ export class PduChecks {
     return faultOf(`sent ${withArticle(name)} of ${this.#plen(at)} bytes`, PduAt.PLEN);
   }
 
-  icResp(at: number): PduFault | null {
+  /** What was asked for is what is granted: less would be a silent downgrade. */
+  icResp(at: number, asked: Digests): PduFault | null {
     const view = this.#view;
     const unsupported = FatalErrorStatus.UNSUPPORTED_PARAMETER;
     if (this.#plen(at) !== PduHlen.ICResp) return this.#plenFault(at);
@@ -92,8 +131,14 @@ export class PduChecks {
     if (pfv !== PFV_1_0) return faultOf(`wants PDU format version ${pfv}`, ICRespAt.PFV, unsupported);
     const cpda = view.getUint8(at + ICRespAt.CPDA);
     if (cpda > PDA_MAX) return faultOf(`wants a data alignment of ${cpda + 1} dwords`, ICRespAt.CPDA);
-    const digests = view.getUint8(at + ICRespAt.DGST);
-    if (digests !== 0) return faultOf("switched digests on that were not asked for", ICRespAt.DGST, unsupported);
+    const granted = view.getUint8(at + ICRespAt.DGST);
+    const missing = digestField(asked) & ~granted;
+    if ((granted & ~digestField(asked)) !== 0) {
+      return faultOf("switched digests on that were not asked for", ICRespAt.DGST, unsupported);
+    }
+    if (missing !== 0) {
+      return faultOf(`does not grant the ${digestWords(missing)} that was asked for`, ICRespAt.DGST, unsupported);
+    }
     const maxH2cDataBytes = view.getUint32(at + ICRespAt.MAXH2CDATA, true);
     if (maxH2cDataBytes < MAXH2CDATA_MIN || maxH2cDataBytes % 4 !== 0) {
       return faultOf(`gives MAXH2CDATA ${maxH2cDataBytes}`, ICRespAt.MAXH2CDATA);
@@ -112,7 +157,7 @@ export class PduChecks {
     const bytes = view.getUint32(at + C2HDataAt.DATAL, true);
     const pdo = view.getUint8(at + PduAt.PDO);
     const plen = this.#plen(at);
-    if (pdo < PduHlen.C2HData || pdo % 4 !== 0 || plen !== pdo + bytes) {
+    if (pdo < this.headerBytes(PduType.C2HData) || pdo % 4 !== 0 || plen !== pdo + bytes + this.#dataDigestBytes) {
       return faultOf(`sent a C2HData of ${plen} bytes with ${bytes} bytes of data at ${pdo}`, PduAt.PLEN);
     }
     const due = commands.transferred[command];
@@ -135,7 +180,7 @@ export class PduChecks {
     const view = this.#view;
     const commands = this.#commands;
     const cqe = at + CapsuleRespAt.CQE;
-    if (this.#plen(at) !== PduHlen.CapsuleResp) return this.#plenFault(at);
+    if (this.#plen(at) !== this.headerBytes(PduType.CapsuleResp)) return this.#plenFault(at);
     if (command < 0) {
       const cid = view.getUint16(cqe + CqeAt.CID, true);
       return faultOf(`answered command ${cid}, which is not in flight`, CapsuleRespAt.CQE + CqeAt.CID);
@@ -150,7 +195,7 @@ export class PduChecks {
   r2t(at: number, command: number): PduFault | null {
     const view = this.#view;
     const commands = this.#commands;
-    if (this.#plen(at) !== PduHlen.R2T) return this.#plenFault(at);
+    if (this.#plen(at) !== this.headerBytes(PduType.R2T)) return this.#plenFault(at);
     if (command < 0 || commands.direction[command] !== DataDirection.TO_CONTROLLER) {
       const cid = view.getUint16(at + R2TAt.CCCID, true);
       return faultOf(`asked for data of command ${cid}, which writes nothing`, R2TAt.CCCID);
@@ -168,6 +213,12 @@ export class PduChecks {
     }
     return null;
   }
+}
+
+/** Digests, given as bits of DGST or of FLAGS, which are the same. */
+function digestWords(digests: number): string {
+  if (digests === (DigestFlag.HDGST | DigestFlag.DDGST)) return "header and the data digest";
+  return digests === DigestFlag.HDGST ? "header digest" : "data digest";
 }
 
 function withArticle(name: string): string {

@@ -67,9 +67,10 @@ export class SendBuffer {
     return this.#sending.bytes > 0;
   }
 
-  /** Room for a header of so many bytes and one piece of data after it. */
-  hasRoom(headerBytes: number): boolean {
-    return this.#filling.used + headerBytes <= this.#halfBytes && this.#filling.segments + 2 <= this.#segmentsMax;
+  /** Room for headers of so many bytes in all, which are so many pieces with the data. */
+  hasRoom(headerBytes: number, segments: number): boolean {
+    const { used, segments: have } = this.#filling;
+    return used + headerBytes <= this.#halfBytes && have + segments <= this.#segmentsMax;
   }
 
   /** Room for a header of `bytes` bytes, zeroed; the offset in the arena where it is to be written. */

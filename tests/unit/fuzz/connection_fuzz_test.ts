@@ -6,9 +6,10 @@
 import { assert } from "@std/assert";
 import { Prng } from "../../../src/base/prng.ts";
 import { CommandPhase } from "../../../src/nvme/command_table.ts";
+import { NO_DIGESTS } from "../../../src/nvme/transfer.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
 import { PduFlag, PduType } from "../../../src/spec/nvme_tcp.ts";
-import { c2hPdu, header, r2tPdu, responsePdu, termReqPdu } from "../nvme/scripted_target.ts";
+import { c2hPdu, header, r2tPdu, responsePdu, termReqPdu, withDigests } from "../nvme/scripted_target.ts";
 import { oneByOne, randomSplit, whole, Wire } from "../nvme/wire.ts";
 
 const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);
@@ -112,6 +113,8 @@ function runCase(prng: Prng): Outcome {
       c2hPdo: [24, 28, 252][prng.below(3)],
       r2tBytes: [512, 5000, 1 << 30][prng.below(3)],
       maxH2cDataBytes: [4096, 8192][prng.below(2)],
+      headerDigest: prng.below(4) === 0,
+      dataDigest: prng.below(3) === 0,
     },
   });
   wire.receiveSplit = [whole, oneByOne, randomSplit(prng), randomSplit(prng)][prng.below(4)];
@@ -124,7 +127,7 @@ function runCase(prng: Prng): Outcome {
     const isOwned = (slot: number) => wire.offset(slot) <= offset && offset + bytes <= wire.offset(slot) + SLOT_BYTES;
     assert([...state.owned.keys()].some(isOwned), `${bytes} bytes at ${offset} are sent, which belong to no command`);
   };
-  wire.connection.start();
+  wire.connection.start(wire.digests);
   for (let turn = 0; turn < turns && wire.connection.state !== "failed"; turn++) {
     if (wire.connection.state === "ready") submitSome(prng, wire, state.owned);
     for (let i = prng.below(6); i > 0; i--) wire.sendPiece();
@@ -150,12 +153,20 @@ function submitSome(prng: Prng, wire: Wire, owned: Map<number, number>): void {
 }
 
 function disturb(prng: Prng, wire: Wire): void {
-  if (prng.below(3) === 0) return wire.target.send(undue(prng, wire));
+  if (prng.below(3) === 0) {
+    const pdu = undue(prng, wire);
+    return prng.below(8) === 0 || isEnd(pdu) ? wire.target.send(pdu) : wire.target.sendPdu(pdu);
+  }
   const most = prng.below(2) === 0 ? 64 : 16384;
   const taken = wire.target.take(most).slice();
   if (taken.length === 0) return wire.target.send(random(prng, 256));
   // At a PDU that begins here: the target sends them one after the other.
   wire.target.send(MUTATIONS[prng.below(MUTATIONS.length)](prng, taken));
+}
+
+/** PDUs that have no digests, and those that are too short for their header. */
+function isEnd(pdu: Uint8Array): boolean {
+  return pdu[0] === PduType.C2HTermReq || pdu[0] === PduType.ICResp || pdu.length < pdu[2];
 }
 
 /** Each answer is for a command in flight, and a buffer that is given back is written no more. */
@@ -210,7 +221,7 @@ Deno.test("Connection fails, or waits for more, on every single byte value at ea
     for (let at = 0; at < 24; at++) {
       for (let value = 0; value < 256; value++) {
         const wire = new Wire({ depth: 2, slotBytes: 512, receiveBytes: 1024, manners: { answers: false } });
-        wire.connection.adopt({ maxH2cDataBytes: 4096, dataAlignment: 4 });
+        wire.connection.adopt({ maxH2cDataBytes: 4096, dataAlignment: 4, digests: NO_DIGESTS });
         wire.target.isOpen = true;
         const opcode = base === r2tOf ? NvmOpcode.WRITE : base === responsePdu ? NvmOpcode.FLUSH : NvmOpcode.READ;
         const cid = wire.cid(wire.submit(opcode, 0, opcode === NvmOpcode.FLUSH ? 0 : 512));
@@ -220,6 +231,28 @@ Deno.test("Connection fails, or waits for more, on every single byte value at ea
         wire.inject(pdu);
         if (wire.connection.state === "failed") assert(wire.connection.failure!.reason.length > 10);
         wire.checkArena([0]);
+      }
+    }
+  }
+});
+
+Deno.test("Connection with digests fails, or waits for more, on every other byte value at each place of a PDU", () => {
+  const manners = { answers: false, headerDigest: true, dataDigest: true };
+  for (const base of [responsePdu, (cid: number) => c2hPdu(cid, new Uint8Array(8)), r2tOf]) {
+    for (let at = 0; at < 28; at++) {
+      for (let value = 1; value < 256; value++) {
+        const wire = new Wire({ depth: 2, slotBytes: 512, receiveBytes: 1024, manners });
+        wire.connection.adopt({ maxH2cDataBytes: 4096, dataAlignment: 4, digests: wire.digests });
+        wire.target.isOpen = true;
+        const opcode = base === r2tOf ? NvmOpcode.WRITE : base === responsePdu ? NvmOpcode.FLUSH : NvmOpcode.READ;
+        const cid = wire.cid(wire.submit(opcode, 0, opcode === NvmOpcode.FLUSH ? 0 : base === r2tOf ? 512 : 8));
+        wire.pump();
+        const pdu = withDigests(base(cid), manners);
+        pdu[at] ^= value;
+        wire.inject(pdu);
+        assert(wire.connection.state === "failed" || wire.connection.isMidPdu, `byte ${at} of ${base.name}: ${value}`);
+        assert(wire.answers().length === 0);
+        wire.checkArena();
       }
     }
   }

@@ -55,7 +55,11 @@ Deno.test("open() brings a controller up and openQueues() its I/O queues; close(
   assertEquals(session.ana, "non-optimized");
   const queues = await session.openQueues(2);
   assertEquals(portal.ioQueues, 2);
-  assertEquals(queues[0].transfer, { maxH2cDataBytes: 32768, dataAlignment: 4 });
+  assertEquals(queues[0].transfer, {
+    maxH2cDataBytes: 32768,
+    dataAlignment: 4,
+    digests: { header: false, data: false },
+  });
   closeQueues(queues);
   const [controller] = portal.controllers.values();
   await session.close();

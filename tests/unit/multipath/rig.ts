@@ -8,7 +8,15 @@ import type { PolicyName } from "../../../src/multipath/policy_names.ts";
 import { type PathLimits, Volume } from "../../../src/multipath/volume.ts";
 import { Connection } from "../../../src/nvme/connection.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { ScriptedTarget, type TargetCommand, type TargetManners, type TargetStorage } from "../nvme/scripted_target.ts";
+import {
+  c2hPdu,
+  naiveCrc32c,
+  ScriptedTarget,
+  type TargetCommand,
+  type TargetManners,
+  type TargetStorage,
+  withDigests,
+} from "../nvme/scripted_target.ts";
 
 export interface RigOptions {
   paths?: number;
@@ -90,6 +98,7 @@ export class Rig {
       depth: this.#connectionDepth,
       inCapsuleBytes: this.#options.inCapsuleBytes ?? 0,
       receiveBytes: RECEIVE_BYTES,
+      crc32c: (offset, bytes) => naiveCrc32c(this.memory.subarray(offset, offset + bytes)),
     });
     const manners = { blockSize: this.blockSize, ...this.#options.manners };
     const target = new ScriptedTarget(manners, this.#options.storage);
@@ -97,6 +106,7 @@ export class Rig {
     connection.adopt({
       maxH2cDataBytes: target.manners.maxH2cDataBytes,
       dataAlignment: (target.manners.cpda + 1) * 4,
+      digests: { header: target.manners.headerDigest, data: target.manners.dataDigest },
     });
     this.volume.addConnection(path, connection, limits);
     this.table.setAna(path, ana);
@@ -172,6 +182,16 @@ export class Rig {
     const target = this.target(path);
     if (status !== 0) target.respond(command.cid, status);
     else target.answer(command.cid);
+    this.pump();
+  }
+
+  /** Answers a read with success and data whose digest is wrong. */
+  spoil(path: number, command: TargetCommand, data: Uint8Array): void {
+    const target = this.target(path);
+    const pdu = withDigests(c2hPdu(command.cid, data), target.manners);
+    pdu[pdu.length - 1] ^= 1;
+    target.send(pdu);
+    target.respond(command.cid, 0);
     this.pump();
   }
 

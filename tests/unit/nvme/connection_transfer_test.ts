@@ -3,6 +3,7 @@ import { AssertionFailure } from "../../../src/base/assert.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { CommandPhase, DataDirection } from "../../../src/nvme/command_table.ts";
 import { Connection, CONNECTION_DEPTH_MAX, Submission } from "../../../src/nvme/connection.ts";
+import { NO_DIGESTS } from "../../../src/nvme/transfer.ts";
 import { CqeAt, NvmOpcode } from "../../../src/spec/nvme.ts";
 import { PduFlag } from "../../../src/spec/nvme_tcp.ts";
 import { c2hPdu, r2tPdu, responsePdu } from "./scripted_target.ts";
@@ -66,6 +67,17 @@ const MANNERS: Array<[words: string, options: WireOptions]> = [
   ["with padding", { manners: { c2hPdo: 128, cpda: 31, c2hDataBytes: 9000, maxH2cDataBytes: 8192 } }],
   ["in capsules with padding", { inCapsuleBytes: 32768, manners: { cpda: 6, c2hPdo: 252 } }],
   ["some in capsules", { inCapsuleBytes: 4096, manners: { cpda: 1, c2hPdo: 28, maxH2cDataBytes: 4100 } }],
+  ["with header digests", { manners: { headerDigest: true, c2hDataBytes: 3000, maxH2cDataBytes: 4096 } }],
+  ["with data digests", { manners: { dataDigest: true, c2hDataBytes: 3000, r2tBytes: 5000, success: true } }],
+  ["with digests", { inCapsuleBytes: 8192, manners: { headerDigest: true, dataDigest: true } }],
+  ["with digests and padding", {
+    inCapsuleBytes: 4096,
+    manners: { headerDigest: true, dataDigest: true, cpda: 31, c2hPdo: 252, maxH2cDataBytes: 4096, c2hDataBytes: 9000 },
+  }],
+  ["with digests through the smallest buffer", {
+    receiveBytes: 256,
+    manners: { headerDigest: true, dataDigest: true, c2hDataBytes: 700 },
+  }],
   ["through the smallest buffer", { receiveBytes: 256, manners: { c2hDataBytes: 700 } }],
 ];
 
@@ -120,7 +132,7 @@ Deno.test("Connection takes ICResp cut at any byte, and what follows it", () => 
     wire.inject(pdu.subarray(cut));
     assertEquals(wire.connection.state, "ready");
     assertEquals(wire.connection.isMidPdu, false);
-    assertEquals(wire.connection.parameters, { maxH2cDataBytes: 8192, dataAlignment: 16 });
+    assertEquals(wire.connection.parameters, { maxH2cDataBytes: 8192, dataAlignment: 16, digests: NO_DIGESTS });
   }
 });
 
@@ -306,7 +318,7 @@ Deno.test("Connection gives each use of a slot another CID, and fails on the ans
 
 Deno.test("Connection adopt() goes on with what another instance settled", () => {
   const wire = new Wire({ slotBytes: 32768, manners: { cpda: 15, maxH2cDataBytes: 4096 } });
-  wire.connection.adopt({ maxH2cDataBytes: 4096, dataAlignment: 64 });
+  wire.connection.adopt({ maxH2cDataBytes: 4096, dataAlignment: 64, digests: NO_DIGESTS });
   assertEquals(wire.connection.state, "ready");
   wire.target.isOpen = true;
   const stored = new Map<number, Uint8Array>();
@@ -318,7 +330,10 @@ Deno.test("Connection adopt() goes on with what another instance settled", () =>
   assertEquals(stored.get(2), pattern(32768, 2));
   assertEquals(wire.target.violations, []);
   assertEquals(wire.target.h2cData.length, 8);
-  assertThrows(() => wire.connection.adopt({ maxH2cDataBytes: 4096, dataAlignment: 4 }), AssertionFailure);
+  assertThrows(
+    () => wire.connection.adopt({ maxH2cDataBytes: 4096, dataAlignment: 4, digests: NO_DIGESTS }),
+    AssertionFailure,
+  );
   assertThrows(() => wire.connection.start(), AssertionFailure);
 });
 

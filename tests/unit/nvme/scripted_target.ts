@@ -28,6 +28,9 @@ export interface TargetManners {
   c2hDataBytes: number;
   /** PDO of C2HData. */
   c2hPdo: number;
+  /** Digests that ICReq has to ask for, and that all PDUs then have. */
+  headerDigest: boolean;
+  dataDigest: boolean;
   /** The last C2HData carries SUCCESS, and no response follows. */
   success: boolean;
   /** Most data that one R2T asks for. */
@@ -72,6 +75,8 @@ const MANNERS: TargetManners = {
   cpda: 0,
   c2hDataBytes: 1 << 30,
   c2hPdo: 24,
+  headerDigest: false,
+  dataDigest: false,
   success: false,
   r2tBytes: 1 << 30,
   opens: true,
@@ -169,7 +174,7 @@ export class ScriptedTarget {
       this.#expect(pdu.length >= 24 && pdu.length <= 152 && pdu[PduAt.HLEN] === 24, "shape of H2CTermReq");
       this.termReq = pdu.slice();
     } else if (type === PduType.ICReq) this.#icReq(pdu, view);
-    else if (type === PduType.CapsuleCmd) this.#capsule(pdu, view);
+    else if (type === PduType.CapsuleCmd) this.#capsule(pdu);
     else if (type === PduType.H2CData) this.#h2c(pdu, view);
     else this.violations.push(`PDU of type ${type}`);
   }
@@ -179,23 +184,45 @@ export class ScriptedTarget {
     this.#expect(pdu.length === 128 && pdu[PduAt.HLEN] === 128 && pdu[PduAt.PDO] === 0, "shape of ICReq");
     this.#expect(view.getUint16(ICReqAt.PFV, true) === 0, "PFV of ICReq");
     this.#expect(view.getUint32(ICReqAt.MAXR2T, true) === 0, "MAXR2T of ICReq");
-    this.#expect(pdu[ICReqAt.HPDA] === 0 && pdu[ICReqAt.DGST] === 0, "HPDA and DGST of ICReq");
+    this.#expect(pdu[ICReqAt.HPDA] === 0 && pdu[ICReqAt.DGST] === this.#digests, "HPDA and DGST of ICReq");
     this.isOpen = true;
     if (this.manners.opens) this.sendIcResp();
   }
 
-  #capsule(pdu: Uint8Array, view: DataView): void {
+  /** As on the wire, where DGST and FLAGS have the same bits. */
+  get #digests(): number {
+    return (this.manners.headerDigest ? 1 : 0) | (this.manners.dataDigest ? 2 : 0);
+  }
+
+  /** Checks flags and digests of a PDU; how many bytes its header digest and its data digest take. */
+  #checkDigests(pdu: Uint8Array, data: Uint8Array): { headerBytes: number; dataBytes: number } {
+    const { headerDigest, dataDigest } = this.manners;
+    const hlen = pdu[PduAt.HLEN];
+    const view = new DataView(pdu.buffer, pdu.byteOffset, pdu.length);
+    const has = (headerDigest ? 1 : 0) | (dataDigest && data.length > 0 ? 2 : 0);
+    this.#expect((pdu[PduAt.FLAGS] & 3) === has, "digest flags");
+    const isHeaderRight = !headerDigest || view.getUint32(hlen, true) === naiveCrc32c(pdu.subarray(0, hlen));
+    this.#expect(isHeaderRight, "header digest");
+    const end = pdu.length - 4;
+    this.#expect((has & 2) === 0 || view.getUint32(end, true) === naiveCrc32c(data), "data digest");
+    return { headerBytes: headerDigest ? 4 : 0, dataBytes: (has & 2) === 0 ? 0 : 4 };
+  }
+
+  #capsule(pdu: Uint8Array): void {
     const sqe = pdu.slice(CapsuleCmdAt.SQE, CapsuleCmdAt.SQE + 64);
     const entry = new DataView(sqe.buffer);
     const dataBytes = entry.getUint32(SqeAt.SGL1 + SglAt.LENGTH, true);
     const identifier = sqe[SqeAt.SGL1 + SglAt.IDENTIFIER];
     const inCapsule = identifier === SglIdentifier.DATA_BLOCK_OFFSET;
     const cid = entry.getUint16(SqeAt.CID, true);
-    const aligned = roundUp(72, (this.manners.cpda + 1) * 4);
+    const aligned = roundUp(this.manners.headerDigest ? 76 : 72, (this.manners.cpda + 1) * 4);
+    const data = pdu.subarray(aligned, inCapsule ? aligned + dataBytes : aligned);
+    const digests = this.#checkDigests(pdu, data);
     this.#expect(this.isOpen, "a command before ICReq");
-    this.#expect(pdu[PduAt.HLEN] === 72 && pdu[PduAt.FLAGS] === 0, "header of CapsuleCmd");
+    this.#expect(pdu[PduAt.HLEN] === 72 && (pdu[PduAt.FLAGS] & ~3) === 0, "header of CapsuleCmd");
     this.#expect(pdu[PduAt.PDO] === (inCapsule ? aligned : 0), "PDO of CapsuleCmd");
-    this.#expect(pdu.length === (inCapsule ? aligned + dataBytes : 72), "PLEN of CapsuleCmd");
+    const plen = inCapsule ? aligned + dataBytes + digests.dataBytes : 72 + digests.headerBytes;
+    this.#expect(pdu.length === plen, "PLEN of CapsuleCmd");
     this.#expect(
       inCapsule || identifier === (dataBytes > 0 ? SglIdentifier.TRANSPORT_DATA_BLOCK : 0),
       "SGL identifier",
@@ -222,10 +249,9 @@ export class ScriptedTarget {
     };
     this.commands.set(cid, command);
     if (inCapsule) {
-      command.data.set(pdu.subarray(aligned, aligned + command.data.length));
+      command.data.set(data);
       command.received = dataBytes;
     }
-    void view;
     if (this.manners.answers) this.#goOn(command);
   }
 
@@ -241,8 +267,9 @@ export class ScriptedTarget {
     // Data may be under way for a command that was answered early.
     if (command === undefined) return;
     this.#expect(pdu[PduAt.HLEN] === 24, "HLEN of H2CData");
-    this.#expect(pdo === roundUp(24, (this.manners.cpda + 1) * 4), "PDO of H2CData");
-    this.#expect(pdu.length === pdo + bytes, "PLEN of H2CData");
+    const digests = this.#checkDigests(pdu, pdu.subarray(pdo, pdo + bytes));
+    this.#expect(pdo === roundUp(24 + digests.headerBytes, (this.manners.cpda + 1) * 4), "PDO of H2CData");
+    this.#expect(pdu.length === pdo + bytes + digests.dataBytes, "PLEN of H2CData");
     this.#expect(bytes > 0 && bytes <= this.manners.maxH2cDataBytes, "MAXH2CDATA");
     this.#expect(ttag === command.ttag, "TTAG of H2CData");
     this.#expect(offset === command.r2tNext && bytes <= command.r2tMissing, "DATAO and DATAL of H2CData");
@@ -271,7 +298,7 @@ export class ScriptedTarget {
     const view = new DataView(pdu.buffer);
     view.setUint16(ICRespAt.PFV, fields.pfv ?? 0, true);
     pdu[ICRespAt.CPDA] = fields.cpda ?? this.manners.cpda;
-    pdu[ICRespAt.DGST] = fields.dgst ?? 0;
+    pdu[ICRespAt.DGST] = fields.dgst ?? this.#digests;
     view.setUint32(ICRespAt.MAXH2CDATA, fields.maxH2cData ?? this.manners.maxH2cDataBytes, true);
     this.send(pdu);
   }
@@ -282,7 +309,7 @@ export class ScriptedTarget {
     command.ttag = this.#ttag = (this.#ttag + 1) & 0xffff;
     command.r2tNext = command.received;
     command.r2tMissing = bytes;
-    this.send(r2tPdu(cid, command.ttag, command.received, bytes));
+    this.sendPdu(r2tPdu(cid, command.ttag, command.received, bytes));
   }
 
   /** Executes a command and answers it, as the manners say. */
@@ -302,7 +329,7 @@ export class ScriptedTarget {
       const bytes = Math.min(this.manners.c2hDataBytes, data.length - offset);
       const isLast = offset + bytes === data.length;
       const flags = (isLast ? PduFlag.LAST_PDU : 0) | (isLast && this.manners.success ? PduFlag.SUCCESS : 0);
-      this.send(c2hPdu(cid, data.subarray(offset, offset + bytes), { offset, flags, pdo: this.manners.c2hPdo }));
+      this.sendPdu(c2hPdu(cid, data.subarray(offset, offset + bytes), { offset, flags, pdo: this.manners.c2hPdo }));
       offset += bytes;
     }
   }
@@ -310,7 +337,12 @@ export class ScriptedTarget {
   /** A response capsule; the command is over. */
   respond(cid: number, status: number, result0 = 0, result1 = 0): void {
     this.commands.delete(cid);
-    this.send(responsePdu(cid, status, result0, result1));
+    this.sendPdu(responsePdu(cid, status, result0, result1));
+  }
+
+  /** Sends a PDU that was made without digests, with those that are agreed on. */
+  sendPdu(pdu: Uint8Array): void {
+    this.send(withDigests(pdu, this.manners));
   }
 }
 
@@ -329,6 +361,40 @@ export function header(type: number, hlen: number, plen: number): Uint8Array<Arr
   pdu[PduAt.HLEN] = hlen;
   new DataView(pdu.buffer).setUint32(PduAt.PLEN, plen, true);
   return pdu;
+}
+
+/** The PDU with digests, for which its data moves on as far as it has to. */
+export function withDigests(
+  pdu: Uint8Array,
+  { headerDigest, dataDigest }: { headerDigest: boolean; dataDigest: boolean },
+): Uint8Array<ArrayBuffer> {
+  const hlen = pdu[PduAt.HLEN];
+  const pdo = pdu[PduAt.PDO];
+  const data = pdo === 0 ? new Uint8Array(0) : pdu.subarray(pdo);
+  const headerBytes = hlen + (headerDigest ? 4 : 0);
+  const dataAt = pdo === 0 ? headerBytes : Math.max(pdo, headerBytes);
+  const hasDataDigest = dataDigest && data.length > 0;
+  const made = new Uint8Array(dataAt + data.length + (hasDataDigest ? 4 : 0));
+  const view = new DataView(made.buffer);
+  made.set(pdu.subarray(0, hlen));
+  made.fill(0xdd, headerBytes, dataAt);
+  made.set(data, dataAt);
+  made[PduAt.FLAGS] |= (headerDigest ? PduFlag.HDGSTF : 0) | (hasDataDigest ? PduFlag.DDGSTF : 0);
+  if (pdo !== 0) made[PduAt.PDO] = dataAt;
+  view.setUint32(PduAt.PLEN, made.length, true);
+  if (headerDigest) view.setUint32(hlen, naiveCrc32c(made.subarray(0, hlen)), true);
+  if (hasDataDigest) view.setUint32(made.length - 4, naiveCrc32c(data), true);
+  return made;
+}
+
+/** CRC32C bit by bit: reflected polynomial 82F63B78h, all ones at both ends. */
+export function naiveCrc32c(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return (crc ^ 0xffffffff) >>> 0;
 }
 
 export function responsePdu(cid: number, status = 0, result0 = 0, result1 = 0): Uint8Array<ArrayBuffer> {

@@ -83,13 +83,13 @@ Deno.test("SendBuffer collects in one half while the other is sent, and refers t
 
 Deno.test("SendBuffer hasRoom() is told before headers or pieces overflow, which are asserted on", () => {
   const { buffer } = makeBuffer(4);
-  assertEquals(buffer.hasRoom(HALF_BYTES), true);
-  assertEquals(buffer.hasRoom(HALF_BYTES + 1), false);
+  assertEquals(buffer.hasRoom(HALF_BYTES, 2), true);
+  assertEquals(buffer.hasRoom(HALF_BYTES + 1, 2), false);
   buffer.header(8);
   buffer.data(0, 1, 0);
-  assertEquals(buffer.hasRoom(8), true);
+  assertEquals(buffer.hasRoom(8, 2), true);
   buffer.header(8);
-  assertEquals(buffer.hasRoom(8), false);
+  assertEquals(buffer.hasRoom(8, 2), false);
   buffer.data(0, 1, 0);
   assertThrows(() => buffer.data(0, 1, 0), AssertionFailure);
   assertThrows(() => makeBuffer().buffer.header(HALF_BYTES + 8), AssertionFailure);
@@ -122,11 +122,11 @@ Deno.test("SendBuffer sends what a list of bytes would, whatever the order and t
     const what = prng.below(4);
     if (what === 0) {
       const bytes = 8 * (1 + prng.below(16));
-      if (!buffer.hasRoom(bytes)) continue;
+      if (!buffer.hasRoom(bytes, 2)) continue;
       const at = buffer.header(bytes);
       for (let i = 0; i < bytes; i++) filling.push(memory[at + i] = prng.below(256));
     } else if (what === 1) {
-      if (!buffer.hasRoom(0)) continue;
+      if (!buffer.hasRoom(0, 2)) continue;
       const offset = prng.below(DATA_BYTES - 100);
       const bytes = 1 + prng.below(100);
       const command = prng.below(512);

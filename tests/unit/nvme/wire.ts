@@ -7,7 +7,8 @@ import type { Prng } from "../../../src/base/prng.ts";
 import { DataDirection } from "../../../src/nvme/command_table.ts";
 import { Connection, Submission } from "../../../src/nvme/connection.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { ScriptedTarget, type TargetManners } from "./scripted_target.ts";
+import type { Digests } from "../../../src/nvme/transfer.ts";
+import { naiveCrc32c, ScriptedTarget, type TargetManners } from "./scripted_target.ts";
 
 /** How many of `most` bytes move in the next step. */
 export type Split = (most: number) => number;
@@ -44,6 +45,8 @@ export class Wire {
   sendSplit: Split = whole;
   receiveSplit: Split = whole;
   nowMs = 0;
+  /** Checksums that the connection has asked for. */
+  crcs = 0;
   /** Called with each piece of data, outside the connection's part of the arena, that is about to be sent. */
   onSend: (offset: number, bytes: number) => void = () => {};
 
@@ -66,7 +69,16 @@ export class Wire {
       depth,
       inCapsuleBytes: options.inCapsuleBytes ?? 0,
       receiveBytes,
+      crc32c: (offset, bytes) => {
+        this.crcs++;
+        return naiveCrc32c(this.memory.subarray(offset, offset + bytes));
+      },
     });
+  }
+
+  /** Those that the target expects. */
+  get digests(): Digests {
+    return { header: this.target.manners.headerDigest, data: this.target.manners.dataDigest };
   }
 
   /** Where slot's buffer begins; half of the buffers lie before the connection's part of the arena, half behind. */
@@ -103,7 +115,7 @@ export class Wire {
 
   /** Opens the connection. */
   open(): this {
-    this.connection.start();
+    this.connection.start(this.digests);
     this.pump();
     assertEquals(this.connection.failure, null);
     assertEquals(this.connection.state, "ready");

@@ -4,9 +4,12 @@
  * find. UMPATH_SEED reproduces a failure.
  */
 import { assert, assertEquals } from "@std/assert";
+import { native } from "../../../ffi/library.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { DataDirection } from "../../../src/nvme/command_table.ts";
 import { Connection, Submission } from "../../../src/nvme/connection.ts";
+import { type Digests, NO_DIGESTS } from "../../../src/nvme/transfer.ts";
+import { StatusCode } from "../../../src/spec/nvme_status.ts";
 import { TargetConnection } from "../../../src/target/connection.ts";
 import { pattern, randomSplit, type Split, whole } from "./target_wire.ts";
 
@@ -91,6 +94,7 @@ interface RigOptions {
   receiveBytes: number;
   pipeBytes: number;
   sqFlowControl: boolean;
+  digests: Digests;
 }
 
 /** Host, pipes and target, and what each command is about. */
@@ -114,6 +118,7 @@ class Rig {
   inCapsule = 0;
   byR2t = 0;
   readBytes = 0;
+  crcs = 0;
 
   constructor(prng: Prng, options: RigOptions) {
     this.options = options;
@@ -123,13 +128,16 @@ class Rig {
     const targetOwn = (TargetConnection.arenaBytes(slots, receiveBytes) + 7) & ~7;
     this.hostMemory = new Uint8Array((hostOwn + depth * dataBytes + 7) & ~7);
     this.targetMemory = new Uint8Array((targetOwn + slots * dataBytes + 7) & ~7);
-    this.host = new Connection({ memory: this.hostMemory, arenaOffset: 0, depth, inCapsuleBytes, receiveBytes });
+    const { hostMemory, targetMemory } = this;
+    this.host = new Connection({
+      memory: hostMemory,
+      ...{ arenaOffset: 0, depth, inCapsuleBytes, receiveBytes },
+      crc32c: (offset, bytes) => this.#count(native().um_crc32c_part(hostMemory, offset, bytes)),
+    });
     this.target = new TargetConnection({
       memory: this.targetMemory,
       ...{ arenaOffset: 0, slots, dataOffset: targetOwn, dataBytes, inCapsuleBytes, receiveBytes },
-      crc32c: () => {
-        throw new Error("No digest was agreed on");
-      },
+      crc32c: (offset, bytes) => this.#count(native().um_crc32c_part(targetMemory, offset, bytes)),
     });
     this.#commands = new Array(depth).fill(null);
     this.toTarget = new Pipe(options.pipeBytes);
@@ -140,8 +148,13 @@ class Rig {
     return Connection.arenaBytes(this.options.depth, this.options.receiveBytes) + place * this.options.dataBytes;
   }
 
+  #count(crc: number): number {
+    this.crcs++;
+    return crc;
+  }
+
   open(): void {
-    this.host.start();
+    this.host.start(this.options.digests);
     while (this.move());
     assertEquals([this.host.state, this.target.state], ["ready", "ready"]);
     const { slots, sqFlowControl } = this.options;
@@ -246,6 +259,30 @@ class Rig {
     }
   }
 
+  /** One read from begin to end; its status. */
+  readOnce(seed: number): number {
+    const { host, target } = this;
+    const bytes = 1 + this.#prng.below(this.options.dataBytes);
+    const submission = this.#submission;
+    submission.sqe.fill(0);
+    submission.sqe[0] = READ;
+    submission.sqe[10] = seed;
+    submission.direction = DataDirection.FROM_CONTROLLER;
+    submission.dataOffset = this.#hostOffset(0);
+    submission.dataBytes = bytes;
+    host.submit(submission, 0);
+    while (this.move());
+    this.#answer(target.pollCommand());
+    while (this.move());
+    const slot = host.pollCompletion();
+    const status = host.commands.status[slot];
+    host.release(slot);
+    if (status === 0) {
+      assertEquals(this.hostMemory.slice(submission.dataOffset).subarray(0, bytes), pattern(bytes, seed));
+    }
+    return status;
+  }
+
   check(): void {
     assertEquals([this.host.failure, this.target.failure], [null, null]);
   }
@@ -281,7 +318,9 @@ function run(seed: number, commands: number, options: RigOptions, split: (prng: 
 const COMMON: RigOptions = {
   ...{ depth: 15, slots: 16, dataBytes: 65536, inCapsuleBytes: 2048, receiveBytes: 8192, pipeBytes: 100_000 },
   sqFlowControl: false,
+  digests: NO_DIGESTS,
 };
+const BOTH: Digests = { header: true, data: true };
 
 const CASES: [string, number, Partial<RigOptions>, (prng: Prng) => Split][] = [
   ["whole pieces", 2000, {}, () => whole],
@@ -296,6 +335,23 @@ const CASES: [string, number, Partial<RigOptions>, (prng: Prng) => Split][] = [
   ["one slot", 500, { depth: 1, slots: 1 }, (prng) => randomSplit(prng, 16384)],
   ["a narrow pipe", 300, { pipeBytes: 1000 }, () => whole],
   ["many commands", 3000, { depth: 255, slots: 256, dataBytes: 4096 }, (prng) => randomSplit(prng, 65536)],
+  ["header digests", 1000, { digests: { header: true, data: false } }, (prng) => randomSplit(prng, 65536)],
+  ["data digests", 1000, { digests: { header: false, data: true } }, (prng) => randomSplit(prng, 16384)],
+  ["digests", 1500, { digests: BOTH }, (prng) => randomSplit(prng, 65536)],
+  ["digests in single bytes", 40, { digests: BOTH, dataBytes: 2048 }, () => () => 1],
+  ["digests and flow control", 500, { digests: BOTH, sqFlowControl: true }, (prng) => randomSplit(prng, 64)],
+  [
+    "digests and many commands",
+    3000,
+    { digests: BOTH, depth: 255, slots: 256, dataBytes: 4096, inCapsuleBytes: 4096 },
+    (prng) => randomSplit(prng, 65536),
+  ],
+  [
+    "digests of large data",
+    60,
+    { digests: BOTH, depth: 4, slots: 4, dataBytes: 2 << 20, pipeBytes: 1 << 20 },
+    () => whole,
+  ],
   ["large data", 60, { depth: 4, slots: 4, dataBytes: 2 << 20, pipeBytes: 1 << 20 }, () => whole],
 ];
 
@@ -305,6 +361,7 @@ for (const [name, commands, options, split] of CASES) {
     try {
       const rig = run(SEED, commands, all, split);
       assert(rig.readBytes > 0);
+      assertEquals(rig.crcs > 0, all.digests.header || all.digests.data);
       assert(all.inCapsuleBytes === 0 || rig.inCapsule > 0 || commands < 100);
       assert(all.inCapsuleBytes >= all.dataBytes || rig.byR2t > 0);
     } catch (error) {
@@ -319,7 +376,7 @@ Deno.test("Connection and TargetConnection agree on whose fault it was", () => {
   rig.target.handleClosed();
   assertEquals(rig.target.terminationPdu(), null);
   const other = new Rig(new Prng(1), COMMON);
-  other.host.adopt({ maxH2cDataBytes: 4096, dataAlignment: 4 });
+  other.host.adopt({ maxH2cDataBytes: 4096, dataAlignment: 4, digests: NO_DIGESTS });
   other.submit();
   while (other.move());
   const pdu = other.target.terminationPdu()!;
@@ -338,4 +395,18 @@ Deno.test("Connection and TargetConnection agree on whose fault it was", () => {
   back.target.handleReceived(request.length);
   const words = "the host ended the connection: invalid PDU header field (byte 0 of the header)";
   assertEquals(back.target.failure, { reason: words, fes: 0, fei: 0 });
+});
+
+Deno.test("Connection and TargetConnection take a wrong data digest for the matter of one command", () => {
+  const rig = new Rig(new Prng(1), { ...COMMON, digests: BOTH });
+  rig.open();
+  const statuses: number[] = [];
+  for (let i = 0; i < 200; i++) {
+    if (i % 10 === 0) rig.target.spoilNextDigest();
+    statuses.push(rig.readOnce(i));
+  }
+  assertEquals(statuses.filter((status) => status === StatusCode.TRANSIENT_TRANSPORT_ERROR).length, 20);
+  assertEquals(statuses.filter((status) => status === 0).length, 180);
+  assertEquals(rig.host.takeDigestErrors(), 20);
+  rig.check();
 });
