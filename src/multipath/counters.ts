@@ -18,6 +18,8 @@ export const PathCounter = {
   /** The longest that one has taken since the path was connected. */
   READ_MS_MAX: 10,
   WRITE_MS_MAX: 11,
+  /** Header and data digests of the controller that were wrong. */
+  DIGEST_ERRORS: 12,
 } as const;
 
 /** What is counted of the queue itself. */

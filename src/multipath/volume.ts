@@ -133,6 +133,7 @@ export class Volume implements BlockDevice, Candidates {
     if (connection === null) return;
     connection.handleQuiet();
     this.#drainCompletions(path, connection, nowMs);
+    this.#countDigestErrors(path, connection);
     this.#connections[path] = null;
     this.#limits[path] = null;
     const commands = connection.commands;
@@ -316,7 +317,10 @@ export class Volume implements BlockDevice, Candidates {
       connection.release(command);
       this.#states.outstanding[slot]--;
       if (status === 0) this.#count(path, slot, bytes);
-      else this.#handleStatus(path, slot, status);
+      else {
+        this.#countDigestErrors(path, connection);
+        this.#handleStatus(path, slot, status);
+      }
       if (this.#states.outstanding[slot] === 0 && this.#states.place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
     }
   }
@@ -330,6 +334,10 @@ export class Volume implements BlockDevice, Candidates {
       this.#counters.addPath(path, PathCounter.WRITES, 1);
       this.#counters.addPath(path, PathCounter.WRITE_BYTES, bytes);
     }
+  }
+
+  #countDigestErrors(path: number, connection: Connection): void {
+    this.#counters.addPath(path, PathCounter.DIGEST_ERRORS, connection.takeDigestErrors());
   }
 
   #handleStatus(path: number, slot: number, status: number): void {

@@ -59,7 +59,7 @@ const ROWS: readonly Row[] = [
   [Code.SGL_DATA_BLOCK_GRANULARITY_INVALID, "SGL data block granularity invalid", EIO, "fail"],
   [Code.NAMESPACE_WRITE_PROTECTED, "namespace is write protected", EROFS, "fail"],
   [Code.COMMAND_INTERRUPTED, "command interrupted", EREMOTEIO, "retry"],
-  [Code.TRANSIENT_TRANSPORT_ERROR, "transient transport error", ENOLINK, "retry"],
+  [Code.TRANSIENT_TRANSPORT_ERROR, "transient transport error", ENOLINK, "failover"],
   [Code.COMMAND_PROHIBITED_BY_LOCKDOWN, "command prohibited by lockdown", EIO, "fail"],
   [Code.ADMIN_COMMAND_MEDIA_NOT_READY, "admin command media not ready", EIO, "retry"],
   [Code.LBA_OUT_OF_RANGE, "LBA out of range", EREMOTEIO, "fail"],

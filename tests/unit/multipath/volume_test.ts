@@ -1,11 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
-import { EIO, ENODATA, EOPNOTSUPP, EROFS } from "../../../src/base/errno.ts";
+import { EIO, ENODATA, ENOLINK, EOPNOTSUPP, EROFS } from "../../../src/base/errno.ts";
+import { RETRIES_MAX, RETRY_DELAY_MS_MAX } from "../../../src/base/limits.ts";
 import { BlockFlag, BlockOp } from "../../../src/block/request.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
-import type { TargetCommand } from "../nvme/scripted_target.ts";
+import { responsePdu, type TargetCommand, withDigests } from "../nvme/scripted_target.ts";
 import { pattern } from "../nvme/wire.ts";
 import { Rig } from "./rig.ts";
 
@@ -314,6 +315,75 @@ Deno.test("Volume retries what the controller could not do just now, later and a
   assertEquals(tries, 17);
   assertEquals(rig.nowMs - startMs > 10_000, true, "the delay grows");
   assertEquals(rig.requests.status[0], 121);
+  rig.checkIdle();
+});
+
+Deno.test("Volume reads again elsewhere what came with a wrong data digest, and counts it", () => {
+  const rig = new Rig({ manners: { answers: false, dataDigest: true } });
+  rig.submit(0, BlockOp.READ, 7, 1);
+  rig.pump();
+  const path = rig.commands(0).length > 0 ? 0 : 1;
+  rig.spoil(path, rig.commands(path)[0], pattern(512, 1));
+  assertEquals(rig.answers(), []);
+  assertEquals([rig.commands(path).length, ranges(rig.commands(1 - path))], [0, [[7, 1]]]);
+  assertEquals([rig.count(path, "DIGEST_ERRORS"), rig.count(path, "ERRORS"), rig.count(path, "FAILOVERS")], [1, 1, 1]);
+  rig.target(1 - path).storage = {
+    execute: (_, data) => {
+      data.set(pattern(512, 2));
+      return 0;
+    },
+  };
+  rig.answer(1 - path, rig.commands(1 - path)[0]);
+  assertEquals(rig.answers(), [[0, 0]]);
+  assertEquals(rig.buffer(0, 512), pattern(512, 2));
+  assertEquals([rig.count(1 - path, "DIGEST_ERRORS"), rig.paths[path]!.connection.state], [0, "ready"]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume gives up with ENOLINK on a read that comes with a wrong data digest each time", () => {
+  const rig = new Rig({ paths: 1, manners: { answers: false, dataDigest: true } });
+  rig.submit(0, BlockOp.READ, 7, 1);
+  rig.pump();
+  for (let i = 0; i <= RETRIES_MAX; i++) {
+    assertEquals(rig.answers(), []);
+    rig.spoil(0, rig.commands(0)[0], pattern(512, 1));
+    rig.advance(RETRY_DELAY_MS_MAX);
+  }
+  assertEquals(rig.answers(), [[0, ENOLINK]]);
+  assertEquals(rig.count(0, "DIGEST_ERRORS"), RETRIES_MAX + 1);
+  rig.checkIdle();
+});
+
+Deno.test("Volume writes again elsewhere, at once, what the controller got with a wrong data digest", () => {
+  const rig = new Rig({ manners: { answers: false } });
+  rig.submit(0, BlockOp.WRITE, 7, 1);
+  rig.pump();
+  const path = rig.commands(0).length > 0 ? 0 : 1;
+  rig.answer(path, rig.commands(path)[0], StatusCode.TRANSIENT_TRANSPORT_ERROR);
+  assertEquals([rig.commands(path).length, ranges(rig.commands(1 - path)), rig.held], [0, [[7, 1]], 0]);
+  rig.target(1 - path).manners.answers = true;
+  const [command] = rig.commands(1 - path);
+  rig.target(1 - path).sendR2t(command.cid, 512);
+  rig.pump();
+  assertEquals(rig.answers(), [[0, 0]]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume counts a wrong header digest, which costs the connection", () => {
+  const rig = new Rig({ manners: { answers: false, headerDigest: true } });
+  rig.submit(0, BlockOp.FLUSH, 0, 0);
+  rig.pump();
+  const path = rig.commands(0).length > 0 ? 0 : 1;
+  const pdu = withDigests(responsePdu(rig.commands(path)[0].cid), { headerDigest: true, dataDigest: false });
+  pdu[25] ^= 1;
+  rig.target(path).send(pdu);
+  rig.pump();
+  assertEquals(rig.paths[path]!.connection.state, "failed");
+  rig.volume.stopPath(path);
+  rig.quietPath(path);
+  assertEquals(rig.count(path, "DIGEST_ERRORS"), 1);
+  rig.answer(1 - path, rig.commands(1 - path)[0]);
+  assertEquals(rig.answers(), [[0, 0]]);
   rig.checkIdle();
 });
 

@@ -74,7 +74,7 @@ Deno.test("statusDisposition() tells path, passing and own reasons apart", () =>
     [0x006, "retry"],
     [0x007, "retry"],
     [0x021, "retry"],
-    [0x022, "retry"],
+    [0x022, "failover"],
     [0x082, "retry"],
     [0x7c0, "retry"],
     [0x0ff, "retry"],
