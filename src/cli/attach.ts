@@ -60,6 +60,8 @@ export const declare: Declare = (command, context) => {
       wholeNumber("--depth", { min: 1, max: QUEUE_DEPTH_MAX }),
     )
     .option("--read-only", "refuse writes")
+    .option("--hdr-digest", "protect the headers on the network by CRC32C")
+    .option("--data-digest", "protect the data on the network by CRC32C")
     .option("--hostnqn <nqn>", withDefault("NQN of this host", "/etc/nvme/hostnqn"))
     .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"));
   for (const option of timeoutOptions()) attachCommand.addOption(option);
@@ -74,6 +76,7 @@ export const declare: Declare = (command, context) => {
       throw new UmpathError("usage", `Cannot attach ${quote(nqn)}: more than ${PATHS_MAX} paths are given`);
     }
     const { nsid, policy } = options;
+    const digests = { headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true };
     const timeouts = chosenTimeouts(options);
     const params = {
       nqn,
@@ -85,6 +88,7 @@ export const declare: Declare = (command, context) => {
       queues,
       depth,
       readOnly: readOnly === true,
+      ...digests,
       timeouts,
     };
     const isGiven = (option: "device" | "policy") => attachCommand.getOptionValueSource(option) === "cli";
@@ -92,6 +96,7 @@ export const declare: Declare = (command, context) => {
       ...{ name: options.name, queues: options.queues, depth: options.depth, readOnly: readOnly === true, timeouts },
       device: isGiven("device") ? device : undefined,
       policy: isGiven("policy") ? policy : undefined,
+      ...digests,
     };
     await attach(params, { host: { hostNqn: hostnqn, hostId: hostid }, given, output: context.output });
   });

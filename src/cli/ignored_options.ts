@@ -12,6 +12,8 @@ export interface GivenOptions {
   queues?: number | undefined;
   depth?: number | undefined;
   readOnly?: boolean | undefined;
+  headerDigest?: boolean | undefined;
+  dataDigest?: boolean | undefined;
   timeouts: Partial<Timeouts>;
 }
 
@@ -40,6 +42,8 @@ function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
   compare("--queues", queues, volume.queues);
   compare("--depth", depth, volume.depth);
   if (readOnly && !volume.readOnly) differences.push("--read-only (it takes writes)");
+  if (given.headerDigest && !volume.headerDigest) differences.push("--hdr-digest (it has none)");
+  if (given.dataDigest && !volume.dataDigest) differences.push("--data-digest (it has none)");
   return differences;
 }
 

@@ -42,9 +42,15 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ["device", deviceWords(volume)],
     ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
     ["policy", policyWords(volume)],
+    ...digestFacts(volume),
     ...timeLines(volume.timeouts).map((line, i) => [i === 0 ? "times" : "", line]),
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
+}
+
+function digestFacts({ headerDigest, dataDigest }: VolumeInfo): string[][] {
+  const digests = [...headerDigest ? ["header"] : [], ...dataDigest ? ["data"] : []];
+  return digests.length === 0 ? [] : [["digests", digests.join(" and ")]];
 }
 
 /** A path on one line, what it did on the next, how long that took, and what went wrong. */
@@ -61,6 +67,7 @@ function pathLines(path: PathInfo): string[] {
     count(path.errors, "error answer"),
     `${path.failovers} moved to other paths`,
     count(path.reconnects, "reconnect"),
+    ...path.digestErrors > 0 ? [count(path.digestErrors, "digest error")] : [],
   ];
   const weight = path.weight === 1 ? "" : `, weight ${path.weight}`;
   const times = [

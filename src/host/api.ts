@@ -54,6 +54,9 @@ export interface AttachParams {
   queues: number | null;
   depth: number | null;
   readOnly: boolean;
+  /** CRC32C over the headers, and over the data, of all PDUs; off unless told. */
+  headerDigest?: boolean;
+  dataDigest?: boolean;
   /** Only what the user named; the daemon fills in the rest. */
   timeouts: Partial<Timeouts>;
   hostNqn: string;
@@ -135,6 +138,8 @@ export interface PathInfo {
   writeBytes: number;
   errors: number;
   failovers: number;
+  /** Digests of the target that were wrong; 0 without digests. */
+  digestErrors: number;
   /** Why the path is not live, in words; null while it is. */
   reason: string | null;
   /** Controller ID while connected. */
@@ -169,6 +174,9 @@ export interface VolumeInfo {
   preferredPath: number | null;
   queues: number;
   depth: number;
+  /** True if PDUs have digests of their headers, of their data. */
+  headerDigest: boolean;
+  dataDigest: boolean;
   /** Requests that wait because no path is live. */
   waiting: number;
   /** Writes held after the loss of a path. */

@@ -442,11 +442,13 @@ export class AttachedVolume implements PathOwner {
   }
 
   info(): VolumeInfo {
-    const { name, nqn, nsid, queues, depth } = this.plan;
+    const { name, nqn, nsid, queues, depth, session } = this.plan;
     const { policy, timeouts } = this.settings;
     const facts = {
       ...{ name, nqn, nsid, policy, queues, depth, timeouts },
       preferredPath: this.table.preferred < 0 ? null : this.table.preferred,
+      headerDigest: session.digests?.header ?? false,
+      dataDigest: session.digests?.data ?? false,
       uuid: this.uuid,
       device: this.device,
       driver: this.#device?.driver ?? "none" as const,

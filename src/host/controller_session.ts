@@ -12,13 +12,14 @@ import {
   connectIoQueueCommand,
   keepAliveCommand,
 } from "../nvme/commands.ts";
-import type { TransferParameters } from "../nvme/connection.ts";
+import type { Digests, TransferParameters } from "../nvme/connection.ts";
 import { KeepAlive } from "../nvme/keep_alive.ts";
+import { NO_DIGESTS } from "../nvme/transfer.ts";
 import { reset, shutdown } from "../nvme/retire.ts";
 import { connectRefusal } from "../nvme/status.ts";
 import type { Steps } from "../nvme/steps.ts";
 import type { AnaStateName, PathSpec } from "./api.ts";
-import { ConnectionLost, HostConnection, NotNvmeTcp } from "./host_connection.ts";
+import { ConnectionLost, HostConnection, NotNvmeTcp, TransportMismatch } from "./host_connection.ts";
 import { PathFailure } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
 
@@ -44,6 +45,8 @@ export interface SessionOptions {
   connectTimeoutMs: number;
   queues: number;
   depth: number;
+  /** None unless told. */
+  digests?: Digests;
 }
 
 /** An I/O queue pair that is connected and waits for a worker. */
@@ -84,10 +87,11 @@ export class ControllerSession {
    */
   static async open(poller: Poller, options: SessionOptions, signal?: AbortSignal): Promise<ControllerSession> {
     const startMs = performance.now();
+    const { digests = NO_DIGESTS } = options;
     let admin: HostConnection | null = null;
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      admin = await HostConnection.open(poller, options.spec, options.connectTimeoutMs, signal);
+      admin = await HostConnection.open(poller, options.spec, options.connectTimeoutMs, { signal, digests });
       const connection = admin;
       using _calledOff = admin.failOn(signal);
       timer = setTimeout(
@@ -248,9 +252,9 @@ export class ControllerSession {
 
   async #openQueue(qid: number, signal: AbortSignal | undefined): Promise<OpenQueue> {
     const startMs = performance.now();
-    const { spec, connectTimeoutMs, hostId, hostNqn, nqn } = this.#options;
+    const { spec, connectTimeoutMs, digests = NO_DIGESTS, hostId, hostNqn, nqn } = this.#options;
     const { queueDepth, cntlid } = this.controller;
-    const connection = await HostConnection.open(this.#poller, spec, this.#queuesTimeoutMs, signal);
+    const connection = await HostConnection.open(this.#poller, spec, this.#queuesTimeoutMs, { signal, digests });
     using _calledOff = connection.failOn(signal);
     const timer = setTimeout(
       () => connection.fail(`its I/O queue ${qid} did not come up within ${connectTimeoutMs / 1000} s`),
@@ -329,7 +333,8 @@ async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
 
 /** True for an answer that another attempt gets too, unless somebody changes something. */
 function isFinal(error: unknown): boolean {
-  return error instanceof NotNvmeTcp || error instanceof BringUpError && !error.retryable;
+  return error instanceof NotNvmeTcp || error instanceof TransportMismatch ||
+    error instanceof BringUpError && !error.retryable;
 }
 
 /** An error of a path in words and with its code: what failed, on which path, why, and what to do. */
@@ -338,6 +343,11 @@ function failureOf(options: SessionOptions, error: unknown, { isFinal }: { isFin
   const words = { action: `Cannot connect to "${pathWords(options.spec)}"`, reason: midSentence(error.message) };
   if (error.cause !== undefined) log.debug(`${words.action}: ${words.reason} (${messageOf(error.cause)})`);
   const more = (hint?: string): UmpathErrorOptions & { isFinal: boolean } => ({ cause: error, hint, isFinal });
+  if (error instanceof TransportMismatch) {
+    const { header, data } = options.digests ?? NO_DIGESTS;
+    const hint = "Switch the digests on at the target, or leave them out here";
+    return new PathFailure("refused", words, more(header || data ? hint : undefined));
+  }
   if (error instanceof ConnectionLost) {
     return new PathFailure("unreachable", words, more("Check the address, the port and the target"));
   }

@@ -7,9 +7,16 @@ import type { Poller, Watch } from "../io/poller.ts";
 import { ConnectFailure, tcpConnect, type TcpEndpoints } from "../io/tcp.ts";
 import { DataDirection } from "../nvme/command_table.ts";
 import type { AdminCommand } from "../nvme/commands.ts";
-import { Connection, type ConnectionFailure, Submission, type TransferParameters } from "../nvme/connection.ts";
+import {
+  Connection,
+  type ConnectionFailure,
+  type Digests,
+  Submission,
+  type TransferParameters,
+} from "../nvme/connection.ts";
 import type { CommandAnswer } from "../nvme/steps.ts";
-import { ADMIN_IN_CAPSULE_BYTES } from "../spec/nvme_tcp.ts";
+import { StatusCode, StatusField } from "../spec/nvme_status.ts";
+import { ADMIN_IN_CAPSULE_BYTES, FatalErrorStatus } from "../spec/nvme_tcp.ts";
 
 const log = logger("path");
 
@@ -23,12 +30,20 @@ export class NotNvmeTcp extends ConnectionLost {
   override name = "NotNvmeTcp";
 }
 
+/** A controller that speaks NVMe/TCP, and not as it was asked to: another attempt finds the same. */
+export class TransportMismatch extends ConnectionLost {
+  override name = "TransportMismatch";
+}
+
 const RECEIVE_BYTES = 16 << 10;
+/** How often a command is sent again that the network has changed on its way, there or back. */
+const TRANSPORT_RETRIES = 3;
 
 interface Waiter {
   resolve(answer: CommandAnswer): void;
   reject(error: Error): void;
   command: AdminCommand;
+  retries: number;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -65,7 +80,7 @@ export class HostConnection {
     poller: Poller,
     to: TcpEndpoints,
     timeoutMs: number,
-    signal?: AbortSignal,
+    { signal, digests }: { signal?: AbortSignal | undefined; digests?: Digests } = {},
   ): Promise<HostConnection> {
     const startMs = performance.now();
     let fd: number;
@@ -77,7 +92,7 @@ export class HostConnection {
     }
     const connection = new HostConnection(poller, fd);
     using _calledOff = connection.failOn(signal);
-    await connection.#exchange(Math.max(timeoutMs - (performance.now() - startMs), 1));
+    await connection.#exchange(digests, Math.max(timeoutMs - (performance.now() - startMs), 1));
     return connection;
   }
 
@@ -93,18 +108,19 @@ export class HostConnection {
       depth: ADMIN_QUEUE_SLOTS,
       inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
       receiveBytes: RECEIVE_BYTES,
+      crc32c: (offset, bytes) => native().um_crc32c_part(this.#memory, offset, bytes),
     });
     this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
     this.#poller.add(this.#watch);
     this.#opened.promise.catch(() => {});
   }
 
-  async #exchange(timeoutMs: number): Promise<void> {
+  async #exchange(digests: Digests | undefined, timeoutMs: number): Promise<void> {
     const timer = setTimeout(() => {
       this.takeArrived();
       if (!this.#isReady) this.fail("it accepts connections but does not answer as NVMe/TCP (no ICResp in time)");
     }, timeoutMs);
-    if (this.isOpen) this.#connection.start();
+    if (this.isOpen) this.#connection.start(digests);
     this.#move();
     try {
       await this.#opened.promise;
@@ -137,7 +153,7 @@ export class HostConnection {
     const slot = this.#slots.pop();
     if (slot === undefined) return Promise.reject(new ConnectionLost("too many commands wait for an answer"));
     const { promise, resolve, reject } = Promise.withResolvers<CommandAnswer>();
-    const waiter: Waiter = { resolve, reject, command, timer: undefined };
+    const waiter: Waiter = { resolve, reject, command, retries: 0, timer: undefined };
     if (timeoutMs !== null) waiter.timer = setTimeout(() => this.#expire(slot, waiter, timeoutMs), timeoutMs);
     this.#waiters[slot] = waiter;
     this.#submit(command, slot);
@@ -189,7 +205,7 @@ export class HostConnection {
     if (!this.isOpen) return;
     this.#receive();
     if (this.isOpen) this.#send();
-    this.#takeAnswers();
+    if (this.#takeAnswers()) this.#send();
     const failure = this.#connection.failure;
     if (failure !== null && this.isOpen) return this.#end(this.#lossOf(failure), this.#connection.terminationPdu());
     if (!this.#isReady) return;
@@ -201,6 +217,7 @@ export class HostConnection {
   #lossOf(failure: ConnectionFailure): ConnectionLost {
     const isNoController = failure.fes !== 0 && !this.#wasReady;
     if (!isNoController) return new ConnectionLost(failure.reason);
+    if (failure.fes === FatalErrorStatus.UNSUPPORTED_PARAMETER) return new TransportMismatch(failure.reason);
     return new NotNvmeTcp(`what answers there is not NVMe/TCP: ${failure.reason}`);
   }
 
@@ -238,7 +255,9 @@ export class HostConnection {
     this.#poller.changed();
   }
 
-  #takeAnswers(): void {
+  /** True if there is something to send again. */
+  #takeAnswers(): boolean {
+    let isResent = false;
     const connection = this.#connection;
     const commands = connection.commands;
     for (let command = connection.pollCompletion(); command >= 0; command = connection.pollCompletion()) {
@@ -252,11 +271,24 @@ export class HostConnection {
         data: waiter.command.dataInBytes > 0 ? this.#memory.slice(dataAt, dataAt + waiter.command.dataInBytes) : null,
       };
       connection.release(command);
+      if (this.#isToResend(waiter, answer.status)) {
+        waiter.retries++;
+        this.#submit(waiter.command, slot);
+        isResent = true;
+        continue;
+      }
       this.#waiters[slot] = null;
       this.#slots.push(slot);
       clearTimeout(waiter.timer);
       waiter.resolve(answer);
     }
+    return isResent;
+  }
+
+  /** Every admin command of ours may be executed twice. */
+  #isToResend(waiter: Waiter, status: number): boolean {
+    const isTransport = (status & (StatusField.CODE_MASK | StatusField.DNR)) === StatusCode.TRANSIENT_TRANSPORT_ERROR;
+    return isTransport && waiter.retries < TRANSPORT_RETRIES && this.#isReady;
   }
 
   /** Ends the connection for a reason of the host's. */

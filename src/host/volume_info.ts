@@ -54,6 +54,7 @@ function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInf
     writeBytes: count(PathCounter.WRITE_BYTES),
     errors: count(PathCounter.ERRORS),
     failovers: count(PathCounter.FAILOVERS),
+    digestErrors: count(PathCounter.DIGEST_ERRORS),
     reason: path.reason,
     cntlid: path.cntlid,
     queues: path.openLinks,

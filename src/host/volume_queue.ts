@@ -1,3 +1,4 @@
+import { native } from "../../ffi/library.ts";
 import { assert } from "../base/assert.ts";
 import { PATHS_MAX } from "../base/limits.ts";
 import { LoadControl } from "../block/load_control.ts";
@@ -76,11 +77,13 @@ export class VolumeQueue implements RingOwner {
   addLink(message: AddLink): void {
     assert(this.#links[message.path] === null, "A path's old link is closed before it gets a new one");
     const arenaOffset = this.#linksAt + message.path * this.#linkStride;
+    const memory = this.#memory.bytes;
     const connection = new Connection({
-      memory: this.#memory.bytes,
+      memory,
       arenaOffset: arenaOffset,
       depth: message.depth,
       inCapsuleBytes: message.inCapsuleBytes,
+      crc32c: (offset, bytes) => native().um_crc32c_part(memory, offset, bytes),
     });
     connection.adopt(message.transfer);
     this.#links[message.path] = new SocketLink({

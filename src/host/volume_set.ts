@@ -140,6 +140,7 @@ export class VolumeSet {
       connectTimeoutMs: timeouts.connectTimeoutMs,
       queues,
       depth,
+      digests: { header: params.headerDigest === true, data: params.dataDigest === true },
     };
     const attempts = await this.#openAll(unique(params.paths), session);
     try {

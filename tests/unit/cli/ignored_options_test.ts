@@ -16,6 +16,12 @@ Deno.test("ignoredWords() names what differs from the volume that is there, and 
     ignoredWords({ depth: 64, timeouts: {} }, VOLUME),
     "vol-n1 was attached before and stays as it is: --depth 64 (it is 128) is ignored",
   );
+  const digests = { headerDigest: true, dataDigest: true, timeouts: {} };
+  assertEquals(ignoredWords(digests, { ...VOLUME, headerDigest: true, dataDigest: true }), null);
+  assertEquals(
+    ignoredWords({ ...digests, dataDigest: false }, { ...VOLUME, dataDigest: true }),
+    "vol-n1 was attached before and stays as it is: --hdr-digest (it has none) is ignored",
+  );
   const other = { name: "x", device: "none", policy: "other", queues: 1, readOnly: true } as const;
   assertEquals(
     ignoredWords({ ...other, timeouts: { ioTimeoutMs: null, reconnectDelayMaxMs: 60_000 } }, VOLUME),

@@ -18,6 +18,7 @@ export const PATH: PathInfo = {
   writeBytes: 8192,
   errors: 0,
   failovers: 0,
+  digestErrors: 0,
   reason: null,
   cntlid: 7,
   queues: 2,
@@ -45,6 +46,8 @@ export const VOLUME: VolumeInfo = {
   preferredPath: null,
   queues: 2,
   depth: 128,
+  headerDigest: false,
+  dataDigest: false,
   waiting: 0,
   held: 1,
   timeouts: {

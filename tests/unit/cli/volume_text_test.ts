@@ -41,6 +41,14 @@ Deno.test("volumeDetails() shows the volume and its paths, and escapes what the 
   assert(volumeDetails({ ...VOLUME, readOnly: true, device: null }).join().includes("512 B, read-only"));
 });
 
+Deno.test("volumeDetails() tells of digests where there are any, and of those that were wrong", () => {
+  const both = { ...VOLUME, headerDigest: true, dataDigest: true, paths: [{ ...PATH, digestErrors: 3 }] };
+  const lines = volumeDetails(both);
+  assert(lines.includes("  digests    header and data"), lines.join("\n"));
+  assert(lines.some((line) => line.endsWith("0 reconnects, 3 digest errors")), lines.join("\n"));
+  assert(volumeDetails({ ...VOLUME, dataDigest: true }).includes("  digests    data"));
+});
+
 Deno.test("findVolume() takes a name, a device or an identifier", () => {
   const volumes = [{ ...VOLUME, name: "other", device: null, uuid: "00112233445566778899aabbccddeeff" }, VOLUME];
   const words = [
