@@ -1,0 +1,97 @@
+/** What every admin queue begins with, and how its commands are read: for controllers of every kind. */
+
+import { midSentence } from "../base/text.ts";
+import { CNTLID_DYNAMIC, ConnectDw0, QID_ADMIN } from "../spec/nvme_fabrics.ts";
+import { PropertyAt } from "../spec/nvme_property.ts";
+import { AnaLogError } from "./ana.ts";
+import { type AdminCommand, connectCommand, propertyGetCommand } from "./commands.ts";
+import { type Capabilities, parseCapabilities } from "./enable.ts";
+import { IdentifyError } from "./identify.ts";
+import { connectRefusal, statusDisposition } from "./status.ts";
+import { ask, BringUpError, commandFailure, demand, type Steps } from "./steps.ts";
+
+/** Commands that may be outstanding on the admin queue; also its SQSIZE, 0's based. */
+export const ADMIN_QUEUE_DEPTH = 31;
+
+/** CNTLIDs from here on are reserved (Base 2.0, section 6.3). */
+const CNTLID_RESERVED = 0xfff0;
+
+/** Who connects to what. */
+export interface AdminQueueOptions {
+  subsystemNqn: string;
+  hostNqn: string;
+  /** 16 bytes. */
+  hostId: Uint8Array;
+  /** Keep alive timeout to ask for, milliseconds; null: none. */
+  keepAliveMs: number | null;
+}
+
+/** Connects the admin queue; the CNTLID that the controller gave. */
+export function* connectAdminQueue(options: AdminQueueOptions): Steps<number> {
+  const command = connectCommand({
+    qid: QID_ADMIN,
+    sqsize: ADMIN_QUEUE_DEPTH,
+    keepAliveMs: options.keepAliveMs ?? 0,
+    hostId: options.hostId,
+    cntlid: CNTLID_DYNAMIC,
+    subsystemNqn: options.subsystemNqn,
+    hostNqn: options.hostNqn,
+  });
+  const answer = yield* ask(command);
+  if (answer.status !== 0) {
+    const refusal = connectRefusal(answer.status, answer.result0);
+    throw new BringUpError(refusal.kind, refusal.words, refusal.retryable, answer.status);
+  }
+  const cntlid = answer.result0 & ConnectDw0.CNTLID_MASK;
+  const authentication = ConnectDw0.AUTHENTICATION_REQUIRED | ConnectDw0.SECURE_CHANNEL_REQUIRED;
+  if ((answer.result0 & authentication) !== 0) {
+    throw new BringUpError("refused", "The target requires authentication, which is not configured", false);
+  }
+  if (cntlid >= CNTLID_RESERVED) {
+    throw new BringUpError("protocol", `Connect gave the reserved controller ID ${cntlid}`, true);
+  }
+  return cntlid;
+}
+
+/** Reads CAP and VS. */
+export function* readCapabilities(): Steps<Capabilities> {
+  const cap = yield* demand(propertyGetCommand("CAP", { offset: PropertyAt.CAP, bytes: 8 }));
+  const vs = yield* demand(propertyGetCommand("VS", { offset: PropertyAt.VS, bytes: 4 }));
+  return parseCapabilities({ capLow: cap.result0, capHigh: cap.result1, vs: vs.result0 });
+}
+
+/** Sends a command that has to succeed and reads its data. */
+export function* read<T>(command: AdminCommand, parse: (data: Uint8Array) => T): Steps<T> {
+  const answer = yield* demand(command);
+  return parsed(command, answer.data, parse);
+}
+
+/** Sends a command that a controller need not support; null if it does not. */
+export function* readIfSupported<T>(command: AdminCommand, parse: (data: Uint8Array) => T): Steps<T | null> {
+  const answer = yield* ask(command);
+  if (answer.status === 0) return parsed(command, answer.data, parse);
+  if (statusDisposition(answer.status) === "fail") return null;
+  throw commandFailure(command, answer.status);
+}
+
+/** Sends a command that a controller need not support; whether it did. */
+export function* tolerate(command: AdminCommand): Steps<boolean> {
+  const answer = yield* ask(command);
+  if (answer.status === 0) return true;
+  if (statusDisposition(answer.status) === "fail") return false;
+  throw commandFailure(command, answer.status);
+}
+
+function parsed<T>(command: AdminCommand, data: Uint8Array | null, parse: (data: Uint8Array) => T): T {
+  try {
+    return parse(data ?? new Uint8Array(0));
+  } catch (cause) {
+    if (!(cause instanceof IdentifyError) && !(cause instanceof AnaLogError)) throw cause;
+    const kind = cause instanceof IdentifyError ? cause.kind : "protocol";
+    throw new BringUpError(
+      kind,
+      `Cannot use the answer to ${command.name}: ${midSentence(cause.message)}`,
+      kind === "protocol",
+    );
+  }
+}
