@@ -1,19 +1,21 @@
 import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_DEFAULT_MAX, WORKERS_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
-import type { AttachParams, PathSpec } from "../host/api.ts";
+import type { AttachParams, AttachResult, PathSpec } from "../host/api.ts";
 import { POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
+import { attachAll, discoverPaths, hostEndsOf, type OfferedNamespace } from "./attach_discovered.ts";
 import type { Declare } from "./commands.ts";
 import { askOrStart } from "./daemon_calls.ts";
+import { askerOf, identityOf, parseDiscoveryPortal } from "./discovery_calls.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import { parseSubsystemNqn } from "./nqn.ts";
 import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
 import { type GivenOptions, ignoredWords } from "./ignored_options.ts";
 import type { Output } from "./output.ts";
 import { pathWords } from "../host/path_words.ts";
-import { parsePathSpec } from "./path_spec.ts";
+import { parseHostIface, parseHostTraddr, parsePathSpec } from "./path_spec.ts";
 import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
 
 /** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
@@ -31,10 +33,16 @@ const HELP = commandHelp({
     "paths that are missing and prints the same device; its other options stay as they are.",
     "A path is ADDR, ADDR:PORT (4420 unless given), [IPv6]:PORT or " +
     "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME. A duration is 250ms, 5s, 2m or 1h.",
+    "With --discover, every portal that the discovery service names for the subsystem is a path, from every " +
+    "--host-traddr and through every --host-iface; the service is at port 8009 unless given. With --all, every " +
+    "active namespace of every subsystem on offer (or of the one named) is attached, each device is printed on a line " +
+    "of its own, what fails is named on stderr, and the exit code is that of the worst failure.",
   ],
   examples: [
     "umpath attach nqn.2026-11.com.example:vol1 -p 192.0.2.1 -p 198.51.100.1",
     "umpath attach nqn.2026-11.com.example:vol1 -p 'tcp://[2001:db8::1]:4420?host-iface=eth1' --nsid 2",
+    "umpath attach nqn.2026-11.com.example:vol1 --discover 192.0.2.1 --host-iface eth1 --host-iface eth2",
+    "umpath attach --discover 192.0.2.1 --all",
     "mount $(umpath attach nqn.2026-11.com.example:vol1 -p 192.0.2.1) /mnt",
   ],
 });
@@ -43,8 +51,12 @@ const HELP = commandHelp({
 export const declare: Declare = (command, context) => {
   const attachCommand = command
     .description("Make a volume a block device of this host, over all the paths given.")
-    .argument("<nqn>", "NQN of the subsystem that has the volume", parseSubsystemNqn)
+    .argument("[nqn]", "NQN of the subsystem that has the volume", parseSubsystemNqn)
     .option("-p, --path <path>", "a path to it; one -p for each path", addPath)
+    .option("--discover <portal>", "take paths from the discovery service there, too", parseDiscoveryPortal)
+    .option("--all", "with --discover: every namespace that is on offer")
+    .option("--host-traddr <address>", "reach discovered portals from there; one for each", addHostTraddr)
+    .option("--host-iface <name>", "reach discovered portals through it; one for each", addHostIface)
     .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", { min: 1, max: NSID_MAX }), 1)
     .option("--name <name>", withDefault("name of the volume", "made from the NQN"), parseVolumeName)
     .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICY_NAMES).default(POLICY_DEFAULT))
@@ -66,41 +78,75 @@ export const declare: Declare = (command, context) => {
     .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"));
   for (const option of timeoutOptions()) attachCommand.addOption(option);
   attachCommand.addHelpText("after", HELP).action(async (nqn, options) => {
-    const { path = [], device, hostnqn, hostid, queues = null, depth = null, name = null, readOnly = false } = options;
-    if (path.length === 0) {
-      throw new UmpathError("usage", `Cannot attach ${quote(nqn)}: no path is given`, {
-        hint: "Name each path with -p ADDR or -p ADDR:PORT",
-      });
-    }
-    if (path.length > PATHS_MAX) {
-      throw new UmpathError("usage", `Cannot attach ${quote(nqn)}: more than ${PATHS_MAX} paths are given`);
-    }
-    const { nsid, policy } = options;
-    const digests = { headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true };
+    const { device, queues = null, depth = null, name = null, readOnly = false, nsid, policy } = options;
+    const isGiven = (option: "device" | "policy" | "nsid") => attachCommand.getOptionValueSource(option) === "cli";
+    checkWords({ nqn, ...options, nsid: isGiven("nsid") ? nsid : undefined });
     const timeouts = chosenTimeouts(options);
-    const params = {
-      nqn,
-      nsid,
-      name,
-      paths: path,
-      device,
-      policy,
-      queues,
-      depth,
-      readOnly: readOnly === true,
-      ...digests,
-      timeouts,
-    };
-    const isGiven = (option: "device" | "policy") => attachCommand.getOptionValueSource(option) === "cli";
+    const digests = { headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true };
+    const common = { name, device, policy, queues, depth, readOnly: readOnly === true, ...digests, timeouts };
     const given = {
       ...{ name: options.name, queues: options.queues, depth: options.depth, readOnly: readOnly === true, timeouts },
       device: isGiven("device") ? device : undefined,
       policy: isGiven("policy") ? policy : undefined,
       ...digests,
     };
-    await attach(params, { host: { hostNqn: hostnqn, hostId: hostid }, given, output: context.output });
+    const { output } = context;
+    const host = { hostNqn: options.hostnqn, hostId: options.hostid };
+    const question = options.discover === undefined ? null : {
+      portal: options.discover,
+      asker: askerOf(identityOf(host, output), timeouts.connectTimeoutMs),
+      hostEnds: hostEndsOf(options.discover, options),
+      paths: options.path ?? [],
+    };
+    if (options.all === true) {
+      await attachAll(nqn ?? null, question!, { context, attach: ask });
+      return;
+    }
+    const paths = question === null ? options.path! : await discoverPaths(nqn!, question, output);
+    const result = await ask({ nqn: nqn!, nsid, paths });
+    if (output.json) output.object({ ...result });
+    else output.line(result.device);
+
+    async function ask(volume: OfferedNamespace): Promise<AttachResult> {
+      return await attach({ ...common, ...volume }, { host, given, output });
+    }
   });
 };
+
+/** What of the words is checked together. */
+interface AttachWords {
+  nqn?: string | undefined;
+  path?: PathSpec[] | undefined;
+  discover?: PathSpec | undefined;
+  all?: true | undefined;
+  name?: string | undefined;
+  nsid?: number | undefined;
+  hostTraddr?: string[] | undefined;
+  hostIface?: string[] | undefined;
+}
+
+function checkWords({ nqn, path = [], discover, all, name, nsid, hostTraddr, hostIface }: AttachWords): void {
+  const what = nqn === undefined ? "" : ` ${quote(nqn)}`;
+  const refuse = (why: string, hint?: string) => new UmpathError("usage", `Cannot attach${what}: ${why}`, { hint });
+  if (all === true) {
+    if (discover === undefined) throw refuse("--all is given without --discover", "Name the portal with --discover");
+    if (path.length > 0) throw refuse("-p is given with --all, whose paths are discovered");
+    if (name !== undefined || nsid !== undefined) throw refuse("--all is of every namespace, --name and --nsid of one");
+  } else if (nqn === undefined) {
+    throw new UmpathError("usage", "Cannot run umpath attach: <nqn> is missing", {
+      hint: "Name the subsystem, or --discover PORTAL --all for every namespace on offer",
+    });
+  }
+  if (discover !== undefined) return;
+  if (hostTraddr !== undefined || hostIface !== undefined) {
+    const option = hostTraddr !== undefined ? "--host-traddr" : "--host-iface";
+    throw refuse(`${option} is given without --discover`, "Name it in the path: tcp://ADDR:PORT?host-traddr=ADDR");
+  }
+  if (path.length === 0) {
+    throw refuse("no path is given", "Name each path with -p ADDR or -p ADDR:PORT, or --discover PORTAL");
+  }
+  if (path.length > PATHS_MAX) throw refuse(`more than ${PATHS_MAX} paths are given`);
+}
 
 function addPath(word: string, before: PathSpec[] = []): PathSpec[] {
   const path = parsePathSpec(word);
@@ -109,6 +155,14 @@ function addPath(word: string, before: PathSpec[] = []): PathSpec[] {
     throw new UmpathError("usage", `Cannot use path ${quote(word)}: it is given twice`);
   }
   return [...before, path];
+}
+
+function addHostTraddr(word: string, before: string[] = []): string[] {
+  return [...before, parseHostTraddr(word)];
+}
+
+function addHostIface(word: string, before: string[] = []): string[] {
+  return [...before, parseHostIface(word)];
 }
 
 /** What the user said of the host. */
@@ -120,7 +174,7 @@ interface NamedHost {
 async function attach(
   params: Omit<AttachParams, keyof HostIdentity>,
   { host, given, output }: { host: NamedHost; given: GivenOptions; output: Output },
-): Promise<void> {
+): Promise<AttachResult> {
   const dir = ensureRunDir();
   const onWarning = (message: string) => output.warn(message);
   const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning });
@@ -129,6 +183,5 @@ async function attach(
   const result = await askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start });
   const ignored = result.created ? null : ignoredWords(given, result.volume);
   if (ignored !== null) output.warn(ignored);
-  if (output.json) output.object({ ...result });
-  else output.line(result.device);
+  return result;
 }

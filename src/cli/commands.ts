@@ -38,6 +38,7 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
     arguments: ["volumes"] as const,
     load: () => import("./detach.ts"),
   },
+  { name: "discover", summary: "show what a discovery service offers", load: () => import("./discover.ts") },
   { name: "list", summary: "list the volumes, one a line", load: () => import("./list.ts") },
   {
     name: "show",

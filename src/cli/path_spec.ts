@@ -19,12 +19,12 @@ class Fault extends Error {
 }
 
 /** The path that `word` names, addresses in their canonical form. Errors name the word and its bad part. */
-export function parsePathSpec(word: string): PathSpec {
+export function parsePathSpec(word: string, { what = "path", portDefault = PORT_DEFAULT } = {}): PathSpec {
   try {
-    return readPathSpec(word);
+    return readPathSpec(word, portDefault);
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
-    throw new UmpathError("usage", `Cannot use path ${quote(word)}: ${error.message}`, { hint: error.hint });
+    throw new UmpathError("usage", `Cannot use ${what} ${quote(word)}: ${error.message}`, { hint: error.hint });
   }
 }
 
@@ -36,7 +36,7 @@ export function parsePathName(word: string): PathName {
 /** An address and port where this host listens: `ADDR`, `ADDR:PORT`, `[v6]:PORT`; port 0 is a free one. */
 export function parsePortal(word: string, what: string): { traddr: string; trsvcid: number } {
   try {
-    const { address, port } = splitPortal(word.replace(/^tcp:\/\//, ""), 0);
+    const { address, port } = splitPortal(word.replace(/^tcp:\/\//, ""), { portMin: 0 });
     return { traddr: readAddress(address, "the address"), trsvcid: port };
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
@@ -45,9 +45,9 @@ export function parsePortal(word: string, what: string): { traddr: string; trsvc
   }
 }
 
-function readPathSpec(word: string): PathSpec {
+function readPathSpec(word: string, portDefault: number): PathSpec {
   const { portal, query } = splitUrl(word);
-  const { address, port } = splitPortal(portal);
+  const { address, port } = splitPortal(portal, { portDefault });
   const traddr = readAddress(address, "the address");
   const { hostTraddr, hostIface } = readQuery(query);
   if (hostTraddr !== null && isV6(hostTraddr) !== isV6(traddr)) {
@@ -73,21 +73,23 @@ function splitUrl(word: string): { portal: string; query: string } {
   return { portal: rest.slice(0, mark).replace(/\/$/, ""), query: rest.slice(mark + 1) };
 }
 
-function splitPortal(portal: string, portMin = 1): { address: string; port: number } {
+function splitPortal(
+  portal: string,
+  { portMin = 1, portDefault = PORT_DEFAULT } = {},
+): { address: string; port: number } {
   const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(portal);
   if (bracketed) {
     const [, address, port] = bracketed;
     if (!address!.includes(":")) throw new Fault(`${quote(address!)} in brackets is not an IPv6 address`);
-    return { address: address!, port: readPort(port, portMin) };
+    return { address: address!, port: port === undefined ? portDefault : readPort(port, portMin) };
   }
   const colons = portal.split(":").length - 1;
-  if (colons !== 1) return { address: portal, port: PORT_DEFAULT };
+  if (colons !== 1) return { address: portal, port: portDefault };
   const [address, port] = portal.split(":");
-  return { address: address!, port: readPort(port, portMin) };
+  return { address: address!, port: readPort(port!, portMin) };
 }
 
-function readPort(word: string | undefined, min: number): number {
-  if (word === undefined) return PORT_DEFAULT;
+function readPort(word: string, min: number): number {
   if (!/^\d{1,5}$/.test(word) || Number(word) < min || Number(word) > 65535) {
     throw new Fault(`port ${quote(word)} is not a number from ${min} to 65535`);
   }
@@ -138,6 +140,25 @@ function readQuery(query: string): { hostTraddr: string | null; hostIface: strin
     result[slot] = slot === "hostTraddr" ? readHostTraddr(value) : readInterfaceName(value);
   }
   return result;
+}
+
+/** The address of this host that `word` names. */
+export function parseHostTraddr(word: string): string {
+  return parseWord("--host-traddr", word, () => readHostTraddr(word));
+}
+
+/** The interface of this host that `word` names. */
+export function parseHostIface(word: string): string {
+  return parseWord("--host-iface", word, () => readInterfaceName(word));
+}
+
+function parseWord(option: string, word: string, read: () => string): string {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    throw new UmpathError("usage", `Cannot use ${quote(word)} for ${option}: ${error.message}`);
+  }
 }
 
 function readHostTraddr(value: string): string {

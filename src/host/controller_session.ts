@@ -317,7 +317,7 @@ export function closeQueues(queues: OpenQueue[]): void {
 }
 
 /** Carries out what a sequence of steps wants, over an admin queue. */
-async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
+export async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
   let next = steps.next(null);
   while (!next.done) {
     const step = next.value;
@@ -338,7 +338,11 @@ function isFinal(error: unknown): boolean {
 }
 
 /** An error of a path in words and with its code: what failed, on which path, why, and what to do. */
-function failureOf(options: SessionOptions, error: unknown, { isFinal }: { isFinal: boolean }): UmpathError {
+export function failureOf(
+  options: Pick<SessionOptions, "spec" | "hostNqn" | "digests">,
+  error: unknown,
+  { isFinal }: { isFinal: boolean },
+): UmpathError {
   if (!(error instanceof ConnectionLost || error instanceof BringUpError)) return UmpathError.from(error);
   const words = { action: `Cannot connect to "${pathWords(options.spec)}"`, reason: midSentence(error.message) };
   if (error.cause !== undefined) log.debug(`${words.action}: ${words.reason} (${messageOf(error.cause)})`);

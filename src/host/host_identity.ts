@@ -8,6 +8,8 @@ import { quote } from "../base/text.ts";
 import { isUuid, nqnFault, uuidNqn, uuidOfNqn } from "./nqn.ts";
 
 const ETC_NVME = "/etc/nvme";
+/** Where an identity is kept that needs no run folder. */
+export const HOST_IDENTITY_FILES: readonly string[] = Object.freeze([`${ETC_NVME}/hostnqn`, `${ETC_NVME}/hostid`]);
 
 /** What Fabrics Connect tells the controller. */
 export interface HostIdentity {

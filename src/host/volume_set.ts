@@ -20,6 +20,7 @@ import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { fillTimeouts, readPolicy } from "./defaults.ts";
 import { chooseDriver } from "./device_choice.ts";
+import { uuidBytes } from "./nqn.ts";
 import { ForeignPath, PathFailure, reasonOf } from "./path_failure.ts";
 import { isSamePath, pathWords } from "./path_words.ts";
 import { matchesVolume } from "./volume_match.ts";
@@ -456,11 +457,6 @@ function worst(failures: UmpathError[]): UmpathError {
 function defaultName(nqn: string, nsid: number): string {
   const tail = nqn.slice(nqn.lastIndexOf(":") + 1).replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[.-]+/, "");
   return `${tail || "volume"}-n${nsid}`;
-}
-
-function uuidBytes(uuid: string): Uint8Array {
-  const hex = uuid.replaceAll("-", "");
-  return Uint8Array.from({ length: 16 }, (_, i) => parseInt(hex.slice(2 * i, 2 * i + 2), 16));
 }
 
 async function pause(ms: number, unless: Promise<void>): Promise<void> {

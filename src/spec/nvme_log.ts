@@ -199,13 +199,19 @@ export const TRADDR_BYTES = 256;
 
 /** TRTYPE. */
 export const TransportType = {
+  RDMA: 1,
+  FIBRE_CHANNEL: 2,
   TCP: 3,
+  INTRA_HOST: 254,
 } as const;
 
 /** ADRFAM. */
 export const AddressFamily = {
   IPV4: 1,
   IPV6: 2,
+  INFINIBAND: 3,
+  FIBRE_CHANNEL: 4,
+  INTRA_HOST: 254,
 } as const;
 
 /** SUBTYPE. */
@@ -219,10 +225,21 @@ export const DiscoverySubtype = {
 
 /** TREQ. */
 export const Treq = {
-  /** Whether a secure channel is needed, bits 1:0. */
+  /** A secure channel, bits 1:0. */
+  SECURE_CHANNEL_MASK: 3,
   SECURE_CHANNEL_NOT_SPECIFIED: 0,
+  SECURE_CHANNEL_REQUIRED: 1,
+  SECURE_CHANNEL_NOT_REQUIRED: 2,
   /** Connect may turn SQ flow control off. */
   SQ_FLOW_CONTROL_DISABLE_SUPPORTED: 1 << 2,
+} as const;
+
+/** TSAS of TCP: security type (TCP Transport Specification, section 3.1.1). */
+export const SecurityType = {
+  NONE: 0,
+  /** TLS 1.2 or earlier. */
+  TLS: 1,
+  TLS_1_3: 2,
 } as const;
 
 /** EFLAGS. */

@@ -12,6 +12,7 @@ import { PATH } from "./volume_fixture.ts";
 const COMMAND_NAMES = [
   "attach",
   "detach",
+  "discover",
   "list",
   "show",
   "set",

@@ -163,6 +163,8 @@ export class FakePortal {
   answersIo = true;
   /** An `AnaStateCode`, or null for a portal that does not report ANA. */
   ana: number | null = null;
+  /** What a portal that is a discovery service gives as its log: its `nqn` is that of discovery then. */
+  discoveryLog: Uint8Array | null = null;
   /** Answers Asynchronous Event Requests at once, over and over. */
   repeatsEvents = false;
 
@@ -567,7 +569,7 @@ class FakeConnection {
     set16(data, at.CNTLID, this.#controller!.cntlid);
     set32(data, at.VER, 0x00020000);
     set32(data, at.OAES, AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES | AsyncEventConfig.ANA_CHANGE_NOTICES);
-    data[at.CNTRLTYPE] = 1;
+    data[at.CNTRLTYPE] = portal.discoveryLog === null ? 1 : 2;
     data[at.AERL] = 3;
     set16(data, at.KAS, 1);
     data[at.ANATT] = 10;
@@ -618,6 +620,10 @@ class FakeConnection {
   #getLogPage(sqe: Uint8Array): void {
     const bytes = (get16(sqe, SqeAt.CDW10 + 2) + (get16(sqe, SqeAt.CDW11) << 16) + 1) * 4;
     const data = new Uint8Array(bytes);
+    if (sqe[SqeAt.CDW10] === LogId.DISCOVERY) {
+      const offset = get32(sqe, SqeAt.CDW12);
+      data.set(this.#portal.discoveryLog?.subarray(offset, offset + bytes) ?? []);
+    }
     if (sqe[SqeAt.CDW10] === LogId.ASYMMETRIC_NAMESPACE_ACCESS) {
       if (this.#isFaulty("read ANA log")) return;
       this.#isAnaChangeUntold = false;

@@ -1,0 +1,182 @@
+/** What `attach --discover` finds: the paths of one subsystem, or with `--all` every namespace on offer. */
+import { type ErrorCode, UmpathError } from "../base/errors.ts";
+import { PATHS_MAX } from "../base/limits.ts";
+import { quote } from "../base/text.ts";
+import type { AttachResult, PathSpec } from "../host/api.ts";
+import type { Asker, DiscoveryEntry } from "../host/discovery.ts";
+import { isSamePath, pathWords } from "../host/path_words.ts";
+import type { Context } from "./commands.ts";
+import { type HostEnd, pathsTo, subsystemsOf } from "./discovered_paths.ts";
+import { discoverFrom, namespacesOf, warnOfReferrals } from "./discovery_calls.ts";
+import type { Output } from "./output.ts";
+
+/** Where to ask, who asks, and which ways out of this host each portal is to be reached on. */
+export interface DiscoveryQuestion {
+  portal: PathSpec;
+  asker: Asker;
+  hostEnds: readonly HostEnd[];
+  /** Named by the user besides. */
+  paths: readonly PathSpec[];
+}
+
+/** A namespace that is on offer, and every path to it. */
+export interface OfferedNamespace {
+  nqn: string;
+  nsid: number;
+  paths: PathSpec[];
+}
+
+/** What could not be attached. */
+interface AttachFailure {
+  nqn: string;
+  /** Null if it is not known which namespaces there are. */
+  nsid: number | null;
+  error: UmpathError;
+}
+
+/** The ways out of this host that were named; none: the portal's own. */
+export function hostEndsOf(
+  portal: PathSpec,
+  { hostTraddr = [], hostIface = [] }: { hostTraddr?: string[]; hostIface?: string[] },
+): HostEnd[] {
+  const ends = [
+    ...hostTraddr.map((hostTraddr) => ({ hostTraddr, hostIface: null })),
+    ...hostIface.map((hostIface) => ({ hostTraddr: null, hostIface })),
+  ];
+  return ends.length > 0 ? ends : [{ hostTraddr: portal.hostTraddr, hostIface: portal.hostIface }];
+}
+
+/**
+ * Attaches every namespace on offer, one after the other, and prints each device once it takes I/O. What fails is named;
+ * the rest goes on.
+ *
+ * @throws UmpathError if nothing is on offer.
+ */
+export async function attachAll(
+  nqn: string | null,
+  question: DiscoveryQuestion,
+  { context, attach }: { context: Context; attach(offered: OfferedNamespace): Promise<AttachResult> },
+): Promise<void> {
+  const { output } = context;
+  const { offered, failures } = await discoverNamespaces(nqn, question, output);
+  const attached: AttachResult[] = [];
+  for (const namespace of offered) {
+    try {
+      const result = await attach(namespace);
+      attached.push(result);
+      if (!output.json) output.line(result.device);
+    } catch (error) {
+      failures.push({ nqn: namespace.nqn, nsid: namespace.nsid, error: UmpathError.from(error) });
+    }
+  }
+  if (output.json) output.object({ attached, failures: failures.map(wireFailure) });
+  else failures.forEach((failure) => output.errorLine(`umpath: ${failureWords(failure)}`));
+  context.exitCode = exitCodeOf(failures);
+}
+
+function wireFailure({ nqn, nsid, error }: AttachFailure) {
+  return { nqn, nsid, error: error.toWire() };
+}
+
+/**
+ * The paths to the subsystem: those that the user named and those of the log.
+ *
+ * @throws UmpathError "not-found" if the log has none.
+ */
+export async function discoverPaths(nqn: string, question: DiscoveryQuestion, output: Output): Promise<PathSpec[]> {
+  const entries = await entriesAt(question, output);
+  const paths = pathsIn(entries, { nqn, question, output });
+  if (paths.length > question.paths.length) return paths;
+  const offered = subsystemsOf(entries);
+  const isOffered = offered.includes(nqn);
+  const why = isOffered
+    ? "none of its entries for it can be used from the host ends given"
+    : offered.length === 0
+    ? "it offers nothing to this host"
+    : `it offers ${offered.map(quote).join(", ")}`;
+  throw new UmpathError("not-found", `Cannot find ${quote(nqn)} at ${quote(pathWords(question.portal))}: ${why}`, {
+    hint: isOffered
+      ? "Check --host-traddr and --host-iface"
+      : `Check the NQN, and that the target allows this host, which is ${question.asker.hostNqn}`,
+  });
+}
+
+/**
+ * Every active namespace of every subsystem, or of `nqn`; a subsystem that cannot be asked is among the failures.
+ *
+ * @throws UmpathError "not-found" if there is none.
+ */
+async function discoverNamespaces(
+  nqn: string | null,
+  question: DiscoveryQuestion,
+  output: Output,
+): Promise<{ offered: OfferedNamespace[]; failures: AttachFailure[] }> {
+  const entries = await entriesAt(question, output);
+  const nqns = nqn === null ? subsystemsOf(entries) : subsystemsOf(entries).filter((offered) => offered === nqn);
+  const offered: OfferedNamespace[] = [];
+  const failures: AttachFailure[] = [];
+  for (const nqn of nqns) {
+    const paths = pathsIn(entries, { nqn, question, output });
+    if (paths.length === 0) {
+      failures.push({ nqn, nsid: null, error: new UmpathError("unreachable", "No entry for it can be used") });
+      continue;
+    }
+    try {
+      const nsids = await namespacesOf(nqn, paths, question.asker);
+      offered.push(...nsids.map((nsid) => ({ nqn, nsid, paths })));
+    } catch (error) {
+      failures.push({ nqn, nsid: null, error: UmpathError.from(error) });
+    }
+  }
+  if (offered.length === 0 && failures.length === 0) {
+    const what = nqn === null ? "it offers no namespace" : `it offers no namespace of ${quote(nqn)}`;
+    throw new UmpathError("not-found", `Cannot attach what ${quote(pathWords(question.portal))} offers: ${what}`, {
+      hint: `Check that the target allows this host, which is ${question.asker.hostNqn}`,
+    });
+  }
+  return { offered, failures };
+}
+
+async function entriesAt({ portal, asker }: DiscoveryQuestion, output: Output): Promise<DiscoveryEntry[]> {
+  const { services, failures } = await discoverFrom(portal, asker);
+  warnOfReferrals(failures, output);
+  return services.flatMap((service) => service.entries);
+}
+
+function pathsIn(
+  entries: readonly DiscoveryEntry[],
+  { nqn, question, output }: { nqn: string; question: DiscoveryQuestion; output: Output },
+): PathSpec[] {
+  const { paths, leftOut } = pathsTo(nqn, entries, question.hostEnds);
+  leftOut.forEach((words) => output.warn(words));
+  const more = paths.filter((path) => !question.paths.some((named) => isSamePath(named, path)));
+  const all = [...question.paths, ...more];
+  if (all.length > PATHS_MAX) {
+    output.warn(`${nqn} has ${all.length} paths: those after the first ${PATHS_MAX} are left out`);
+  }
+  return all.slice(0, PATHS_MAX);
+}
+
+/** What says most of why not everything was attached, first. */
+const BY_WEIGHT: readonly ErrorCode[] = [
+  "bug",
+  "host-lacks",
+  "refused",
+  "in-use",
+  "not-found",
+  "unreachable",
+  "timed-out",
+  "usage",
+];
+
+/** The exit code of a command of which these parts failed: that of the worst. */
+function exitCodeOf(failures: readonly AttachFailure[]): number {
+  const errors = failures.map(({ error }) => error);
+  errors.sort((a, b) => BY_WEIGHT.indexOf(a.code) - BY_WEIGHT.indexOf(b.code));
+  return errors[0]?.exitCode ?? 0;
+}
+
+/** A failure in words that name what failed. */
+function failureWords({ nqn, nsid, error }: AttachFailure): string {
+  return `Cannot attach ${nsid === null ? "" : `namespace ${nsid} of `}${quote(nqn)}: ${error.message}`;
+}

@@ -1,0 +1,74 @@
+import { alignRows, count, oneLine } from "../base/text.ts";
+import { formatDuration, parseDuration } from "../base/units.ts";
+import { TIMEOUT_DEFAULTS } from "../host/defaults.ts";
+import type { Discovery, DiscoveryEntry, DiscoveryService } from "../host/discovery.ts";
+import { pathWords } from "../host/path_words.ts";
+import type { Declare } from "./commands.ts";
+import { entryWords } from "./discovered_paths.ts";
+import { askerOf, discoverFrom, identityOf, parseDiscoveryPortal, warnOfReferrals } from "./discovery_calls.ts";
+import { commandHelp, withDefault } from "./help.ts";
+import type { Output } from "./output.ts";
+
+const CONNECT_TIMEOUT = "--connect-timeout";
+const JQ = `jq -r '.services[].entries[] | select(.subtype == "nvm") | .subsystemNqn'`;
+
+const HELP = commandHelp({
+  notes: [
+    "Prints what the discovery service at the portal offers, and the services that it refers to, one level deep: an " +
+    "entry a line, with its kind, transport, address, port identifier, security, NQN, and what else it says. Nothing " +
+    "is attached, and no daemon is needed.",
+    "A portal is ADDR, ADDR:PORT (8009 unless given), [IPv6]:PORT or " +
+    "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME.",
+  ],
+  examples: ["umpath discover 192.0.2.1", `umpath discover 192.0.2.1:4420 --json | ${JQ}`],
+});
+
+/** `umpath discover` */
+export const declare: Declare = (command, { output }) => {
+  command
+    .description("Show what a discovery service offers to this host.")
+    .argument("<portal>", "where the discovery service is", parseDiscoveryPortal)
+    .option("--hostnqn <nqn>", withDefault("NQN of this host", "/etc/nvme/hostnqn"))
+    .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"))
+    .option(
+      `${CONNECT_TIMEOUT} <duration>`,
+      withDefault("limit of asking one service", formatDuration(TIMEOUT_DEFAULTS.connectTimeoutMs)),
+      (word) => parseDuration(word, { name: CONNECT_TIMEOUT }),
+    )
+    .addHelpText("after", HELP)
+    .action(async (portal, { hostnqn, hostid, connectTimeout }) => {
+      const identity = identityOf({ hostNqn: hostnqn, hostId: hostid }, output);
+      print(await discoverFrom(portal, askerOf(identity, connectTimeout)), output);
+    });
+};
+
+function print({ services, failures }: Discovery, output: Output): void {
+  warnOfReferrals(failures, output);
+  if (output.json) return output.object({ services });
+  for (const service of services) serviceLines(service).forEach((line) => output.line(line));
+}
+
+/** A service on one line, and each of its entries on a line of its own. */
+export function serviceLines({ portal, generation, entries }: DiscoveryService): string[] {
+  const rows = alignRows(entries.map((entry) => [
+    entry.subtype,
+    entry.transport,
+    oneLine(entryWords(entry)),
+    `port ${entry.portId}`,
+    entry.security === "none" ? "no TLS" : entry.security,
+    oneLine(entry.subsystemNqn),
+    remarks(entry),
+  ]));
+  return [
+    `${pathWords(portal)}: ${count(entries.length, "entry", "entries")}, generation ${generation}`,
+    ...rows.map((row) => `  ${row.trimEnd()}`),
+  ];
+}
+
+function remarks(entry: DiscoveryEntry): string {
+  return [
+    ...(entry.secureChannel === "required" ? ["secure channel required"] : []),
+    ...(entry.duplicateInformation ? ["tells nothing new"] : []),
+    ...(entry.persistentConnection ? ["takes persistent connections"] : []),
+  ].join(", ");
+}
