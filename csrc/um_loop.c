@@ -87,5 +87,5 @@ int um_loop_keep(const char *path)
 /* The device has the size that its file has by now. */
 int um_loop_resize(const char *path)
 {
-	return loop_ioctl(path, O_RDWR, LOOP_SET_CAPACITY, NULL);
+	return loop_ioctl(path, O_RDONLY, LOOP_SET_CAPACITY, NULL);
 }

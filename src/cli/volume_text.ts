@@ -39,6 +39,7 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ["nqn", oneLine(volume.nqn)],
     ["namespace", `${volume.nsid}, ${volume.uuid}`],
     ["size", `${formatSize(volume.sizeBytes)} ${blocks}`],
+    ...(volume.sizeWarning === null ? [] : [["warning", oneLine(volume.sizeWarning)]]),
     ["device", deviceWords(volume)],
     ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
     ["policy", policyWords(volume)],

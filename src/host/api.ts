@@ -167,6 +167,8 @@ export interface VolumeInfo {
   driver: DeviceDriver;
   sizeBytes: number;
   blockSize: number;
+  /** Why the kernel device has another size, in words; null if it has not. */
+  sizeWarning: string | null;
   readOnly: boolean;
   state: VolumeState;
   policy: string;

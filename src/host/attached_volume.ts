@@ -10,7 +10,8 @@ import type { Poller } from "../io/poller.ts";
 import { Counters, PathCounter } from "../multipath/counters.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
-import { type ComparableNamespace, namespaceDifference } from "../nvme/namespace.ts";
+import { type ComparableNamespace, identityDifference } from "../nvme/namespace.ts";
+import type { KnownNamespace } from "../nvme/namespace_steps.ts";
 import { heedsPreferred, heedsWeights, type PolicyName } from "../multipath/policy_names.ts";
 import type { DeviceDriver, PathSpec, Timeouts, VolumeChanges, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
@@ -18,11 +19,15 @@ import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
 import { readPolicy } from "./defaults.ts";
 import { createVolumeLoop } from "./loop_device.ts";
+import { NamespaceWatch } from "./namespace_watch.ts";
+import { ForeignPath, PathFailure } from "./path_failure.ts";
+import { pathWords } from "./path_words.ts";
 import { createUblkDevice } from "./ublk_device.ts";
 import { volumeInfo, volumeState } from "./volume_info.ts";
 import type { PathOwner, VolumePath } from "./volume_path.ts";
 import { VolumePaths } from "./volume_paths.ts";
 import { VolumeSettings } from "./volume_settings.ts";
+import { VolumeSize } from "./volume_size.ts";
 import type { AddVolume, FromWorker } from "./worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
@@ -58,11 +63,12 @@ export class AttachedVolume implements PathOwner {
   readonly table = new PathTable();
   readonly settings: VolumeSettings;
   readonly paths: VolumePaths;
-  readonly geometry: Geometry;
   /** Resolves when nothing is left of the volume. */
   readonly gone: Promise<void>;
 
   readonly #pool: WorkerPool;
+  readonly #size: VolumeSize;
+  readonly #watch: NamespaceWatch;
   readonly #namespace: ComparableNamespace;
   readonly #model: string;
   readonly #serial: string;
@@ -79,6 +85,9 @@ export class AttachedVolume implements PathOwner {
   #workersLeft = 0;
   #workersGone = Promise.withResolvers<void>();
   #isOpened = false;
+  /** Every path was refused, and waits for one are cut short. */
+  #isHopeless = false;
+  #resizes: { left: number; done: () => void } = { left: 0, done: () => {} };
   #detaching: Promise<void> | null = null;
 
   constructor(plan: VolumePlan, first: ControllerSession, deps: { pool: WorkerPool; poller: Poller; seed: number }) {
@@ -89,13 +98,14 @@ export class AttachedVolume implements PathOwner {
       poller: deps.poller,
       prng: new Prng(deps.seed),
       session: () => ({ ...plan.session, queues: plan.queues, depth: plan.depth }),
-      onNewIndex: (index) => this.#counters.forEach((counters) => counters.clearPath(index)),
+      onMake: (index, { isNew }) => this.#handlePathMade(index, isNew),
     });
     const { controller, name, limits } = first.controller;
-    this.#namespace = { ...name, blockSize: limits.blockSize, blocks: limits.blocks };
+    this.#namespace = { ...name, blockSize: limits.blockSize };
     this.#model = controller.model;
     this.#serial = controller.serial;
-    this.geometry = geometryOf(first, plan.readOnly);
+    this.#size = new VolumeSize(this, geometryOf(first, plan.readOnly));
+    this.#watch = new NamespaceWatch(this);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.gone = promise;
     this.#resolveGone = resolve;
@@ -117,6 +127,18 @@ export class AttachedVolume implements PathOwner {
   /** What the namespace is called by the world: its UUID, else NGUID, else EUI-64. */
   get uuid(): string {
     return this.#namespace.uuid || this.#namespace.nguid || this.#namespace.eui64;
+  }
+
+  get geometry(): Geometry {
+    return this.#size.geometry;
+  }
+
+  get blocks(): number {
+    return this.geometry.blocks;
+  }
+
+  get kernelDevice(): KernelDevice | null {
+    return this.#device;
   }
 
   /** The kernel device, or null. */
@@ -146,6 +168,8 @@ export class AttachedVolume implements PathOwner {
         await this.#createDevice(driver, this.#queuesFor(spec, first));
       }
       this.#isOpened = true;
+      // The namespace may have changed its size while the device was made.
+      void this.#size.settle();
     } catch (error) {
       if (this.paths.count === 0) first.abandon();
       await this.#abandon();
@@ -266,15 +290,32 @@ export class AttachedVolume implements PathOwner {
     }
   }
 
-  objection(session: ControllerSession): string | null {
-    const { name, limits, queues } = session.controller;
-    const other = { ...name, blockSize: limits.blockSize, blocks: limits.blocks };
-    const difference = namespaceDifference(this.#provable(this.#namespace), this.#provable(other));
-    if (difference !== null) return `it leads to another namespace: ${difference}`;
+  #handlePathMade(index: number, isNew: boolean): void {
+    if (this.#isHopeless) this.table.uncut();
+    this.#isHopeless = false;
+    if (isNew) this.#counters.forEach((counters) => counters.clearPath(index));
+  }
+
+  objection(path: VolumePath, session: ControllerSession): PathFailure | null {
+    const { limits, queues } = session.controller;
+    const action = `Cannot use path "${pathWords(path.spec)}" for ${this.name}`;
+    const difference = this.difference(session.controller);
+    if (difference !== null) return new ForeignPath({ action, reason: `it leads to another namespace: ${difference}` });
+    if (limits.blocks !== this.blocks && !path.wasLive && this.#watch.hasLivePath) {
+      const reason =
+        `it leads to another namespace, or its size has changed: it has ${limits.blocks} blocks, not ${this.blocks}`;
+      return new PathFailure("refused", { action, reason }, { isFinal: true });
+    }
     if (queues < this.plan.queues) {
-      return `its controller grants ${queues} I/O queues and the volume has ${this.plan.queues}`;
+      const reason = `its controller grants ${queues} I/O queues and the volume has ${this.plan.queues}`;
+      return new PathFailure("refused", { action, reason }, { isFinal: true });
     }
     return null;
+  }
+
+  difference({ name, limits }: KnownNamespace): string | null {
+    const other = { ...name, blockSize: limits.blockSize };
+    return identityDifference(this.#provable(this.#namespace), this.#provable(other));
   }
 
   /** A namespace without any identifier cannot be proved to be the same over two paths; over a single one it need not. */
@@ -285,6 +326,7 @@ export class AttachedVolume implements PathOwner {
 
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
     const { queueDepth, inCapsuleBytes, limits } = session.controller;
+    this.#watch.handleLive(path, limits.blocks);
     return queues.map((queue, worker) => {
       const link = nextLink++;
       this.#links.set(link, { path: path.index, worker, closed: Promise.withResolvers<void>() });
@@ -308,6 +350,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   async closeLinks(path: VolumePath): Promise<void> {
+    this.#watch.handleDown(path);
     const mine = [...this.#links].filter(([, link]) => link.path === path.index);
     for (const [id, { worker }] of mine) {
       this.#pool.post(worker, { type: "close-link", volume: this.plan.index, path: path.index, link: id });
@@ -342,8 +385,32 @@ export class AttachedVolume implements PathOwner {
     this.#pool.wake();
   }
 
-  handleNamespaceChange(path: VolumePath): void {
-    log.warn(`${this.name}: attributes of a namespace changed, says path ${path.index}; they are checked at reconnect`);
+  handleNamespaceChange(path: VolumePath, session: ControllerSession): void {
+    this.#watch.handleChange(path, session).catch((error) => {
+      log.error(`${this.name}: its namespace could not be read again over path ${path.index}`, error);
+    });
+  }
+
+  handleRefused(path: VolumePath): void {
+    if (!path.wasLive) return;
+    log.error(`${this.name}: path ${path.index} is out of use: ${path.reason}`);
+    if (this.paths.all.some((other) => other.state !== "disabled")) return;
+    log.error(`${this.name}: no path leads to its namespace any more: I/O fails until one is attached that does`);
+    this.#isHopeless = true;
+    this.cutWaits();
+  }
+
+  resize(blocks: number): void {
+    this.#size.change(blocks);
+  }
+
+  async resizeQueues(blocks: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#resizes = { left: this.#workers.length, done: resolve };
+    for (const worker of this.#workers) {
+      this.#pool.post(worker, { type: "resize-volume", volume: this.plan.index, blocks });
+    }
+    if (this.#workers.length > 0) await promise;
   }
 
   #handleMessage(message: FromWorker, worker: number): void {
@@ -364,6 +431,9 @@ export class AttachedVolume implements PathOwner {
         return this.#links.get(message.link)?.closed.resolve();
       case "ana-doubt":
         return this.paths.at(message.path)?.handleAnaDoubt();
+      case "volume-resized":
+        if (--this.#resizes.left === 0) this.#resizes.done();
+        return;
       case "volume-removed":
         if (--this.#workersLeft === 0) this.#workersGone.resolve();
         return;
@@ -454,6 +524,7 @@ export class AttachedVolume implements PathOwner {
       driver: this.#device?.driver ?? "none" as const,
       sizeBytes: this.geometry.blocks * this.geometry.blockSize,
       blockSize: this.geometry.blockSize,
+      sizeWarning: this.#size.warning,
       readOnly: this.geometry.readOnly,
       model: this.#model,
       serial: this.#serial,

@@ -14,6 +14,7 @@ import {
 } from "../nvme/commands.ts";
 import type { Digests, TransferParameters } from "../nvme/connection.ts";
 import { KeepAlive } from "../nvme/keep_alive.ts";
+import { type KnownNamespace, readNamespace } from "../nvme/namespace_steps.ts";
 import { NO_DIGESTS } from "../nvme/transfer.ts";
 import { reset, shutdown } from "../nvme/retire.ts";
 import { connectRefusal } from "../nvme/status.ts";
@@ -67,6 +68,8 @@ export class ControllerSession {
   onAnaChange: (state: AnaStateName) => void = () => {};
   /** Called when attributes of namespaces have changed. */
   onNamespaceChange: () => void = () => {};
+  /** They have changed since bring-up: whoever begins to listen only now has missed it. */
+  hasNamespaceChanged = false;
 
   readonly #options: SessionOptions;
   readonly #poller: Poller;
@@ -193,7 +196,18 @@ export class ControllerSession {
 
   async #handleNamespaceChange(): Promise<void> {
     await this.#admin.request(changedNamespaceListCommand());
+    this.hasNamespaceChanged = true;
     this.onNamespaceChange();
+  }
+
+  /**
+   * Asks again what the namespace is.
+   *
+   * @throws ConnectionLost, or BringUpError if there is none any more or the answers are of no use.
+   */
+  async readNamespace(): Promise<KnownNamespace> {
+    const { nsid, nqn: subsystemNqn } = this.#options;
+    return await drive(this.#admin, readNamespace(this.controller, { nsid, subsystemNqn }));
   }
 
   /**

@@ -47,6 +47,9 @@ export class DataPlane implements Plane<ToWorker> {
         return queue.startLoad(message.plan);
       case "release-held":
         return queue.volume.releaseHeld(message.path, performance.now());
+      case "resize-volume":
+        queue.resize(message.blocks);
+        return this.#tell({ type: "volume-resized", volume: message.volume });
       case "remove-volume":
         return queue.remove();
     }

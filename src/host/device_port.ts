@@ -4,6 +4,8 @@ import type { Ring } from "../io/ring.ts";
 export interface DevicePort extends Disposable {
   /** Begins to take requests. */
   start(): void;
+  /** The device has that many blocks from now on: requests beyond are refused. */
+  resize(blocks: number): void;
   /** Gives the kernel no more commands: the device was not started or could not be stopped. */
   close(): void;
   /** Nothing of it is in the kernel or in the volume, nor will be. */

@@ -82,6 +82,10 @@ export class FusePort implements DevicePort {
     this.#isStarted = true;
   }
 
+  resize(blocks: number): void {
+    this.#queue.resize(blocks);
+  }
+
   close(): void {
     this.#queue.close();
   }

@@ -35,6 +35,12 @@ export interface KernelDevice {
   /** Its node. */
   readonly path: string;
   /**
+   * Gives it the size of the geometry, which its queues have by now.
+   *
+   * @throws UmpathError if it keeps the size that it had.
+   */
+  resize(geometry: Geometry): Promise<void>;
+  /**
    * Takes it away. Gives what went wrong on the way although it is gone.
    *
    * @throws UmpathError if it is not gone.

@@ -5,6 +5,7 @@ import { LOOP_REQUEST_BYTES } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { createLoopDevice } from "../loopdev/create_device.ts";
 import type { LoopDevice } from "../loopdev/device.ts";
+import { resizeLoopDevice } from "../loopdev/resize_device.ts";
 import { destroyLoopDevice } from "../loopdev/retire_device.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
 import { type LoopQueues, runLoop } from "./loop_driver.ts";
@@ -50,6 +51,7 @@ export async function createVolumeLoop(wanted: WantedDevice, volume: VolumeQueue
   return {
     driver: "loop",
     path: device.blockPath,
+    resize: (geometry) => runLoop(resizeLoopDevice(device, geometry), control),
     destroy: (options) => runLoop(destroyLoopDevice(device, options), control),
   };
 }

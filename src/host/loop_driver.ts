@@ -68,6 +68,10 @@ async function resultOf(step: LoopStep, queues: LoopQueues): Promise<number> {
       return await configure(step);
     case "loop-flags":
       return await withPath(step.path, (path) => lib.um_loop_flags(path));
+    case "file-size":
+      return await fileBytes(step.path);
+    case "resize-loop":
+      return await withPath(step.path, (path) => lib.um_loop_resize(path));
     case "clear-loop":
       return await withPath(step.path, (path) => lib.um_loop_clear(path));
     case "keep-loop":
@@ -120,6 +124,14 @@ function makeFile(path: string): number {
     Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
     Deno.writeFileSync(path, new Uint8Array(0), { mode: 0o600 });
     return 0;
+  } catch (error) {
+    return -errnoOf(error);
+  }
+}
+
+async function fileBytes(path: string): Promise<number> {
+  try {
+    return (await Deno.stat(path)).size;
   } catch (error) {
     return -errnoOf(error);
   }

@@ -1,6 +1,6 @@
 import { native } from "../../ffi/library.ts";
 import { REQUEST_BYTES_MAX } from "../base/limits.ts";
-import { createDevice, destroyDevice, type UblkDevice } from "../ublk/control.ts";
+import { createDevice, destroyDevice, resizeDevice, type UblkDevice } from "../ublk/control.ts";
 import { forgetDevice, recordDevice } from "./device_record.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
 import { type QueueControl, runControl } from "./ublk_driver.ts";
@@ -34,6 +34,7 @@ export async function createUblkDevice(wanted: WantedDevice, volume: VolumeQueue
     return {
       driver: "ublk",
       path: device.blockPath,
+      resize: (geometry) => runControl(resizeDevice(device, geometry), control),
       destroy: async (options) => {
         const warnings = await runControl(destroyDevice(device, options), control);
         forget();

@@ -56,6 +56,10 @@ export class UblkPort implements DevicePort {
     this.#queue.start();
   }
 
+  resize(blocks: number): void {
+    this.#queue.resize(blocks);
+  }
+
   close(): void {
     this.#queue.close();
   }

@@ -9,7 +9,7 @@ import { anaServesIo } from "../nvme/ana.ts";
 import { Backoff } from "../nvme/backoff.ts";
 import type { AnaStateName, PathSpec, PathState, Timeouts } from "./api.ts";
 import { closeQueues, ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
-import { ForeignPath, reasonOf } from "./path_failure.ts";
+import { ForeignPath, type PathFailure, reasonOf } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
 
 const log = logger("path");
@@ -35,8 +35,8 @@ export interface PathOwner {
   readonly table: PathTable;
   readonly queues: number;
   readonly timeouts: Timeouts;
-  /** Null if the session leads to the volume's namespace and can serve it; otherwise why not, in words. */
-  objection(session: ControllerSession): string | null;
+  /** Null if the session leads to the volume's namespace and can serve it; otherwise why not. */
+  objection(path: VolumePath, session: ControllerSession): PathFailure | null;
   /** Gives the open I/O queues of `path` to the workers; resolves with their link numbers. */
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[];
   /** Ends the links and waits until they are closed. */
@@ -50,7 +50,9 @@ export interface PathOwner {
   /** A path became usable, or its ANA state changed. */
   wakeWorkers(): void;
   /** Namespaces have changed on the path's controller. */
-  handleNamespaceChange(path: VolumePath): void;
+  handleNamespaceChange(path: VolumePath, session: ControllerSession): void;
+  /** The path is out of use for good: it leads to something else than the volume. */
+  handleRefused(path: VolumePath): void;
 }
 
 /** What stays the same of a path's sessions; the rest are times of the volume. */
@@ -83,6 +85,8 @@ export class VolumePath {
   #endReason = "it was removed";
   #drains = false;
   #endPause: () => void = () => {};
+  /** Why it is out of use for good: what it leads to is not the volume. */
+  #refusal: string | null = null;
   /** Since when there is no controller. */
   #lostAtMs = performance.now();
   #life: Promise<void> | null = null;
@@ -163,6 +167,19 @@ export class VolumePath {
     this.#linkFailed(reason);
   }
 
+  /** Takes the path out of use at once and for good: what it leads to is not the volume any more. */
+  refuse(reason: string): void {
+    this.#refusal = reason;
+    this.#owner.table.setUsable(this.index, false);
+    this.#owner.wakeWorkers();
+    this.#linkFailed(reason);
+  }
+
+  /** The path was live once. */
+  get wasLive(): boolean {
+    return this.#wasLive;
+  }
+
   /** An I/O answer puts the ANA state in doubt: it is read again. */
   handleAnaDoubt(): void {
     void this.#session?.readAna();
@@ -198,11 +215,19 @@ export class VolumePath {
       }
       session = null;
       if (this.#ended.signal.aborted) break;
-      if (this.#isGivenUp()) return;
+      if (this.#isRefused() || this.#isGivenUp()) return;
       await this.#pause(Math.min(this.#backoff.nextDelayMs(), this.#leftUntilGivenUpMs()));
     }
     this.#transition("disabled", this.#endReason);
     this.#firstOutcome.resolve(this.#endFailure);
+  }
+
+  /** True once the path leads to something else: it is not tried any more, for nothing good can come of it. */
+  #isRefused(): boolean {
+    if (this.#refusal === null) return false;
+    this.#transition("disabled", this.#refusal);
+    this.#owner.handleRefused(this);
+    return true;
   }
 
   /** True once the path was lost for longer than the controller loss timeout: it is not tried any more. */
@@ -226,7 +251,8 @@ export class VolumePath {
     if (!(error instanceof UmpathError)) log.error(`${this.#words} failed in a way that umpath does not expect`, error);
     const failure = UmpathError.from(error);
     this.#firstOutcome.resolve(failure);
-    if (!this.#ended.signal.aborted) this.#transition("reconnecting", reasonOf(failure));
+    if (failure instanceof ForeignPath) this.#refusal = reasonOf(failure);
+    else if (!this.#ended.signal.aborted) this.#transition("reconnecting", reasonOf(failure));
   }
 
   async #pause(delayMs: number): Promise<void> {
@@ -288,17 +314,15 @@ export class VolumePath {
   }
 
   async #goLive(session: ControllerSession): Promise<void> {
-    const objection = this.#owner.objection(session);
-    if (objection !== null) {
-      const action = `Cannot use path "${pathWords(this.spec)}" for ${this.#owner.name}`;
-      throw new ForeignPath({ action, reason: objection });
-    }
+    const objection = this.#owner.objection(this, session);
+    if (objection !== null) throw objection;
     const opening = session.openQueues(this.#owner.queues, this.#ended.signal);
     const queues = await this.#unlessEnded(opening, closeQueues);
     this.#openLinks = this.#owner.addLinks(this, session, queues).length;
     this.#session = session;
     session.onAnaChange = (state) => this.#setAna(state);
-    session.onNamespaceChange = () => this.#owner.handleNamespaceChange(this);
+    session.onNamespaceChange = () => this.#owner.handleNamespaceChange(this, session);
+    if (session.hasNamespaceChanged) session.onNamespaceChange();
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
     this.#owner.wakeWorkers();
@@ -323,7 +347,7 @@ export class VolumePath {
     this.#lostAtMs = performance.now();
     this.#session = null;
     const isEnded = this.#ended.signal.aborted;
-    if (!isEnded) this.#transition("reconnecting", reason);
+    if (!isEnded) this.#transition(this.#refusal === null ? "reconnecting" : "disabled", reason);
     try {
       const isDrained = !isEnded || !this.#drains || await this.#owner.drain(this);
       // Links end before the controller is told, so that held writes are known when it has answered.

@@ -17,8 +17,8 @@ export interface PathsOptions {
   prng: Prng;
   /** How a path's sessions are, which is known when the first path is made. */
   session(): PathOptions;
-  /** A new path gets this index: whatever was counted of another one under it is forgotten. */
-  onNewIndex(index: number): void;
+  /** A path is made: a new one, so that what was counted under its index is forgotten, or one in its own place. */
+  onMake(index: number, options: { isNew: boolean }): void;
 }
 
 /** The paths of one volume: how they come, go, and are found. An index is what the workers know a path by. */
@@ -79,7 +79,7 @@ export class VolumePaths {
   make(spec: PathSpec, ended: VolumePath | null = null): VolumePath {
     let index = ended?.index ?? 0;
     while (ended === null && this.#paths.has(index)) index++;
-    if (ended === null) this.#options.onNewIndex(index);
+    this.#options.onMake(index, { isNew: ended === null });
     const { owner, poller, prng, session } = this.#options;
     const path = new VolumePath({
       ...{ index, spec, owner, poller, prng, session: session() },

@@ -119,6 +119,11 @@ export class VolumeQueue implements RingOwner {
     this.#port?.close();
   }
 
+  /** The device has that many blocks from now on. */
+  resize(blocks: number): void {
+    this.#port?.resize(blocks);
+  }
+
   /** From now on requests come from a load in here. */
   startLoad(plan: LoadPlan): void {
     assert(this.#port === null && this.#load === null, "A volume's requests come from one place");

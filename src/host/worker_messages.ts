@@ -48,6 +48,8 @@ export type ToWorker =
   | { type: "start-load"; volume: number; plan: LoadPlan }
   /** The old controller of the path executes nothing any more. */
   | { type: "release-held"; volume: number; path: number }
+  /** The namespace has another size; answered by "volume-resized". */
+  | { type: "resize-volume"; volume: number; blocks: number }
   /** Answered by "volume-removed" when no link, tag or request is left. */
   | { type: "remove-volume"; volume: number }
   | { type: "stop" };
@@ -63,4 +65,5 @@ export type FromWorker =
   | { type: "link-closed"; volume: number; path: number; link: number }
   /** An answer puts the path's ANA state in doubt. */
   | { type: "ana-doubt"; volume: number; path: number }
+  | { type: "volume-resized"; volume: number }
   | { type: "volume-removed"; volume: number };

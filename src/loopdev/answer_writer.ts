@@ -11,7 +11,7 @@ import {
 } from "../spec/fuse.ts";
 
 const TWO_32 = 2 ** 32;
-/** The kernel need not ask for attributes again: nobody but us changes the file. Seconds. */
+/** The kernel need not ask for attributes again: nobody but us changes the file, and we make it ask then. Seconds. */
 const ATTRIBUTES_VALID_S = 2 ** 31;
 /** Unit of `st_blocks`, whatever the block size is. */
 const STAT_BLOCK_BYTES = 512;
@@ -24,12 +24,17 @@ const EIO = 5;
 /** Writes the answers to FUSE requests into the arena, all but the data that was read. */
 export class AnswerWriter {
   readonly #words: Uint32Array;
-  readonly #geometry: Geometry;
+  #geometry: Geometry;
 
   /** `words` is the arena as 32-bit words. */
   constructor(words: Uint32Array, geometry: Geometry) {
     this.#words = words;
     this.#geometry = geometry;
+  }
+
+  /** The file has that many blocks from now on; the kernel learns it when it asks. */
+  resize(blocks: number): void {
+    this.#geometry = { ...this.#geometry, blocks };
   }
 
   /**

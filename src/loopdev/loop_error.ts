@@ -87,6 +87,8 @@ const ACTIONS: Readonly<Record<LoopStep["kind"], string>> = {
   "remove-node": "remove the node of",
   "configure-loop": "bind",
   "loop-flags": "ask about",
+  "file-size": "resize",
+  "resize-loop": "resize",
   "clear-loop": "unbind",
   "keep-loop": "keep",
   unmount: "unmount the file of",

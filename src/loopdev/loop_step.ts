@@ -31,6 +31,10 @@ export type LoopStep =
   | ConfigureStep
   /** `LO_FLAGS_*` of the loop device, or -ENXIO if it is bound to nothing. */
   | { kind: "loop-flags"; path: string; deadlineMs: number }
+  /** Bytes of the file as the kernel knows it. */
+  | { kind: "file-size"; path: string; deadlineMs: number }
+  /** The loop device takes over the size that its file has by now. */
+  | { kind: "resize-loop"; path: string; deadlineMs: number }
   /** Unbind the loop device, at the latest when its last user closes it. */
   | { kind: "clear-loop"; path: string; deadlineMs: number }
   /** Take back a "clear-loop" that waits for a user. */

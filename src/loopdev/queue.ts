@@ -159,6 +159,12 @@ export class FuseQueue {
     return this.#dataBytes[slot];
   }
 
+  /** The file has that many blocks from now on. */
+  resize(blocks: number): void {
+    this.#reader.resize(blocks);
+    this.#writer.resize(blocks);
+  }
+
   /** Reads no more requests; answers those that were read. What the kernel has queued fails at the unmount. */
   close(): void {
     this.#isClosed = true;

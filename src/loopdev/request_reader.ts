@@ -1,5 +1,5 @@
 import { assert } from "../base/assert.ts";
-import { EINVAL, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, EROFS } from "../base/errno.ts";
+import { EINVAL, EIO, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, EROFS } from "../base/errno.ts";
 import type { Geometry } from "../block/device.ts";
 import { BlockFlag, BlockOp, type RequestTable } from "../block/request.ts";
 import {
@@ -41,7 +41,9 @@ export class RequestReader {
   readonly #requests: RequestTable;
   readonly #geometry: Geometry;
   readonly #blockShift: number;
-  readonly #bytes: number;
+  #bytes: number;
+  /** The most that the file has ever had: the kernel may still ask for what is between it and the end. */
+  #bytesMax: number;
   /** Of a range that goes to the device in parts: blocks that are left, and the block that is next. */
   readonly #leftBlocks: Float64Array;
   readonly #nextBlock: Float64Array;
@@ -56,9 +58,16 @@ export class RequestReader {
     this.#requests = requests;
     this.#geometry = geometry;
     this.#bytes = geometry.blocks * blockSize;
+    this.#bytesMax = this.#bytes;
     this.#leftBlocks = new Float64Array(requests.depth);
     this.#nextBlock = new Float64Array(requests.depth);
     this.#zeroBlocksMax = Math.min(Math.floor(geometry.maxWriteZeroesBytes / blockSize), TWO_32 - 1);
+  }
+
+  /** The file has that many blocks from now on. */
+  resize(blocks: number): void {
+    this.#bytes = blocks * this.#geometry.blockSize;
+    this.#bytesMax = Math.max(this.#bytesMax, this.#bytes);
   }
 
   /**
@@ -121,6 +130,8 @@ export class RequestReader {
     if (size > this.#requests.bufferBytes) return -EINVAL;
     if (!this.#isWhole(offsetLow | size)) return -EINVAL;
     if (isWrite && offset + size > this.#bytes) return -ENOSPC;
+    // The loop driver takes what a read lacks for zeroes: past an end that has moved, that would be a lie.
+    if (offset + size > this.#bytes && offset < this.#bytesMax) return -EIO;
     const inside = Math.max(0, Math.min(size, this.#bytes - offset));
     this.#begin(slot, isWrite ? BlockOp.WRITE : BlockOp.READ, 0);
     this.#setRange(slot, offset / this.#geometry.blockSize, inside >>> this.#blockShift);

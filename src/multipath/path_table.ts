@@ -111,12 +111,17 @@ export class PathTable {
     Atomics.store(this.#words, Header.WRITE_HOLD, times.writeHoldMs);
   }
 
-  /** True once nothing may wait for a path any more: the volume is being taken away. */
+  /** True while nothing may wait for a path: the volume is being taken away, or no path of it can ever serve it. */
   get isCut(): boolean {
     return Atomics.load(this.#words, Header.CUT) === 1;
   }
 
   cut(): void {
     Atomics.store(this.#words, Header.CUT, 1);
+  }
+
+  /** A path may come after all: requests wait for one again. */
+  uncut(): void {
+    Atomics.store(this.#words, Header.CUT, 0);
   }
 }

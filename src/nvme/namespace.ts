@@ -50,7 +50,6 @@ export interface NamespaceName {
 /** A namespace that can be compared with another. */
 export interface ComparableNamespace extends NamespaceName {
   blockSize: number;
-  blocks: number;
 }
 
 export interface LimitsInput {
@@ -144,9 +143,9 @@ export function namespaceName(
 
 /**
  * Why two namespaces are not the same one, in words; null if they are. They are the same if subsystem and a globally
- * unique identifier agree, none contradicts, and size and format are equal. An NSID proves nothing.
+ * unique identifier agree, none contradicts, and the format is equal; its size may change. An NSID proves nothing.
  */
-export function namespaceDifference(known: ComparableNamespace, other: ComparableNamespace): string | null {
+export function identityDifference(known: ComparableNamespace, other: ComparableNamespace): string | null {
   if (known.subsystemNqn !== other.subsystemNqn) {
     return `it is in the subsystem "${other.subsystemNqn}", not in "${known.subsystemNqn}"`;
   }
@@ -161,6 +160,5 @@ export function namespaceDifference(known: ComparableNamespace, other: Comparabl
   if (known.blockSize !== other.blockSize) {
     return `its blocks have ${other.blockSize} bytes, not ${known.blockSize}`;
   }
-  if (known.blocks !== other.blocks) return `it has ${other.blocks} blocks, not ${known.blocks}`;
   return null;
 }

@@ -4,4 +4,5 @@ export * from "./create_device.ts";
 export * from "./device.ts";
 export { CONTROL_PATH, probeFeatures } from "./features.ts";
 export { destroyDevice, type DestroyOptions } from "./retire_device.ts";
+export { resizeDevice } from "./resize_device.ts";
 export * from "./stale_device.ts";

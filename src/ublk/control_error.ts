@@ -85,6 +85,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
   "open-char-device": "open",
   "start-queues": "serve",
   START_DEV: "start",
+  UPDATE_SIZE: "resize",
   TRY_STOP_DEV: "stop",
   STOP_DEV: "stop",
   "drain-queues": "drain",

@@ -18,7 +18,7 @@ import { encodeParameters, ParameterError } from "./parameters.ts";
 import { undoDevice } from "./retire_device.ts";
 
 /** Features that the base mode uses where the driver has them. User recovery and zero copy are not among them yet. */
-const FEATURES_WANTED = UblkFeature.CMD_IOCTL_ENCODE | UblkFeature.SAFE_STOP_DEV;
+const FEATURES_WANTED = UblkFeature.CMD_IOCTL_ENCODE | UblkFeature.SAFE_STOP_DEV | UblkFeature.UPDATE_SIZE;
 
 /** udev may have the node open for a moment, or not have made it yet: two seconds in all. */
 const OPEN_ATTEMPTS_MAX = 40;

@@ -15,7 +15,7 @@ export class DescriptorReader {
   readonly #descriptors: Int32Array;
   readonly #requests: RequestTable;
   readonly #sectorsPerBlockShift: number;
-  readonly #blocks: number;
+  #blocks: number;
   readonly #bufferBlocks: number;
   readonly #readOnly: boolean;
   readonly #discards: boolean;
@@ -37,6 +37,11 @@ export class DescriptorReader {
     this.#readOnly = geometry.readOnly;
     this.#discards = geometry.maxDiscardBytes > 0;
     this.#zeroes = geometry.maxWriteZeroesBytes > 0;
+  }
+
+  /** The device has that many blocks from now on. */
+  resize(blocks: number): void {
+    this.#blocks = blocks;
   }
 
   /**

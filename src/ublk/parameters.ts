@@ -147,7 +147,7 @@ function maxIoSectors(geometry: Geometry, options: ParameterOptions): number {
   return bytes / SECTOR_BYTES;
 }
 
-function deviceSectors(geometry: Geometry): bigint {
+export function deviceSectors(geometry: Geometry): bigint {
   if (!Number.isInteger(geometry.blocks) || geometry.blocks <= 0 || geometry.blocks > 2 ** 53) {
     throw new ParameterError(`Cannot make a kernel device of ${geometry.blocks} blocks`);
   }

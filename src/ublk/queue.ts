@@ -129,6 +129,11 @@ export class UblkQueue {
     }
   }
 
+  /** The device has that many blocks from now on: requests beyond are refused. */
+  resize(blocks: number): void {
+    this.#reader.resize(blocks);
+  }
+
   /**
    * Gives the kernel no more commands: for a device that was never started, or whose STOP_DEV did not return. Tags that
    * wait for a command are over; what is in the kernel or in the device ends when that is done with it, and the answers

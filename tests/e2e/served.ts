@@ -18,6 +18,8 @@ export interface ServedPortal {
 export interface ServedOptions {
   nqn: string;
   portals?: number;
+  /** Listens there, as another target did before. */
+  at?: readonly ServedPortal[];
   /** Further words of `umpath serve`. */
   words?: string[];
 }
@@ -36,7 +38,7 @@ export class Served implements AsyncDisposable {
     // Addresses of its own, so that tests which run at one time, or after a crash, do not meet.
     const random = crypto.getRandomValues(new Uint8Array(2));
     const network = `127.${16 + random[0]! % 200}.${random[1]}`;
-    this.portals = Array.from({ length: options.portals ?? 2 }, (_, i) => {
+    this.portals = options.at ?? Array.from({ length: options.portals ?? 2 }, (_, i) => {
       const hostname = `${network}.${i + 1}`;
       return { hostname, port: PORT, words: `${hostname}:${PORT}` };
     });

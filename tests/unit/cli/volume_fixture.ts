@@ -39,6 +39,7 @@ export const VOLUME: VolumeInfo = {
   device: "/dev/ublkb0",
   driver: "ublk",
   sizeBytes: 2 ** 30,
+  sizeWarning: null,
   blockSize: 512,
   readOnly: false,
   state: "degraded",

@@ -85,6 +85,8 @@ const BLOCK_BYTES = 512;
 const PORT = 4420;
 const UUID = "5a3c1c1e-0000-4000-8000-000000000001";
 const SUCCESS = 0;
+const ANA_CHANGED = noticeOf(AsyncNotice.ANA_CHANGE, LogId.ASYMMETRIC_NAMESPACE_ACCESS);
+const NAMESPACE_CHANGED = noticeOf(AsyncNotice.NAMESPACE_ATTRIBUTE_CHANGED, LogId.CHANGED_NAMESPACE_LIST);
 const NO_SUCH_HOST = StatusCode.CONNECT_INVALID_HOST | StatusField.DNR;
 
 export interface FakeTargetOptions {
@@ -165,6 +167,10 @@ export class FakePortal {
   ana: number | null = null;
   /** What a portal that is a discovery service gives as its log: its `nqn` is that of discovery then. */
   discoveryLog: Uint8Array | null = null;
+  /** Blocks that it shows; null: as many as the target has. */
+  blocks: number | null = null;
+  /** Shift of the block size that it shows. */
+  blockShift = 9;
   /** Answers Asynchronous Event Requests at once, over and over. */
   repeatsEvents = false;
 
@@ -249,7 +255,12 @@ export class FakePortal {
   /** Changes the ANA state and tells every host that asked to be told. */
   setAna(state: number): void {
     this.ana = state;
-    for (const connection of this.connections) connection.tellAnaChange();
+    for (const connection of this.connections) connection.tell(ANA_CHANGED);
+  }
+
+  /** Tells every host that its namespaces have changed. */
+  tellNamespaceChange(): void {
+    for (const connection of this.connections) connection.tell(NAMESPACE_CHANGED);
   }
 
   /** Answers what was kept back while `answersIo` was false. */
@@ -283,7 +294,8 @@ class FakeConnection {
   readonly #kept: Uint8Array[] = [];
   #controller: FakeControllerState | null = null;
   #eventRequests: number[] = [];
-  #isAnaChangeUntold = false;
+  /** Events that no request has come for yet, as dword 0 of its answer. */
+  readonly #untold = new Set<number>();
   #sending: Promise<void> = Promise.resolve();
   #isClosed = false;
   #isStalled = false;
@@ -589,11 +601,12 @@ class FakeConnection {
   #namespaceData(): Uint8Array {
     const at = IdentifyNamespaceAt;
     const data = new Uint8Array(IDENTIFY_BYTES);
-    set32(data, at.NSZE, this.#portal.target.blocks);
-    set32(data, at.NCAP, this.#portal.target.blocks);
+    const blocks = this.#portal.blocks ?? this.#portal.target.blocks;
+    set32(data, at.NSZE, blocks);
+    set32(data, at.NCAP, blocks);
     data[at.NMIC] = 1;
     set32(data, at.ANAGRPID, 1);
-    data[at.LBAF + 2] = 9;
+    data[at.LBAF + 2] = this.#portal.blockShift;
     return data;
   }
 
@@ -626,7 +639,7 @@ class FakeConnection {
     }
     if (sqe[SqeAt.CDW10] === LogId.ASYMMETRIC_NAMESPACE_ACCESS) {
       if (this.#isFaulty("read ANA log")) return;
-      this.#isAnaChangeUntold = false;
+      this.#untold.delete(ANA_CHANGED);
       set16(data, AnaLogAt.NAGD, 1);
       const group = AnaLogAt.DESCRIPTORS;
       set32(data, group + AnaGroupAt.AGID, 1);
@@ -637,21 +650,21 @@ class FakeConnection {
     this.#answerData(sqe, data);
   }
 
-  tellAnaChange(): void {
+  tell(event: number): void {
     if (this.qid !== 0) return;
-    this.#isAnaChangeUntold = true;
+    this.#untold.add(event);
     this.#tellEvents();
   }
 
   #tellEvents(): void {
-    if (!this.#isAnaChangeUntold && !this.#portal.repeatsEvents) return;
+    const [event = this.#portal.repeatsEvents ? ANA_CHANGED : undefined] = this.#untold;
+    if (event === undefined) return;
     const cid = this.#eventRequests.shift();
     if (cid === undefined) return;
-    this.#isAnaChangeUntold = false;
+    this.#untold.delete(event);
     const sqe = new Uint8Array(64);
     set16(sqe, SqeAt.CID, cid);
-    const page = LogId.ASYMMETRIC_NAMESPACE_ACCESS << 16;
-    this.#answer(sqe, SUCCESS, AsyncEventType.NOTICE | (AsyncNotice.ANA_CHANGE << 8) | page);
+    this.#answer(sqe, SUCCESS, event);
   }
 
   // ── I/O ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -735,6 +748,10 @@ class FakeConnection {
 }
 
 // ── bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function noticeOf(info: number, logPage: number): number {
+  return AsyncEventType.NOTICE | (info << 8) | (logPage << 16);
+}
 
 function pduOf(type: number, hlen: number, plen: number): Uint8Array {
   const pdu = new Uint8Array(plen);

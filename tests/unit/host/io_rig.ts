@@ -170,7 +170,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
 
   // ── what a path asks of its volume ──────────────────────────────────────────────────────────────────────────────
 
-  objection(): string | null {
+  objection(): null {
     return null;
   }
 
@@ -217,6 +217,8 @@ export class IoRig implements PathOwner, AsyncDisposable {
   wakeWorkers(): void {}
 
   handleNamespaceChange(): void {}
+
+  handleRefused(): void {}
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.table.cut();

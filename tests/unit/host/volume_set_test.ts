@@ -85,7 +85,7 @@ testSet("attach() refuses a second path to another namespace, and the first stay
 });
 
 testSet(
-  "a path that leads to another namespace after a reconnect is not used, and is again when it is right",
+  "a path that leads to another namespace after a reconnect is out of use, until it is right and attached again",
   2,
   async (rig, target) => {
     const [first, second] = target.portals;
@@ -93,8 +93,13 @@ testSet(
     second.uuid = OTHER_UUID;
     await second.kill();
     await eventually("the reason is told", () => /another namespace/.test(rig.paths()[1].reason ?? ""));
-    assertEquals(rig.states(), ["live", "reconnecting"]);
+    assertEquals(rig.states(), ["live", "disabled"]);
+    const attempts = second.count("connect");
+    await delay(150);
+    assertEquals(second.count("connect"), attempts, "it is not tried any more");
+    assertEquals((await failureOf(rig.attach([second]))).code, "refused");
     second.uuid = first.uuid;
+    await rig.attach([second]);
     await eventually("it is live", () => rig.states().join() === "live,live");
   },
 );

@@ -51,7 +51,11 @@ Deno.test("createDevice() makes a device step by step", () => {
 
 Deno.test("createDevice() asks for the features that it wants and the driver has, and marks the device", () => {
   const rows: [offered: bigint, wanted: bigint | undefined, asked: bigint][] = [
-    [(1n << 20n) - 1n, undefined, UblkFeature.CMD_IOCTL_ENCODE | UblkFeature.SAFE_STOP_DEV],
+    [
+      (1n << 20n) - 1n,
+      undefined,
+      UblkFeature.CMD_IOCTL_ENCODE | UblkFeature.SAFE_STOP_DEV | UblkFeature.UPDATE_SIZE,
+    ],
     [UblkFeature.CMD_IOCTL_ENCODE | UblkFeature.USER_COPY, undefined, UblkFeature.CMD_IOCTL_ENCODE],
     [UblkFeature.USER_RECOVERY, UblkFeature.USER_RECOVERY | UblkFeature.ZONED, UblkFeature.USER_RECOVERY],
     [0n, undefined, 0n],
