@@ -15,7 +15,7 @@ const RINGS: Ring[] = [
     needs: "build",
     folder: "tests/vm",
     // The whole road in short, and what depends on the kernel's ublk driver; paths and peers are the same everywhere.
-    files: /(^|\/)(harness|.*_smoke|detach|daemon|demo|ublk)_test\.ts$/,
+    files: /(^|\/)(harness|.*_smoke|detach|daemon|demo|resize|ublk)_test\.ts$/,
     kernel: "7",
     timeoutS: 600,
   },

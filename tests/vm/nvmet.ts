@@ -27,6 +27,8 @@ export interface NvmetNamespace extends NullBlockOptions {
   nguid?: string;
   /** ANA group, 1 by default. */
   anaGroup?: number;
+  /** A file that is there, instead of memory: its size can be changed. */
+  file?: string;
 }
 
 /** What to make. */
@@ -118,6 +120,24 @@ export class NvmetTarget {
     await write(`${this.#namespaceFolder(nsid)}/enable`, "0");
   }
 
+  /** The target looks how large the namespace's file is by now; hosts are told if it has changed. */
+  async revalidateSize(nsid: number): Promise<void> {
+    await write(`${this.#namespaceFolder(nsid)}/revalidate_size`, "1");
+  }
+
+  /** The discovery service at a port refers to one at another address. */
+  async addReferral(index: number, to: NvmetPort): Promise<void> {
+    const folder = `${this.#port(index).folder}/referrals/${to.addr}`;
+    await Deno.mkdir(folder);
+    this.#undo.push(() => Deno.remove(folder));
+    await write(`${folder}/addr_trtype`, "tcp");
+    await write(`${folder}/addr_adrfam`, to.addr.includes(":") ? "ipv6" : "ipv4");
+    await write(`${folder}/addr_traddr`, to.addr);
+    await write(`${folder}/addr_trsvcid`, String(to.port));
+    await write(`${folder}/enable`, "1");
+    this.#undo.push(() => write(`${folder}/enable`, "0"));
+  }
+
   /** Lets a host in. */
   async allowHost(hostnqn: string): Promise<void> {
     if (await makeFolder(`${NVMET}/hosts/${hostnqn}`)) {
@@ -155,17 +175,23 @@ export class NvmetTarget {
   }
 
   async #createNamespace(namespace: NvmetNamespace): Promise<void> {
-    const backend = await NullBlock.create(namespace);
-    this.#undo.push(() => backend.close());
+    const device = namespace.file ?? await this.#createMemory(namespace);
     const folder = this.#namespaceFolder(namespace.nsid);
     await Deno.mkdir(folder);
     this.#undo.push(() => Deno.remove(folder));
-    await write(`${folder}/device_path`, backend.device);
+    await write(`${folder}/device_path`, device);
+    if (namespace.file !== undefined) await write(`${folder}/buffered_io`, "1");
     if (namespace.uuid !== undefined) await write(`${folder}/device_uuid`, namespace.uuid);
     if (namespace.nguid !== undefined) await write(`${folder}/device_nguid`, namespace.nguid);
     if (namespace.anaGroup !== undefined) await write(`${folder}/ana_grpid`, String(namespace.anaGroup));
     await this.enableNamespace(namespace.nsid);
     this.#undo.push(() => this.disableNamespace(namespace.nsid));
+  }
+
+  async #createMemory(namespace: NvmetNamespace): Promise<string> {
+    const backend = await NullBlock.create(namespace);
+    this.#undo.push(() => backend.close());
+    return backend.device;
   }
 
   async #addPort({ addr, port }: NvmetPort): Promise<void> {
