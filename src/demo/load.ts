@@ -72,8 +72,9 @@ export class Load {
     this.#thread.wake();
   }
 
-  /** @throws Untrue if a request failed, or data was wrong. */
+  /** @throws Untrue if a request failed, or data was wrong; Interrupted. */
   async #finish(stage: Stage, timeoutMs: number): Promise<void> {
+    stage.signal.throwIfAborted();
     for (const deadlineMs = performance.now() + timeoutMs; !this.#control.isDone;) {
       this.check();
       if (performance.now() > deadlineMs) throw new Untrue(`The load has not ended after ${formatDuration(timeoutMs)}`);

@@ -70,6 +70,10 @@ export class RequestReader {
     this.#bytesMax = Math.max(this.#bytesMax, this.#bytes);
   }
 
+  get #hasShrunk(): boolean {
+    return this.#bytes < this.#bytesMax;
+  }
+
   /**
    * Looks at the request of `bytes` bytes that begins at word `at`: one of {@linkcode Verdict}, or the negative errno
    * to answer with. ENOSYS tells the driver not to ask again.
@@ -131,7 +135,7 @@ export class RequestReader {
     if (!this.#isWhole(offsetLow | size)) return -EINVAL;
     if (isWrite && offset + size > this.#bytes) return -ENOSPC;
     // The loop driver takes what a read lacks for zeroes: past an end that has moved, that would be a lie.
-    if (offset + size > this.#bytes && offset < this.#bytesMax) return -EIO;
+    if (this.#hasShrunk && offset + size > this.#bytes && offset < this.#bytesMax) return -EIO;
     const inside = Math.max(0, Math.min(size, this.#bytes - offset));
     this.#begin(slot, isWrite ? BlockOp.WRITE : BlockOp.READ, 0);
     this.#setRange(slot, offset / this.#geometry.blockSize, inside >>> this.#blockShift);

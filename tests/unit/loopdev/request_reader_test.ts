@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { EINVAL, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, EROFS } from "../../../src/base/errno.ts";
+import { EINVAL, EIO, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, EROFS } from "../../../src/base/errno.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import type { Geometry } from "../../../src/block/device.ts";
 import { BlockFlag, BlockOp, RequestTable } from "../../../src/block/request.ts";
@@ -45,6 +45,25 @@ Deno.test("RequestReader reads READ and WRITE, also far behind 2^32", () => {
     blocks: far + 16,
   });
   assertEquals([write.verdict, write.op, write.lba, write.blocks], [Verdict.DEVICE, BlockOp.WRITE, far, 3]);
+});
+
+Deno.test("RequestReader refuses a READ of what a file had before it became smaller, until it has grown again", () => {
+  const words = new Uint32Array(64);
+  const requests = new RequestTable(2, { bufferBytes: BUFFER });
+  const reader = new RequestReader(words, requests, makeGeometry({ blocks: 16 }));
+  const readAt = (block: number, blocks: number) => {
+    const raw = request({ opcode: READ, body: transferBody(BigInt(block * BLOCK), blocks * BLOCK) });
+    new Uint8Array(words.buffer).set(raw.subarray(0, 80), 16);
+    const verdict = reader.read(1, 4, raw.length);
+    return [verdict, requests.blocks[1]];
+  };
+  assertEquals(readAt(14, 4), [Verdict.DEVICE, 2]); // the end of a file is nothing wrong
+  reader.resize(8);
+  assertEquals(readAt(6, 2), [Verdict.DEVICE, 2]);
+  assertEquals(readAt(6, 4)[0], -EIO);
+  assertEquals(readAt(12, 2)[0], -EIO);
+  reader.resize(16);
+  assertEquals(readAt(12, 2), [Verdict.DEVICE, 2]);
 });
 
 Deno.test("RequestReader counts in the blocks of the device", () => {
