@@ -1,3 +1,4 @@
+import { PATHS_MAX } from "../base/limits.ts";
 import type { RequestTable } from "../block/request.ts";
 
 /** Where a request waits. */
@@ -5,6 +6,9 @@ export const Place = { NOWHERE: 0, READY: 1, HELD: 2, DELAYED: 3 } as const;
 
 /** Whether a request must be sent again once none of its commands is in flight: on another path, or after a delay. */
 export const Again = { NO: 0, ELSEWHERE: 1, LATER: 2 } as const;
+
+/** Among the lost paths of a request: a controller that only time ends, for its path has a later one by now. */
+const HOLD_BY_TIME = 1 << PATHS_MAX;
 
 /** How far each request of a volume's queue is: one array a field, indexed by slot. */
 export class RequestStates {
@@ -26,8 +30,8 @@ export class RequestStates {
   readonly refusedPaths: Uint16Array;
   readonly wakeAtMs: Float64Array;
   readonly holdUntilMs: Float64Array;
-  /** The lost paths, a bit each, whose controllers may still execute a part of the request. */
-  readonly holdPaths: Uint16Array;
+  /** The lost paths, a bit each, whose controllers may still execute a part of the request; or HOLD_BY_TIME. */
+  readonly holdPaths: Uint32Array;
   #held = 0;
   #delayed = 0;
 
@@ -43,7 +47,7 @@ export class RequestStates {
     this.refusedPaths = new Uint16Array(depth);
     this.wakeAtMs = new Float64Array(depth);
     this.holdUntilMs = new Float64Array(depth);
-    this.holdPaths = new Uint16Array(depth);
+    this.holdPaths = new Uint32Array(depth);
   }
 
   /** Begins with a new request. */
@@ -65,6 +69,15 @@ export class RequestStates {
     this.issued[slot] = 0;
     this.parts[slot] = 0;
     this.lastStatus[slot] = 0;
+  }
+
+  /** What is held for an earlier controller of the path is not released by the end of a later one. */
+  keepHeld(path: number): void {
+    const bit = 1 << path;
+    const { holdPaths } = this;
+    for (let slot = 0; slot < holdPaths.length; slot++) {
+      if ((holdPaths[slot] & bit) !== 0) holdPaths[slot] = (holdPaths[slot] & ~bit) | HOLD_BY_TIME;
+    }
   }
 
   /** Requests that wait until nothing can overtake them any more. */

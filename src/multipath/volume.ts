@@ -117,6 +117,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#limits[path] = limits;
     this.#measured.begin(path, connection.commands);
     this.#paths = Math.max(this.#paths, path + 1);
+    this.#states.keepHeld(path);
   }
 
   /** Picks no more commands for the path; those in flight stay until {@linkcode handlePathLost}. */
@@ -156,7 +157,7 @@ export class Volume implements BlockDevice, Candidates {
     if (this.#states.outstanding[slot] === 0 && this.#states.place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
   }
 
-  /** The lost controller of `path` is known to execute nothing any more: its held writes may go elsewhere now. */
+  /** The last controller of `path` is known to execute nothing any more: writes held for it may go elsewhere now. */
   releaseHeld(path: number, nowMs: number): void {
     for (let slot = 0; slot < this.#requests.depth; slot++) {
       if ((this.#states.holdPaths[slot] & (1 << path)) === 0) continue;
@@ -363,6 +364,7 @@ export class Volume implements BlockDevice, Candidates {
     const states = this.#states;
     // A request that failed is held, too: what is written after its answer must not be overwritten by a part of it.
     if (states.holdUntilMs[slot] > nowMs) return this.#park(slot, Place.HELD, states.holdUntilMs[slot]);
+    states.holdPaths[slot] = 0;
     if (states.error[slot] !== 0) return this.#complete(slot, states.error[slot]);
     if (states.again[slot] === Again.NO) return this.#complete(slot, 0);
     const isRefusal = states.lastStatus[slot] !== 0;

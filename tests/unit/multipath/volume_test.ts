@@ -504,6 +504,25 @@ Deno.test("Volume holds a write whose parts were lost on two paths until both co
   assertEquals([rig.held, rig.commands(2).length], [0, 2]);
 });
 
+Deno.test("Volume holds writes for an earlier controller of a path when a later one is known to be dead", () => {
+  const rig = new Rig({ writeHoldMs: 2000, ...MANUAL });
+  rig.submit(0, BlockOp.WRITE, 0, 1);
+  rig.pump();
+  rig.losePath(0);
+  rig.addPath(0);
+  rig.submit(1, BlockOp.WRITE, 1, 1);
+  rig.submit(2, BlockOp.WRITE, 2, 1);
+  rig.pump();
+  assertEquals([0, 1].map((path) => rig.commands(path).length), [1, 1]);
+  rig.losePath(0);
+  assertEquals(rig.held, 2);
+  rig.volume.releaseHeld(0, rig.nowMs);
+  rig.pump();
+  assertEquals([rig.held, rig.commands(1).length], [1, 2], "the first controller of path 0 may still write");
+  rig.advance(2000);
+  assertEquals([rig.held, rig.commands(1).length], [0, 3]);
+});
+
 Deno.test("Volume holds a failed write, too, while a lost controller may still execute a part of it", () => {
   const rig = new Rig({ writeHoldMs: 2000, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 16);
