@@ -1,0 +1,22 @@
+import type { Prng } from "../../src/base/prng.ts";
+import type { BlockDevice } from "../../src/block/device.ts";
+import type { Broken } from "./scenario.ts";
+
+/** The device, or one that is broken on purpose: it answers some requests twice, or never. */
+export function brokenDevice(device: BlockDevice, broken: Broken, prng: Prng): BlockDevice {
+  const { answersTwiceOneIn = 0, forgetsOneIn = 0 } = broken;
+  if (answersTwiceOneIn === 0 && forgetsOneIn === 0) return device;
+  let again = -1;
+  return {
+    submit: (slot, nowMs) => device.submit(slot, nowMs),
+    pollCompletion: () => {
+      const repeated = again;
+      again = -1;
+      if (repeated >= 0) return repeated;
+      const slot = device.pollCompletion();
+      if (slot < 0) return slot;
+      if (answersTwiceOneIn > 0 && prng.below(answersTwiceOneIn) === 0) again = slot;
+      return forgetsOneIn > 0 && prng.below(forgetsOneIn) === 0 ? device.pollCompletion() : slot;
+    },
+  };
+}

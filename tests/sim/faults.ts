@@ -1,0 +1,209 @@
+import type { Prng } from "../../src/base/prng.ts";
+import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import type { Spoil } from "./link.ts";
+import type { Socket } from "./network.ts";
+import type { World } from "./world.ts";
+import type { Portal } from "./portal.ts";
+
+/** A fault that is on. */
+interface Active {
+  readonly name: string;
+  readonly portal: Portal;
+  readonly end: () => void;
+}
+
+/** What a fault does to a portal: how it is taken away, or null if there is nothing to take away. */
+type Begin = (plan: FaultPlan, portal: Portal) => (() => void) | null;
+
+const ANA_STATES = Object.values(AnaStateCode);
+
+/** A log-uniform duration between the two, so that short ones and long ones are equally frequent. */
+function between(prng: Prng, fromMs: number, toMs: number): number {
+  return fromMs * (toMs / fromMs) ** prng.unit();
+}
+
+/** Every fault there is, by its name. */
+export const FAULTS: Readonly<Record<string, Begin>> = {
+  "link-down": ({ world }, { route }) => {
+    route.setDeaf({ toTarget: true, toHost: true });
+    return () => world.healRoute(route);
+  },
+  "deaf-target": ({ world }, { route }) => {
+    route.setDeaf({ toTarget: true, toHost: false });
+    return () => world.healRoute(route);
+  },
+  "deaf-host": ({ world }, { route }) => {
+    route.setDeaf({ toTarget: false, toHost: true });
+    return () => world.healRoute(route);
+  },
+  "reset-one": (plan, portal) => {
+    const sockets = [...portal.route.sockets];
+    if (sockets.length > 0) resetOne(sockets[plan.prng.below(sockets.length)]);
+    return null;
+  },
+  "reset-all": (_plan, portal) => {
+    for (const socket of [...portal.route.sockets]) resetOne(socket);
+    return null;
+  },
+  "reset-io": (plan, portal) => {
+    for (const io of plan.world.iosOf(portal)) resetOne(io.link.socket);
+    return null;
+  },
+  // A controller that loses its host and goes on executing what it has.
+  "late-execution": (plan, portal) => {
+    const { clock } = plan.world;
+    portal.medium.frozenUntilMs = clock.nowMs + between(plan.prng, 100, plan.world.scenario.keepAliveMs);
+    clock.after(plan.prng.unit() * 20, () => {
+      const how = plan.prng.below(3);
+      if (how === 0) FAULTS["reset-io"](plan, portal);
+      else for (const socket of [...portal.route.sockets]) resetOne(socket);
+    });
+    return null;
+  },
+  freeze: (plan, portal) => {
+    const { clock, scenario } = plan.world;
+    portal.medium.frozenUntilMs = clock.nowMs + between(plan.prng, 10, scenario.keepAliveMs);
+    return null;
+  },
+  crash: (plan, portal) => {
+    const target = plan.world.targetOf(portal);
+    if (!target.isUp) return null;
+    target.crash();
+    return () => target.start();
+  },
+  slow: ({ prng }, { route }) => {
+    route.latencyMs += 5 + prng.below(30);
+    route.jitterMs += prng.below(20);
+    return () => {};
+  },
+  "tiny-segments": ({ prng }, { route }) => {
+    route.segmentBytesMax = 1 + prng.below(200);
+    return () => {};
+  },
+  "slow-drain": ({ prng }, { route }) => {
+    route.windowBytes = 1_024 << prng.below(4);
+    route.drainBytes = 256 << prng.below(5);
+    route.drainMs = 0.5;
+    return () => {};
+  },
+  ana: ({ world, prng }, portal) => {
+    world.setAna(portal, ANA_STATES[prng.below(ANA_STATES.length)]);
+    return () => world.setAna(portal, AnaStateCode.OPTIMIZED);
+  },
+  "ana-flapping": ({ world, prng }, portal) => {
+    const flap = world.clock.task(() => {
+      world.setAna(portal, ANA_STATES[prng.below(ANA_STATES.length)]);
+      flap.in(prng.below(40));
+    });
+    flap.soon();
+    return () => {
+      flap.cancel();
+      world.setAna(portal, AnaStateCode.OPTIMIZED);
+    };
+  },
+  refusals: ({ prng, world }, { faults }) => {
+    faults.softOneIn = 1 + prng.below(20);
+    if (world.scenario.hasHardErrors) faults.hardOneIn = 5 + prng.below(20);
+    return () => {
+      faults.softOneIn = faults.hardOneIn = 0;
+    };
+  },
+  "dropped-answers": ({ prng }, { faults }) => {
+    faults.dropOneIn = 10 + prng.below(40);
+    return () => {
+      faults.dropOneIn = 0;
+    };
+  },
+  "late-answers": ({ prng, world }, { faults }) => {
+    faults.delayOneIn = 1 + prng.below(10);
+    faults.delayMs = between(prng, 1, 2 * world.scenario.ioTimeoutMs);
+    return () => {
+      faults.delayOneIn = 0;
+    };
+  },
+  "bad-header-to-host": (plan, portal) => spoilSome(plan, plan.world.iosOf(portal), "header"),
+  "duplicate-answer": (plan, portal) => spoilSome(plan, plan.world.iosOf(portal), "duplicate"),
+  "bad-header-to-target": (plan, portal) => spoilSome(plan, plan.world.hostLinksOf(portal), "header"),
+  "bad-header-admin": (plan, portal) => spoilSome(plan, plan.world.controlsOf(portal), "header"),
+};
+
+function resetOne(socket: Socket): void {
+  socket.handleReset();
+  socket.outgoing.end("reset");
+}
+
+function spoilSome(
+  { prng }: FaultPlan,
+  ends: readonly { readonly link: { spoil: Spoil | null } }[],
+  spoil: Spoil,
+): null {
+  if (ends.length > 0) ends[prng.below(ends.length)].link.spoil = spoil;
+  return null;
+}
+
+/** Decides when which fault begins and ends. */
+export class FaultPlan {
+  readonly world: World;
+  readonly prng: Prng;
+  readonly #names: string[];
+  readonly #active = new Set<Active>();
+  #nextAt: number;
+  #isOver = false;
+  begun = 0;
+
+  constructor(world: World, prng: Prng) {
+    this.world = world;
+    this.prng = prng;
+    // A seed knows some of the faults and not the others, so that rare meetings are not hidden behind frequent ones.
+    const all = Object.keys(FAULTS);
+    this.#names = all.filter(() => prng.below(3) > 0);
+    if (this.#names.length === 0) this.#names = all;
+    this.#nextAt = this.#drawGap();
+  }
+
+  #drawGap(): number {
+    return 1 + Math.floor(-Math.log(1 - this.prng.unit()) * this.world.scenario.iosPerFault);
+  }
+
+  get active(): number {
+    return this.#active.size;
+  }
+
+  /** A request was issued. */
+  handleIssue(issued: number): void {
+    if (this.#isOver || issued < this.#nextAt) return;
+    this.#nextAt = issued + this.#drawGap();
+    const name = this.#names[this.prng.below(this.#names.length)];
+    const { portals } = this.world;
+    const portal = portals[this.prng.below(portals.length)];
+    this.#begin(name, portal);
+    // Troubles come in company.
+    if (this.prng.below(4) === 0) this.#begin(name, portals[this.prng.below(portals.length)]);
+  }
+
+  #begin(name: string, portal: Portal): void {
+    for (const active of this.#active) if (active.name === name && active.portal === portal) return;
+    this.begun++;
+    this.world.handleFault(`fault: ${name} at portal ${portal.index}`);
+    const end = FAULTS[name](this, portal);
+    if (end === null) return;
+    const active: Active = { name, portal, end };
+    this.#active.add(active);
+    const { keepAliveMs, connectTimeoutMs } = this.world.scenario;
+    this.world.clock.after(between(this.prng, 5, 2 * keepAliveMs + connectTimeoutMs), () => this.#end(active));
+  }
+
+  #end(active: Active): void {
+    if (!this.#active.delete(active)) return;
+    this.world.handleFault(`fault: ${active.name} at portal ${active.portal.index} is over`);
+    active.end();
+    active.portal.calmRoute();
+  }
+
+  /** Everything is well from now on. */
+  stop(): void {
+    this.#isOver = true;
+    for (const active of [...this.#active]) this.#end(active);
+    for (const portal of this.world.portals) portal.medium.frozenUntilMs = 0;
+  }
+}

@@ -1,0 +1,185 @@
+import { PATHS_MAX, TICK_MS } from "../../src/base/limits.ts";
+import type { BlockDevice, Geometry } from "../../src/block/device.ts";
+import { RequestTable } from "../../src/block/request.ts";
+import type { Counters } from "../../src/multipath/counters.ts";
+import type { PathTable } from "../../src/multipath/path_table.ts";
+import { type PathLimits, Volume } from "../../src/multipath/volume.ts";
+import { Connection } from "../../src/nvme/connection.ts";
+import { UblkQueue } from "../../src/ublk/queue.ts";
+import { Task } from "./clock.ts";
+import type { HostShared } from "./host_admin.ts";
+import type { OpenQueue } from "./host_session.ts";
+import { Link } from "./link.ts";
+import { NSID } from "./target.ts";
+import { roundUp } from "./target_io.ts";
+import { UblkDriver } from "./ublk_driver.ts";
+
+export interface HostQueueOptions {
+  readonly index: number;
+  readonly shared: HostShared;
+  readonly depth: number;
+  readonly requestBytes: number;
+  readonly connectionDepthMax: number;
+  readonly receiveBytes: number;
+  readonly geometry: Geometry;
+  readonly table: PathTable;
+  readonly counters: Counters;
+  readonly turnMs: number;
+  /** Puts something between the ublk queue and the volume. */
+  readonly wrap: (volume: BlockDevice) => BlockDevice;
+  /** Broken on purpose: buffers are used again while the kernel has them. */
+  readonly isHasty: boolean;
+  readonly events: QueueEvents;
+}
+
+/** What a queue tells. */
+export interface QueueEvents {
+  handleDone(queue: HostQueue, tag: number, result: number): void;
+  handleLinkFailed(queue: HostQueue, path: number, reason: string): void;
+  handleLinkClosed(queue: HostQueue, path: number): void;
+  handleAnaDoubt(path: number): void;
+}
+
+/** One worker's share of a volume: `VolumeQueue` and `UblkPort` in simulation. */
+export class HostQueue {
+  readonly index: number;
+  readonly requests: RequestTable;
+  readonly memory: Uint8Array<ArrayBuffer>;
+  readonly volume: Volume;
+  readonly ublk: UblkQueue;
+  readonly driver: UblkDriver;
+  readonly links: (Link<Connection> | null)[] = new Array(PATHS_MAX).fill(null);
+  readonly #options: HostQueueOptions;
+  readonly #linkStride: number;
+  readonly #turn: Task;
+  readonly #tick: Task;
+  readonly #wake: () => void;
+  #paths = 0;
+
+  constructor(options: HostQueueOptions) {
+    const { depth, requestBytes, shared: { clock }, geometry } = options;
+    this.#options = options;
+    this.index = options.index;
+    this.#linkStride = roundUp(Connection.arenaBytes(options.connectionDepthMax, options.receiveBytes));
+    this.memory = new Uint8Array(depth * requestBytes + PATHS_USED_MAX * this.#linkStride);
+    this.requests = new RequestTable(depth, { bufferBytes: requestBytes });
+    this.volume = new Volume({
+      requests: this.requests,
+      memory: this.memory,
+      nsid: NSID,
+      blockSize: geometry.blockSize,
+      readOnly: false,
+      paths: options.table,
+      counters: options.counters,
+    });
+    const onDone = (tag: number, result: number) => options.events.handleDone(this, tag, result);
+    this.driver = new UblkDriver({ depth, blockSize: geometry.blockSize, onDone });
+    this.ublk = new UblkQueue({
+      ...{ queueId: options.index, depth, geometry, requests: this.requests },
+      descriptors: this.driver.descriptors,
+      device: options.wrap(this.volume),
+    });
+    this.driver.queue = this.ublk;
+    this.#turn = new Task(clock, () => this.#handleTurn());
+    this.#tick = new Task(clock, () => this.#handleTick());
+    this.#wake = () => this.#turn.by(clock.nowMs + options.turnMs);
+    this.ublk.start();
+    this.driver.takeCommands();
+    this.#tick.in(TICK_MS);
+  }
+
+  /** Something has come in, or the shared tables may have changed: a turn is due. */
+  wake(): void {
+    this.#wake();
+  }
+
+  #handleTick(): void {
+    const { clock } = this.#options.shared;
+    this.#tick.in(TICK_MS);
+    if (!this.volume.isBusy) return;
+    this.volume.handleTime(clock.nowMs);
+    this.#turn.soon();
+  }
+
+  /** Moves answers up and commands down. */
+  #handleTurn(): void {
+    const { nowMs } = this.#options.shared.clock;
+    this.volume.handleAnswers(nowMs);
+    this.#endFailedLinks(nowMs);
+    this.driver.takeCommands();
+    for (let path = 0; path < this.#paths; path++) this.links[path]?.arm();
+  }
+
+  // ── links ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  addLink(path: number, open: OpenQueue, options: { depth: number; inCapsuleBytes: number; limits: PathLimits }): void {
+    const { shared, depth, requestBytes, receiveBytes, connectionDepthMax } = this.#options;
+    const connection = new Connection({
+      memory: this.memory,
+      arenaOffset: roundUp(depth * requestBytes) + path * this.#linkStride,
+      depth: Math.min(options.depth, connectionDepthMax),
+      inCapsuleBytes: options.inCapsuleBytes,
+      receiveBytes,
+    });
+    connection.adopt(open.transfer);
+    const { memory } = this;
+    this.links[path] = new Link(shared.clock, {
+      ...shared,
+      socket: open.socket,
+      machine: connection,
+      memory,
+      wake: this.#wake,
+    });
+    this.#paths = Math.max(this.#paths, path + 1);
+    this.volume.addConnection(path, connection, options.limits);
+    this.#wake();
+  }
+
+  closeLink(path: number): void {
+    const link = this.links[path];
+    if (link === null) return this.#options.events.handleLinkClosed(this, path);
+    this.volume.stopPath(path);
+    link.shut();
+    this.#wake();
+  }
+
+  releaseHeld(path: number): void {
+    this.volume.releaseHeld(path, this.#options.shared.clock.nowMs);
+    this.#wake();
+  }
+
+  #endFailedLinks(nowMs: number): void {
+    for (let path = 0; path < this.#paths; path++) {
+      const link = this.links[path];
+      if (link === null) continue;
+      if (link.machine.state === "failed" && !link.isShut) {
+        this.volume.stopPath(path);
+        link.shut();
+        this.#options.events.handleLinkFailed(this, path, link.machine.failure?.reason ?? "it failed");
+      }
+      if (!link.isShut || (!link.isQuiet && !this.#options.isHasty)) continue;
+      this.links[path] = null;
+      this.volume.handlePathLost(path, nowMs);
+      this.volume.dispatch(nowMs);
+      if (link.isQuiet) link.close();
+      else this.#options.shared.clock.after(LINGER_MS, () => link.close());
+      this.#options.events.handleLinkClosed(this, path);
+    }
+    for (let path = this.volume.takeAnaChanged(); path >= 0; path = this.volume.takeAnaChanged()) {
+      this.#options.events.handleAnaDoubt(path);
+    }
+  }
+
+  // ── requests and end ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The device is stopped; every tag ends. */
+  stop(): void {
+    this.driver.abort(this.#options.shared.clock.nowMs);
+    this.#tick.cancel();
+  }
+}
+
+/** Paths of a simulated volume. */
+export const PATHS_USED_MAX = 4;
+/** How long the hasty variant leaves a socket that is not quiet. */
+const LINGER_MS = 100;

@@ -1,0 +1,159 @@
+import type { Prng } from "../../src/base/prng.ts";
+import type { BlockDevice, Geometry } from "../../src/block/device.ts";
+import type { HostShared } from "./host_admin.ts";
+import { HostPath, type PathOwner } from "./host_path.ts";
+import { HostQueue, PATHS_USED_MAX } from "./host_queue.ts";
+import type { HostSession, OpenQueue } from "./host_session.ts";
+import type { Socket } from "./network.ts";
+import type { Portal } from "./portal.ts";
+import type { MemoryPool } from "./pool.ts";
+import { NQN, NSID } from "./target.ts";
+import type { World } from "./world.ts";
+import type { PathTable } from "../../src/multipath/path_table.ts";
+import { assert } from "../../src/base/assert.ts";
+
+/** The volume with its paths and its share of every worker: `AttachedVolume` in simulation. */
+export class HostVolume implements PathOwner {
+  readonly queues: readonly HostQueue[];
+  readonly paths: readonly HostPath[];
+  readonly #world: World;
+  readonly #shared: HostShared;
+  /** Of each path, who waits for its links to be closed. */
+  readonly #closing: ((() => void) | null)[];
+
+  constructor(
+    world: World,
+    options: {
+      pool: MemoryPool;
+      prng: Prng;
+      geometry: Geometry;
+      wrap: (device: BlockDevice) => BlockDevice;
+      handleDone: (queue: HostQueue, tag: number, result: number) => void;
+    },
+  ) {
+    const { scenario, clock, table } = world;
+    const { pool, prng, geometry } = options;
+    this.#world = world;
+    this.#shared = { clock, prng, pool, manners: scenario.manners };
+    assert(scenario.paths <= PATHS_USED_MAX, "There is memory for the links of every path");
+    const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = scenario;
+    table.setTimeouts({ ioTimeoutMs, noPathTimeoutMs, writeHoldMs });
+    table.setPolicy(scenario.policy);
+    this.#closing = new Array(scenario.paths).fill(null);
+    this.queues = world.counters.map((counters, index) =>
+      new HostQueue({
+        ...{ index, shared: this.#shared, geometry, table, counters, wrap: options.wrap },
+        depth: scenario.depth,
+        requestBytes: scenario.requestBytes,
+        connectionDepthMax: scenario.connectionDepth,
+        receiveBytes: scenario.receiveBytes,
+        turnMs: scenario.turnMs,
+        isHasty: scenario.broken.isHasty === true,
+        events: {
+          handleDone: options.handleDone,
+          handleLinkFailed: (_queue, path, reason) => this.#mail(() => this.paths[path].handleLinkFailed(reason)),
+          handleLinkClosed: (_queue, path) => this.#mail(() => this.#handleLinkClosed(path)),
+          handleAnaDoubt: (path) => this.#mail(() => this.paths[path].handleAnaDoubt()),
+        },
+      })
+    );
+    this.paths = world.portals.map((portal) => this.#makePath(portal, prng));
+  }
+
+  get table(): PathTable {
+    return this.#world.table;
+  }
+
+  /** Every path is live, and every worker has a link of it. */
+  get isAllLive(): boolean {
+    return this.paths.every(({ state, index }) =>
+      state === "live" && this.queues.every(({ links }) => links[index] !== null)
+    );
+  }
+
+  #makePath(portal: Portal, prng: Prng): HostPath {
+    const { scenario } = this.#world;
+    return new HostPath({
+      index: portal.index,
+      owner: this,
+      shared: this.#shared,
+      prng,
+      session: {
+        connectTimeoutMs: scenario.connectTimeoutMs,
+        queues: scenario.queues,
+        bringUp: {
+          subsystemNqn: NQN,
+          hostNqn: "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000ff",
+          hostId: new Uint8Array(16).fill(9),
+          nsid: NSID,
+          keepAliveMs: scenario.keepAliveMs,
+          wantedQueues: scenario.queues,
+          wantedQueueDepth: scenario.connectionDepth,
+        },
+        connect: (done) => this.#connect(portal, done),
+      },
+      reconnectDelayMs: scenario.reconnectDelayMs,
+      reconnectDelayMsMax: scenario.reconnectDelayMsMax,
+      isResetBlind: scenario.broken.isResetBlind === true,
+    });
+  }
+
+  /** A TCP connection to a portal: refused if nobody listens, without an end if nothing gets through. */
+  #connect({ route, index }: Portal, done: (socket: Socket | null) => void): void {
+    const { clock, network, portals } = this.#world;
+    clock.after(route.latencyMs, () => {
+      if (route.isDeaf) return;
+      const target = this.#world.targetOf(portals[index]);
+      if (!target.isUp) return done(null);
+      const [host, other] = network.pair(route);
+      target.accept(index, other);
+      clock.after(route.latencyMs, () => done(host));
+    });
+  }
+
+  /** A message between the main thread and a worker. */
+  #mail(deliver: () => void): void {
+    this.#world.clock.after(this.#world.scenario.mailMs, deliver);
+  }
+
+  // ── what paths want ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  addLinks(path: number, session: HostSession, queues: OpenQueue[]): void {
+    const { queueDepth, inCapsuleBytes, limits } = session.controller!;
+    queues.forEach((open, index) => {
+      this.#mail(() => this.queues[index].addLink(path, open, { depth: queueDepth, inCapsuleBytes, limits }));
+    });
+  }
+
+  closeLinks(path: number, done: () => void): void {
+    this.#closing[path] = done;
+    for (const queue of this.queues) this.#mail(() => queue.closeLink(path));
+  }
+
+  /** A link that failed by itself tells its end when it is quiet, and once more when it is asked to close. */
+  #handleLinkClosed(path: number): void {
+    const closing = this.#closing[path];
+    const isAllClosed = this.queues.every(({ links }) => links[path] === null);
+    if (closing === null || !isAllClosed) return;
+    this.#closing[path] = null;
+    closing();
+  }
+
+  releaseHeld(path: number): void {
+    for (const queue of this.queues) this.#mail(() => queue.releaseHeld(path));
+  }
+
+  wakeWorkers(): void {
+    for (const queue of this.queues) this.#mail(() => queue.wake());
+  }
+
+  handleChange(path: number, words: string): void {
+    this.#world.handlePathChange(path, words);
+  }
+
+  // ── end ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  remove(handleRemoved: () => void): void {
+    for (const path of this.paths) path.remove(handleRemoved);
+  }
+}

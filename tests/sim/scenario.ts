@@ -1,0 +1,153 @@
+import { Prng } from "../../src/base/prng.ts";
+import { POLICY_NAMES, type PolicyName } from "../../src/multipath/policy_names.ts";
+import type { BrokenStore } from "./store.ts";
+
+/**
+ * "safety": faults never stop, and nothing wrong happens. "liveness": faults stop halfway, and from then on everything
+ * goes well. "calm": no faults at all; what is looked at is the spread over the paths.
+ */
+export type ScenarioKind = "safety" | "liveness" | "calm";
+
+/** What is broken on purpose, to prove that it is noticed. */
+export interface Broken {
+  readonly store?: BrokenStore;
+  /** Writes on a lost path go elsewhere at once. */
+  readonly hasNoHold?: boolean;
+  /** A lost controller is taken for reset before it says so. */
+  readonly isResetBlind?: boolean;
+  /** A lost path gives its buffers back while the kernel still has them. */
+  readonly isHasty?: boolean;
+  /** One of so many requests is answered twice. */
+  readonly answersTwiceOneIn?: number;
+  /** One of so many requests is never answered. */
+  readonly forgetsOneIn?: number;
+}
+
+/** Everything about a run that is decided before it begins. */
+export interface Scenario {
+  readonly seed: number;
+  readonly kind: ScenarioKind;
+  readonly ios: number;
+  readonly policy: PolicyName;
+  readonly paths: number;
+  /** All portals belong to one target, or each to one of its own over the same storage. */
+  readonly isOneTarget: boolean;
+  readonly queues: number;
+  readonly depth: number;
+  readonly connectionDepth: number;
+  readonly blockSize: number;
+  readonly blocks: number;
+  readonly firstLba: number;
+  readonly requestBytes: number;
+  readonly transferBytesMax: number;
+  readonly inCapsuleBytes: number;
+  readonly receiveBytes: number;
+  readonly turnMs: number;
+  /** Messages between the main thread and workers take so long. */
+  readonly mailMs: number;
+  readonly manners: { readonly sendDelayMs: number; readonly quietMs: number };
+  readonly latencyMs: readonly number[];
+  readonly mediumMs: number;
+  /** Requests of any size; the others are small. */
+  readonly largeIn100: number;
+  readonly keepAliveMs: number;
+  readonly ioTimeoutMs: number;
+  readonly noPathTimeoutMs: number;
+  readonly writeHoldMs: number;
+  readonly connectTimeoutMs: number;
+  readonly reconnectDelayMs: number;
+  readonly reconnectDelayMsMax: number;
+  /** I/Os between two faults, on average. */
+  readonly iosPerFault: number;
+  /** Some commands are answered with errors that go up to the application. */
+  readonly hasHardErrors: boolean;
+  readonly broken: Broken;
+}
+
+/** What may be said of a run beforehand; the rest follows from the seed. */
+export interface ScenarioOptions {
+  readonly ios?: number;
+  readonly kind?: ScenarioKind;
+  readonly policy?: PolicyName;
+  readonly broken?: Broken;
+  /** What is to be so whatever the seed says. */
+  readonly fixed?: Partial<Scenario>;
+}
+
+function pick<T>(prng: Prng, choices: readonly T[]): T {
+  return choices[prng.below(choices.length)];
+}
+
+/** Seeds that follow each other have little in common after this. */
+export function mix(seed: number): number {
+  let x = Math.imul(seed ^ (seed >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+export const IOS_DEFAULT = 10_000;
+
+/** The scenario of a seed. */
+export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenario {
+  const prng = new Prng(mix(seed));
+  const kind = pick<ScenarioKind>(prng, ["safety", "safety", "liveness", "liveness", "liveness", "calm"]);
+  const policy = pick(prng, POLICY_NAMES);
+  const blockSize = pick(prng, [512, 512, 512, 4096]);
+  const depth = pick(prng, [4, 16, 16, 32]);
+  const paths = 2 + prng.below(3);
+  const keepAliveMs = pick(prng, [1_000, 2_000, 5_000]);
+  const transferBytesMax = pick(prng, [8_192, 8_192, 16_384, 32_768]);
+  const reconnectDelayMs = pick(prng, [10, 100, 250]);
+  const sendDelayMs = pick(prng, [0, 0, 0, 0.2]);
+  const hasHardErrors = prng.below(4) === 0;
+  const blocks = pick(prng, [48, 128, 512]);
+  const scenario: Scenario = {
+    seed,
+    kind: options.kind ?? kind,
+    ios: options.ios ?? IOS_DEFAULT,
+    policy: options.policy ?? policy,
+    paths,
+    isOneTarget: prng.below(3) === 0,
+    queues: 1 + prng.below(2),
+    depth,
+    connectionDepth: pick(prng, [3, depth, depth]),
+    blockSize,
+    blocks: blockSize === 4096 ? blocks / 2 : blocks,
+    // Around the carry from the low to the high half of an LBA, or from the first one on.
+    firstLba: pick(prng, [0, 2 ** 32 - 20]),
+    requestBytes: pick(prng, [16_384, 32_768]),
+    transferBytesMax,
+    inCapsuleBytes: pick(prng, [0, 512, 4_096]),
+    receiveBytes: pick(prng, [1_024, 8_192, 65_536]),
+    turnMs: pick(prng, [0, 0.005, 0.02]),
+    mailMs: pick(prng, [0, 0.1, 2]),
+    manners: { sendDelayMs, quietMs: pick(prng, [0.1, 5, 50]) },
+    latencyMs: Array.from({ length: paths }, () => pick(prng, [0.05, 0.1, 0.3, 2])),
+    mediumMs: pick(prng, [0, 0.1, 1]),
+    largeIn100: pick(prng, [2, 2, 2, 20]),
+    keepAliveMs,
+    ioTimeoutMs: pick(prng, [1_500, 4_000, 30_000]),
+    noPathTimeoutMs: pick(prng, [-1, 60_000, 2 * keepAliveMs]),
+    writeHoldMs: options.broken?.hasNoHold === true ? 0 : keepAliveMs,
+    connectTimeoutMs: pick(prng, [1_000, 5_000]),
+    reconnectDelayMs,
+    reconnectDelayMsMax: pick(prng, [reconnectDelayMs, 1_000, 5_000]),
+    iosPerFault: pick(prng, [100, 200, 400, 1_000]),
+    hasHardErrors,
+    broken: options.broken ?? {},
+    ...options.fixed,
+  };
+  // A spread can be promised where paths are alike.
+  return scenario.kind === "calm"
+    ? { ...scenario, latencyMs: scenario.latencyMs.map(() => 0.1), hasHardErrors: false }
+    : scenario;
+}
+
+/** The scenario in a line, for people. */
+export function scenarioWords(scenario: Scenario): string {
+  const { kind, policy, paths, queues, depth, blockSize, keepAliveMs, ioTimeoutMs, noPathTimeoutMs, writeHoldMs } =
+    scenario;
+  return `${kind}, ${policy}, ${paths} paths on ${scenario.isOneTarget ? "one target" : "targets of their own"}, ` +
+    `${queues} × ${depth} tags, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
+    `no-path-timeout ${noPathTimeoutMs}, write-hold ${writeHoldMs} ms`;
+}

@@ -1,0 +1,273 @@
+import { assert } from "../../src/base/assert.ts";
+import { Prng } from "../../src/base/prng.ts";
+import type { BlockDevice, Geometry } from "../../src/block/device.ts";
+import { Counters, PathCounter } from "../../src/multipath/counters.ts";
+import { PathTable } from "../../src/multipath/path_table.ts";
+import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import { SILENCE_MS_MAX } from "../../src/target/keep_alive_timer.ts";
+import { brokenDevice } from "./broken_device.ts";
+import { calmBoundMs, checkDeadlines, checkDrained, checkGone, checkPrompt, checkTargetsIdle } from "./checks.ts";
+import { Clock, Task } from "./clock.ts";
+import { FaultPlan } from "./faults.ts";
+import { HostVolume } from "./host_volume.ts";
+import type { HostQueue } from "./host_queue.ts";
+import { Network, type Route } from "./network.ts";
+import { Oracle } from "./oracle.ts";
+import { MemoryPool } from "./pool.ts";
+import { Portal } from "./portal.ts";
+import { mix, type Scenario } from "./scenario.ts";
+import { checkSpread } from "./spread.ts";
+import { Store } from "./store.ts";
+import { Target } from "./target.ts";
+import type { Trace } from "./trace.ts";
+import { Violation } from "./violation.ts";
+import { Workload } from "./workload.ts";
+
+/** How often the deadlines are looked at. */
+const CHECK_MS = 250;
+/** A run that takes longer has come to a standstill. */
+const RUN_MS_MAX = 10 * 3_600_000;
+/** A controller may be busy, or late, for reasons of its own: requests that are older than that may be given up. */
+const GIVE_UP_MS = 2_000;
+/** How long a target may take to notice that a host is gone: the silence of one that has never enabled its controller. */
+const GOODBYE_MS = SILENCE_MS_MAX + 5_000;
+
+/** Everything there is in one run: hosts, network, targets, load, faults, checkers. */
+export class World {
+  readonly scenario: Scenario;
+  readonly clock = new Clock();
+  readonly network: Network;
+  readonly portals: readonly Portal[];
+  readonly targets: readonly Target[];
+  readonly volume: HostVolume;
+  readonly workload: Workload;
+  readonly counters: readonly Counters[];
+  readonly table = new PathTable();
+  readonly calmBoundMs: number;
+  /** Since when no path serves; Infinity while one does. */
+  pathlessSinceMs = 0;
+  /** When a path was lost last, and when anything changed last. */
+  lastLossMs = 0;
+  lastChangeMs = 0;
+
+  readonly #faults: FaultPlan;
+  readonly #trace: Trace | null;
+  readonly #checkTask: Task;
+  #isRecovered = false;
+
+  constructor(scenario: Scenario, makeTrace: ((nowMs: () => number) => Trace) | null = null) {
+    this.scenario = scenario;
+    this.#trace = makeTrace?.(() => this.clock.nowMs) ?? null;
+    // A stream of its own for each part, so that a change in one does not shuffle the others.
+    const stream = (part: number) => new Prng(mix(Math.imul(scenario.seed, 31) + part));
+    const pool = new MemoryPool();
+    this.network = new Network(this.clock, stream(1));
+    // What a controller does after it has lost its host is over before the writes that are held go on.
+    const keptMsMax = scenario.keepAliveMs * 0.8;
+    this.portals = scenario.latencyMs.map((latencyMs, index) =>
+      new Portal(index, { prng: stream(2), latencyMs, mediumMs: scenario.mediumMs, keptMsMax })
+    );
+    const { blockSize, blocks, firstLba, broken } = scenario;
+    const store = new Store({
+      blockSize,
+      blocks,
+      firstLba,
+      prng: stream(3),
+      ...(broken.store ? { broken: broken.store } : {}),
+    });
+    if (scenario.kind === "calm") {
+      this.portals[0].ana = [AnaStateCode.OPTIMIZED, AnaStateCode.NON_OPTIMIZED][stream(4).below(2)];
+    }
+    const groups = scenario.isOneTarget ? [this.portals] : this.portals.map((portal) => [portal]);
+    this.targets = groups.map((portals, index) =>
+      new Target({
+        ...{ clock: this.clock, prng: stream(5 + index), pool, store, portals, manners: scenario.manners },
+        ioQueuesMax: scenario.queues,
+        queueEntriesMax: scenario.connectionDepth + 1,
+        transferBytesMax: scenario.transferBytesMax,
+        inCapsuleBytes: scenario.inCapsuleBytes,
+        receiveBytes: scenario.receiveBytes,
+        turnMs: scenario.turnMs,
+        trace: (words) => this.trace(words),
+      })
+    );
+    this.counters = Array.from({ length: scenario.queues }, () => new Counters());
+    this.volume = new HostVolume(this, {
+      pool,
+      prng: stream(20),
+      geometry: geometryOf(scenario),
+      wrap: (device: BlockDevice) => brokenDevice(device, broken, stream(21)),
+      handleDone: (queue, tag, result) => this.workload.handleDone(queue, tag, result),
+    });
+    const oracle = new Oracle({ blocks, blockSize });
+    this.#faults = new FaultPlan(this, stream(22));
+    this.workload = new Workload(scenario, {
+      ...{ clock: this.clock, prng: stream(23), oracle, queues: this.volume.queues },
+      events: {
+        handleIssue: (issued) => scenario.kind !== "calm" && this.#faults.handleIssue(issued),
+        handleError: (issuedMs, errno) => this.#checkError(issuedMs, errno),
+        trace: this.#trace?.isPrinted === true ? (words) => this.trace(words()) : null,
+      },
+    });
+    this.calmBoundMs = calmBoundMs(this);
+    this.#checkTask = new Task(this.clock, () => {
+      checkDeadlines(this);
+      this.#checkTask.in(CHECK_MS);
+    });
+  }
+
+  get queues(): readonly HostQueue[] {
+    return this.volume.queues;
+  }
+
+  get faultsBegun(): number {
+    return this.#faults.begun;
+  }
+
+  get traceLines(): string[] {
+    return this.#trace?.lines ?? [];
+  }
+
+  trace(words: string): void {
+    this.#trace?.add(words);
+  }
+
+  // ── what faults do ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  handleFault(words: string): void {
+    this.lastChangeMs = this.clock.nowMs;
+    this.trace(words);
+  }
+
+  healRoute(route: Route): void {
+    route.setDeaf({ toTarget: false, toHost: false });
+  }
+
+  targetOf(portal: Portal): Target {
+    return this.targets[this.scenario.isOneTarget ? 0 : portal.index];
+  }
+
+  setAna(portal: Portal, state: number): void {
+    if (portal.ana !== state) this.handleFault(`portal ${portal.index} gets ANA state ${state}`);
+    this.targetOf(portal).setAna(portal.index, state);
+  }
+
+  iosOf(portal: Portal) {
+    return [...this.targetOf(portal).ios].filter(({ listener }) => listener === portal.index);
+  }
+
+  controlsOf(portal: Portal) {
+    return [...this.targetOf(portal).controls].filter(({ listener }) => listener === portal.index);
+  }
+
+  hostLinksOf(portal: Portal) {
+    return this.queues.flatMap(({ links }) => links[portal.index] === null ? [] : [{ link: links[portal.index]! }]);
+  }
+
+  // ── what the host tells ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  handlePathChange(path: number, words: string): void {
+    this.trace(`path ${path} ${words}`);
+    this.lastChangeMs = this.lastLossMs = this.clock.nowMs;
+    const serves = ({ index }: Portal) => {
+      const ana = this.table.ana(index);
+      return this.table.isUsable(index) && (ana === AnaStateCode.OPTIMIZED || ana === AnaStateCode.NON_OPTIMIZED);
+    };
+    const isServed = this.portals.some(serves);
+    if (isServed) this.pathlessSinceMs = Infinity;
+    else if (this.pathlessSinceMs === Infinity) this.pathlessSinceMs = this.clock.nowMs;
+  }
+
+  /** An error may go up to the application only for a reason. */
+  #checkError(issuedMs: number, errno: number): void {
+    const { nowMs } = this.clock;
+    const { noPathTimeoutMs, hasHardErrors } = this.scenario;
+    this.trace(`a request fails with errno ${errno}`);
+    const ageMs = nowMs - issuedMs;
+    const isPathless = noPathTimeoutMs >= 0 && nowMs - this.pathlessSinceMs >= noPathTimeoutMs - CHECK_MS;
+    if (!this.#isRecovered && (hasHardErrors || isPathless || ageMs >= GIVE_UP_MS)) return;
+    throw new Violation("errno", `A request fails with errno ${errno} after ${ageMs.toFixed(0)} ms for no reason`);
+  }
+
+  // ── the run ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** @throws Violation, or whatever a machine throws, when something is wrong. */
+  run(): void {
+    this.trace(`seed ${this.scenario.seed} begins`);
+    this.#runUntil("all paths are live", () => this.volume.isAllLive, this.calmBoundMs);
+    this.#checkTask.in(CHECK_MS);
+    this.workload.start();
+    if (this.scenario.kind === "liveness") this.#recover(this.scenario.ios / 2);
+    this.#runUntil("all requests are answered", () => this.#isDone, RUN_MS_MAX);
+    checkDrained(this);
+    if (this.scenario.kind === "calm") this.#checkSpread();
+    if (this.scenario.kind === "calm") checkPrompt(this);
+    if (this.scenario.kind === "safety") this.#recover(this.scenario.ios);
+    this.#rest();
+    this.#detach();
+  }
+
+  /** Long enough for what a controller still executes of a host that it has lost. */
+  #rest(): void {
+    const endMs = this.clock.nowMs + 2 * this.scenario.keepAliveMs;
+    this.clock.run(() => this.clock.nowMs >= endMs, Infinity);
+    checkTargetsIdle(this);
+  }
+
+  get #isDone(): boolean {
+    return this.workload.issued === this.scenario.ios && this.workload.inFlight === 0;
+  }
+
+  #runUntil(what: string, isOver: () => boolean, withinMs: number): void {
+    const startMs = this.clock.nowMs;
+    if (this.clock.run(isOver, startMs + withinMs)) return;
+    const inFlight = `${this.workload.inFlight} of ${this.workload.issued} requests in flight`;
+    const paths = this.volume.paths.map(({ state }, index) => `path ${index} ${state}`).join(", ");
+    throw new Violation("progress", `Not within ${withinMs} ms: ${what} (${inFlight}, ${paths})`);
+  }
+
+  /** Faults stop once so many requests were issued; soon after that all paths are live, and nothing fails any more. */
+  #recover(issued: number): void {
+    this.#runUntil("half of the load", () => this.workload.issued >= issued, RUN_MS_MAX);
+    this.trace("the faults are over");
+    this.#faults.stop();
+    this.#runUntil("all paths are live again", () => this.volume.isAllLive && this.#isServing, this.calmBoundMs);
+    // What waited through the faults may still come to its end.
+    const startMs = this.clock.nowMs;
+    this.clock.run(() => this.clock.nowMs > startMs + this.calmBoundMs || this.workload.inFlight === 0, Infinity);
+    this.#isRecovered = true;
+  }
+
+  get #isServing(): boolean {
+    return this.portals.every(({ index }) => this.table.ana(index) === AnaStateCode.OPTIMIZED);
+  }
+
+  #checkSpread(): void {
+    const ana = this.portals.map(({ index }) => this.table.ana(index));
+    for (const counters of this.counters) {
+      const count = (path: number) => counters.path(path, PathCounter.READS) + counters.path(path, PathCounter.WRITES);
+      checkSpread(this.scenario.policy, { commands: this.portals.map(({ index }) => count(index)), ana });
+    }
+  }
+
+  #detach(): void {
+    this.trace("detach");
+    this.#checkTask.cancel();
+    for (const queue of this.queues) queue.stop();
+    let removed = 0;
+    this.volume.remove(() => removed++);
+    this.#runUntil("all paths are removed", () => removed === this.portals.length, this.calmBoundMs);
+    const isQuiet = () => this.network.openSockets === 0 && this.targets.every(({ sessions }) => sessions === 0);
+    this.clock.run(isQuiet, this.clock.nowMs + GOODBYE_MS);
+    assert(removed === this.portals.length, "A path is removed once");
+    checkGone(this);
+  }
+}
+
+function geometryOf({ blockSize, blocks, firstLba }: Scenario): Geometry {
+  return {
+    ...{ blockSize, blocks: firstLba + blocks, physicalBlockSize: blockSize, minIoBytes: 0, optimalIoBytes: 0 },
+    ...{ volatileCache: false, readOnly: false, discardGranularity: blockSize },
+    ...{ maxDiscardBytes: 1 << 20, maxWriteZeroesBytes: 1 << 20 },
+  };
+}
