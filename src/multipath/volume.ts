@@ -16,7 +16,7 @@
 import { assert } from "../base/assert.ts";
 import { EIO, EOPNOTSUPP, EROFS } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
-import { PATHS_MAX, RETRIES_MAX, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "../base/limits.ts";
+import { PATHS_MAX, RETRIES_MAX, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX, TICK_MS } from "../base/limits.ts";
 import type { BlockDevice } from "../block/device.ts";
 import { BlockOp, type RequestTable } from "../block/request.ts";
 import { CommandPhase } from "../nvme/command_table.ts";
@@ -47,6 +47,9 @@ export interface VolumeOptions {
 /** What is added to the rank of a path that has refused the request: more than the ranks of ANA states differ. */
 const RANK_AVOIDED = 2;
 
+/** A look at the deadlines that comes so long after the one before it, though one is due every tick, comes late. */
+const LOOK_LATE_MS = 5 * TICK_MS;
+
 export class Volume implements BlockDevice, Candidates {
   readonly #requests: RequestTable;
   readonly #blockSize: number;
@@ -74,6 +77,9 @@ export class Volume implements BlockDevice, Candidates {
   #noPathServedCount = 0;
   /** Paths whose ANA state is in doubt, a bit each. */
   #anaChanged = 0;
+  /** The last look at the deadlines, and whether it came late. */
+  #lookedAtMs = -Infinity;
+  #isLookLate = false;
 
   constructor(options: VolumeOptions) {
     const depth = options.requests.depth;
@@ -411,7 +417,10 @@ export class Volume implements BlockDevice, Candidates {
   /** Notices deadlines that have passed: commands without an answer, holds, delays, and no path for too long. */
   handleTime(nowMs: number): void {
     if (this.#inside === 0) return;
-    this.#checkCommands(nowMs);
+    // After a pause of this process the answers may be there and not be read yet: the look after this one counts.
+    this.#isLookLate = !this.#isLookLate && nowMs - this.#lookedAtMs >= LOOK_LATE_MS;
+    this.#lookedAtMs = nowMs;
+    if (!this.#isLookLate) this.#checkCommands(nowMs);
     if (this.#states.held + this.#states.delayed > 0) this.#wakeParked(nowMs);
     if (this.#ready.length > 0) this.dispatch(nowMs);
   }

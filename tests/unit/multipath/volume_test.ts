@@ -580,6 +580,24 @@ Deno.test("Volume fails a connection whose command is not answered in time, and 
   assertEquals(rig.commands(1).length, 1);
 });
 
+Deno.test("Volume does not hold the pause of its own process against a command", () => {
+  const rig = new Rig({ paths: 1, ioTimeoutMs: 1000, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.advance(500);
+  rig.nowMs += 60_000;
+  rig.volume.handleTime(rig.nowMs);
+  assertEquals(rig.paths[0]!.connection.state, "ready", "its answer may have come meanwhile");
+  rig.answer(0, rig.commands(0)[0]);
+  assertEquals(rig.answers(), [[0, 0]]);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.advance(500);
+  rig.nowMs += 60_000;
+  rig.advance(200);
+  assertEquals(rig.paths[0]!.connection.state, "failed", "it has not come, and there was time to read it");
+});
+
 Deno.test("Volume waits for answers as long as it takes if there is no timeout", () => {
   const rig = new Rig({ ioTimeoutMs: -1, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
