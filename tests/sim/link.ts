@@ -83,6 +83,8 @@ export class Link<M extends ByteMachine & { readonly sendBuffer: { readonly isSe
     if (!this.#isSending && this.machine.pollSend()) {
       this.#wantsWake = this.machine.hasMoreToSend;
       this.#beginSend();
+      // A send that is complete at once ends no wait; one that is later does.
+      this.#wantsWake = true;
     }
     if (!this.#isReceiving) this.#beginReceive();
   }
@@ -192,7 +194,7 @@ export class Link<M extends ByteMachine & { readonly sendBuffer: { readonly isSe
     this.#isSending = false;
     if (this.machine.state === "failed") return this.#wake();
     this.machine.handleSent(this.#sent);
-    if (this.#wantsWake || this.machine.sendBuffer.isSending || this.#manners.sendDelayMs > 0) this.#wake();
+    if (this.#wantsWake) this.#wake();
   }
 
   // ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────────

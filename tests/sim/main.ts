@@ -56,7 +56,10 @@ async function main(): Promise<number> {
   const { seeds, first, isTraced, options } = parse(Deno.args);
   if (isTraced) return trace(first, options);
   let toldMs = performance.now();
+  let told = 0;
   const sums = await runSeeds({ first, count: seeds, ...options }, (sofar) => {
+    for (const { seed, failure } of sofar.failures.slice(told)) console.log(`seed ${seed} fails: ${failure!.words}`);
+    told = sofar.failures.length;
     if (performance.now() - toldMs < PROGRESS_MS) return;
     toldMs = performance.now();
     console.log(`… ${sofar.seeds} seeds`);
@@ -68,7 +71,6 @@ async function main(): Promise<number> {
     return sums.seeds === seeds && seeds > 0 ? 0 : 1;
   }
   console.log(failureWords(failed.seed, options));
-  for (const { seed, failure } of sums.failures.slice(1)) console.log(`seed ${seed} fails too: ${failure!.words}`);
   console.log(`seed ${failed.seed} fails: ${failed.failure!.words}`);
   return 1;
 }
