@@ -2,7 +2,8 @@
 import { assert } from "@std/assert";
 import { runSeed, type SeedResult } from "./runner.ts";
 import type { Broken, Scenario } from "./scenario.ts";
-import { checkSpread, PROMISES } from "./spread.ts";
+import { POLICY_NAMES, type PolicyName } from "../../src/multipath/policy_names.ts";
+import { checkSpread } from "./spread.ts";
 import { type Checker, Violation } from "./violation.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 
@@ -36,7 +37,27 @@ const CANARIES: readonly Canary[] = [
   { name: "a target acknowledges a write and loses it", broken: { store: { losesOneIn: 2_000 } }, caughtBy: ["data"] },
 ];
 
-for (const { name, broken, caughtBy, fixed = {} } of CANARIES) {
+/** Each policy is not what the workers go by, though it was set. */
+function lostPolicy(policy: PolicyName): Canary {
+  const others = { "round-robin": "weighted", "weighted": "round-robin" } as const;
+  const before = policy === "weighted" || policy === "round-robin" ? others[policy] : "round-robin";
+  const weights = [1, 7, 3, 2];
+  return {
+    name: `"${policy}" is set, and the workers go on with "${before}"`,
+    broken: { losesPolicy: true },
+    caughtBy: ["spread"],
+    fixed: {
+      policies: [{ fromIo: 0, policy: before, weights, preferred: 1 }, {
+        fromIo: 2_000,
+        policy,
+        weights,
+        preferred: 1,
+      }],
+    },
+  };
+}
+
+for (const { name, broken, caughtBy, fixed = {} } of [...CANARIES, ...POLICY_NAMES.map(lostPolicy)]) {
   Deno.test(`canary: ${name}`, () => {
     const caught: SeedResult["failure"][] = [];
     for (let seed = 1; seed <= SEEDS_MAX && caught.length === 0; seed++) {
@@ -50,9 +71,9 @@ for (const { name, broken, caughtBy, fixed = {} } of CANARIES) {
 
 Deno.test("canary: a policy that does not spread as it promises, or uses a path that is not one of the best", () => {
   const { OPTIMIZED, NON_OPTIMIZED } = AnaStateCode;
-  const isCaught = (policy: string, commands: number[], ana: number[]) => {
+  const isCaught = (policy: PolicyName, commands: number[], ana: number[], weights = [1, 1]) => {
     try {
-      checkSpread(policy, { commands, ana });
+      checkSpread({ policy, weights }, { commands, ana });
       return false;
     } catch (error) {
       return error instanceof Violation;
@@ -60,7 +81,11 @@ Deno.test("canary: a policy that does not spread as it promises, or uses a path 
   };
   assert(!isCaught("round-robin", [5000, 5003], [OPTIMIZED, OPTIMIZED]));
   assert(isCaught("round-robin", [5000, 4000], [OPTIMIZED, OPTIMIZED]));
-  for (const policy of [...Object.keys(PROMISES), "a policy without a promise"]) {
+  assert(!isCaught("weighted", [7500, 2503], [OPTIMIZED, OPTIMIZED], [3, 1]));
+  assert(isCaught("weighted", [7500, 2503], [OPTIMIZED, OPTIMIZED], [1, 1]));
+  assert(!isCaught("queue-depth", [5000, 4000], [OPTIMIZED, OPTIMIZED]));
+  assert(isCaught("queue-depth", [5000, 2000], [OPTIMIZED, OPTIMIZED]));
+  for (const policy of POLICY_NAMES) {
     assert(isCaught(policy, [5000, 1], [OPTIMIZED, NON_OPTIMIZED]));
     assert(!isCaught(policy, [5000, 0], [OPTIMIZED, NON_OPTIMIZED]));
   }

@@ -10,6 +10,8 @@ import { Task } from "./clock.ts";
 import type { HostShared } from "./host_admin.ts";
 import type { OpenQueue } from "./host_session.ts";
 import { Link } from "./link.ts";
+import type { PolicySetting } from "./policy_plan.ts";
+import { SelectionCheck } from "./selection.ts";
 import { NSID } from "./target.ts";
 import { roundUp } from "./target_io.ts";
 import { UblkDriver } from "./ublk_driver.ts";
@@ -25,6 +27,8 @@ export interface HostQueueOptions {
   readonly table: PathTable;
   readonly counters: Counters;
   readonly turnMs: number;
+  /** The policy that is in force. */
+  readonly setting: () => PolicySetting;
   /** Puts something between the ublk queue and the volume. */
   readonly wrap: (volume: BlockDevice) => BlockDevice;
   /** Broken on purpose: buffers are used again while the kernel has them. */
@@ -48,6 +52,7 @@ export class HostQueue {
   readonly volume: Volume;
   readonly ublk: UblkQueue;
   readonly driver: UblkDriver;
+  readonly selection: SelectionCheck;
   readonly links: (Link<Connection> | null)[] = new Array(PATHS_MAX).fill(null);
   readonly #options: HostQueueOptions;
   readonly #linkStride: number;
@@ -72,6 +77,7 @@ export class HostQueue {
       paths: options.table,
       counters: options.counters,
     });
+    this.selection = new SelectionCheck(this.volume, options.setting);
     const onDone = (tag: number, result: number) => options.events.handleDone(this, tag, result);
     this.driver = new UblkDriver({ depth, blockSize: geometry.blockSize, onDone });
     this.ublk = new UblkQueue({
@@ -122,6 +128,7 @@ export class HostQueue {
       receiveBytes,
     });
     connection.adopt(open.transfer);
+    this.#watch(path, connection);
     const { memory } = this;
     this.links[path] = new Link(shared.clock, {
       ...shared,
@@ -133,6 +140,15 @@ export class HostQueue {
     this.#paths = Math.max(this.#paths, path + 1);
     this.volume.addConnection(path, connection, options.limits);
     this.#wake();
+  }
+
+  /** Looks at the choice of the path at the moment of each command. */
+  #watch(path: number, connection: Connection): void {
+    const submit = connection.submit.bind(connection);
+    connection.submit = (submission, nowMs) => {
+      this.selection.check(path);
+      return submit(submission, nowMs);
+    };
   }
 
   closeLink(path: number): void {

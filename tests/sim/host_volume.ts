@@ -5,6 +5,7 @@ import { HostPath, type PathOwner } from "./host_path.ts";
 import { HostQueue, PATHS_USED_MAX } from "./host_queue.ts";
 import type { HostSession, OpenQueue } from "./host_session.ts";
 import type { Socket } from "./network.ts";
+import type { PolicySetting } from "./policy_plan.ts";
 import type { Portal } from "./portal.ts";
 import type { MemoryPool } from "./pool.ts";
 import { NQN, NSID } from "./target.ts";
@@ -28,6 +29,7 @@ export class HostVolume implements PathOwner {
       prng: Prng;
       geometry: Geometry;
       wrap: (device: BlockDevice) => BlockDevice;
+      setting: () => PolicySetting;
       handleDone: (queue: HostQueue, tag: number, result: number) => void;
     },
   ) {
@@ -38,11 +40,10 @@ export class HostVolume implements PathOwner {
     assert(scenario.paths <= PATHS_USED_MAX, "There is memory for the links of every path");
     const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = scenario;
     table.setTimeouts({ ioTimeoutMs, noPathTimeoutMs, writeHoldMs });
-    table.setPolicy(scenario.policy);
     this.#closing = new Array(scenario.paths).fill(null);
     this.queues = world.counters.map((counters, index) =>
       new HostQueue({
-        ...{ index, shared: this.#shared, geometry, table, counters, wrap: options.wrap },
+        ...{ index, shared: this.#shared, geometry, table, counters, wrap: options.wrap, setting: options.setting },
         depth: scenario.depth,
         requestBytes: scenario.requestBytes,
         connectionDepthMax: scenario.connectionDepth,

@@ -62,8 +62,8 @@ export function failureWords(seed: number, options: ScenarioOptions = {}): strin
     ...trace,
     `seed ${seed}: ${scenarioWords(scenario)}`,
     `seed ${seed}: ${failure === null ? "does not fail again" : `${failure.checker}: ${failure.words}`}`,
-    `Again: deno task sim -- --seeds 1 --first-seed ${seed}${
-      options.ios === undefined ? "" : ` --ios ${options.ios}`
+    `Again: deno task sim -- --seeds 1 --first-seed ${seed}${options.ios === undefined ? "" : ` --ios ${options.ios}`}${
+      options.policy === undefined ? "" : ` --policy ${options.policy}`
     } --trace`,
   ].join("\n");
 }

@@ -1,5 +1,6 @@
 import { Prng } from "../../src/base/prng.ts";
-import { POLICY_NAMES, type PolicyName } from "../../src/multipath/policy_names.ts";
+import type { PolicyName } from "../../src/multipath/policy_names.ts";
+import { drawPolicies, type PolicySetting, policyWords } from "./policy_plan.ts";
 import type { BrokenStore } from "./store.ts";
 
 /**
@@ -17,6 +18,8 @@ export interface Broken {
   readonly isResetBlind?: boolean;
   /** A lost path gives its buffers back while the kernel still has them. */
   readonly isHasty?: boolean;
+  /** A change of the policy does not reach the workers. */
+  readonly losesPolicy?: boolean;
   /** One of so many requests is answered twice. */
   readonly answersTwiceOneIn?: number;
   /** One of so many requests is never answered. */
@@ -28,7 +31,8 @@ export interface Scenario {
   readonly seed: number;
   readonly kind: ScenarioKind;
   readonly ios: number;
-  readonly policy: PolicyName;
+  /** The policy that it begins with, and what it is changed to under load. */
+  readonly policies: readonly PolicySetting[];
   readonly paths: number;
   /** All portals belong to one target, or each to one of its own over the same storage. */
   readonly isOneTarget: boolean;
@@ -91,7 +95,8 @@ export const IOS_DEFAULT = 10_000;
 export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenario {
   const prng = new Prng(mix(seed));
   const kind = pick<ScenarioKind>(prng, ["safety", "safety", "liveness", "liveness", "liveness", "calm"]);
-  const policy = pick(prng, POLICY_NAMES);
+  // A stream of its own, so that what is drawn from it leaves the rest of the seed as it was.
+  const more = new Prng(mix(mix(seed) + 1));
   const blockSize = pick(prng, [512, 512, 512, 4096]);
   const depth = pick(prng, [4, 16, 16, 32]);
   const paths = 2 + prng.below(3);
@@ -105,7 +110,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
     seed,
     kind: options.kind ?? kind,
     ios: options.ios ?? IOS_DEFAULT,
-    policy: options.policy ?? policy,
+    policies: drawPolicies(more, { paths, ios: options.ios ?? IOS_DEFAULT, policy: options.policy }),
     paths,
     isOneTarget: prng.below(3) === 0,
     queues: 1 + prng.below(2),
@@ -137,17 +142,27 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
     broken: options.broken ?? {},
     ...options.fixed,
   };
-  // A spread can be promised where paths are alike.
-  return scenario.kind === "calm"
-    ? { ...scenario, latencyMs: scenario.latencyMs.map(() => 0.1), hasHardErrors: false }
-    : scenario;
+  return scenario.kind === "calm" ? calmed(scenario) : scenario;
+}
+
+/** A spread can be promised where paths are alike; that by weights only where the heaviest is never full. */
+function calmed(scenario: Scenario): Scenario {
+  const isWeighted = scenario.policies.some(({ policy }) => policy === "weighted");
+  const commandsMax = scenario.depth * Math.ceil(scenario.requestBytes / scenario.transferBytesMax);
+  return {
+    ...scenario,
+    latencyMs: scenario.latencyMs.map(() => 0.1),
+    hasHardErrors: false,
+    connectionDepth: isWeighted ? commandsMax : scenario.connectionDepth,
+  };
 }
 
 /** The scenario in a line, for people. */
 export function scenarioWords(scenario: Scenario): string {
-  const { kind, policy, paths, queues, depth, blockSize, keepAliveMs, ioTimeoutMs, noPathTimeoutMs, writeHoldMs } =
+  const { kind, policies, paths, queues, depth, blockSize, keepAliveMs, ioTimeoutMs, noPathTimeoutMs, writeHoldMs } =
     scenario;
-  return `${kind}, ${policy}, ${paths} paths on ${scenario.isOneTarget ? "one target" : "targets of their own"}, ` +
+  const policy = policies.map((one) => `${policyWords(one)} from request ${one.fromIo} on`).join("; ");
+  return `${kind}, ${policy}; ${paths} paths on ${scenario.isOneTarget ? "one target" : "targets of their own"}, ` +
     `${queues} × ${depth} tags, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
     `no-path-timeout ${noPathTimeoutMs}, write-hold ${writeHoldMs} ms`;
 }

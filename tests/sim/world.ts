@@ -1,7 +1,7 @@
 import { assert } from "../../src/base/assert.ts";
 import { Prng } from "../../src/base/prng.ts";
 import type { BlockDevice, Geometry } from "../../src/block/device.ts";
-import { Counters, PathCounter } from "../../src/multipath/counters.ts";
+import { Counters } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { SILENCE_MS_MAX } from "../../src/target/keep_alive_timer.ts";
@@ -14,9 +14,10 @@ import type { HostQueue } from "./host_queue.ts";
 import { Network, type Route } from "./network.ts";
 import { Oracle } from "./oracle.ts";
 import { MemoryPool } from "./pool.ts";
+import { PolicyPlan, policyWords } from "./policy_plan.ts";
 import { Portal } from "./portal.ts";
 import { mix, type Scenario } from "./scenario.ts";
-import { checkSpread } from "./spread.ts";
+import { SpreadWatch } from "./spread.ts";
 import { Store } from "./store.ts";
 import { Target } from "./target.ts";
 import type { Trace } from "./trace.ts";
@@ -51,6 +52,8 @@ export class World {
   lastChangeMs = 0;
 
   readonly #faults: FaultPlan;
+  readonly #policies: PolicyPlan;
+  readonly #spread: SpreadWatch;
   readonly #trace: Trace | null;
   readonly #checkTask: Task;
   #isRecovered = false;
@@ -92,7 +95,10 @@ export class World {
       })
     );
     this.counters = Array.from({ length: scenario.queues }, () => new Counters());
+    this.#policies = new PolicyPlan(scenario.policies, { table: this.table, isLost: broken.losesPolicy === true });
+    this.#spread = new SpreadWatch(this.table, this.counters, this.portals.map(({ index }) => index));
     this.volume = new HostVolume(this, {
+      setting: () => this.#policies.current,
       pool,
       prng: stream(20),
       geometry: geometryOf(scenario),
@@ -104,7 +110,7 @@ export class World {
     this.workload = new Workload(scenario, {
       ...{ clock: this.clock, prng: stream(23), oracle, queues: this.volume.queues },
       events: {
-        handleIssue: (issued) => scenario.kind !== "calm" && this.#faults.handleIssue(issued),
+        handleIssue: (issued) => this.#handleIssue(issued),
         handleError: (issuedMs, errno) => this.#checkError(issuedMs, errno),
         trace: this.#trace?.isPrinted === true ? (words) => this.trace(words()) : null,
       },
@@ -130,6 +136,19 @@ export class World {
 
   trace(words: string): void {
     this.#trace?.add(words);
+  }
+
+  #handleIssue(issued: number): void {
+    for (let due = this.#policies.dueAt(issued); due !== null; due = this.#policies.dueAt(issued)) {
+      this.#endSetting();
+      this.#policies.advance();
+      this.trace(`the policy is ${policyWords(due)} now`);
+    }
+    if (this.scenario.kind !== "calm") this.#faults.handleIssue(issued);
+  }
+
+  #endSetting(): void {
+    if (this.scenario.kind === "calm") this.#spread.endSetting(this.#policies.current);
   }
 
   // ── what faults do ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +219,7 @@ export class World {
     if (this.scenario.kind === "liveness") this.#recover(this.scenario.ios / 2);
     this.#runUntil("all requests are answered", () => this.#isDone, RUN_MS_MAX);
     checkDrained(this);
-    if (this.scenario.kind === "calm") this.#checkSpread();
+    this.#endSetting();
     if (this.scenario.kind === "calm") checkPrompt(this);
     if (this.scenario.kind === "safety") this.#recover(this.scenario.ios);
     this.#rest();
@@ -240,14 +259,6 @@ export class World {
 
   get #isServing(): boolean {
     return this.portals.every(({ index }) => this.table.ana(index) === AnaStateCode.OPTIMIZED);
-  }
-
-  #checkSpread(): void {
-    const ana = this.portals.map(({ index }) => this.table.ana(index));
-    for (const counters of this.counters) {
-      const count = (path: number) => counters.path(path, PathCounter.READS) + counters.path(path, PathCounter.WRITES);
-      checkSpread(this.scenario.policy, { commands: this.portals.map(({ index }) => count(index)), ana });
-    }
   }
 
   #detach(): void {
