@@ -2,6 +2,7 @@
 import { assert } from "@std/assert";
 import { runSeed, type SeedResult } from "./runner.ts";
 import type { Broken, Scenario } from "./scenario.ts";
+import { NO_DIGESTS } from "../../src/nvme/transfer.ts";
 import { POLICY_NAMES, type PolicyName } from "../../src/multipath/policy_names.ts";
 import { checkSpread } from "./spread.ts";
 import { type Checker, Violation } from "./violation.ts";
@@ -33,6 +34,12 @@ const CANARIES: readonly Canary[] = [
   },
   { name: "a volume answers a request twice", broken: { answersTwiceOneIn: 2_000 }, caughtBy: ["assertion", "once"] },
   { name: "a volume never answers a request", broken: { forgetsOneIn: 5_000 }, caughtBy: ["progress", "deadline"] },
+  {
+    name: "the network changes data, and nobody asked for digests",
+    broken: { changesBareData: true },
+    caughtBy: ["data", "torn"],
+    fixed: { digests: NO_DIGESTS },
+  },
   { name: "a target tears a block", broken: { store: { tearsOneIn: 2_000 } }, caughtBy: ["torn"] },
   { name: "a target acknowledges a write and loses it", broken: { store: { losesOneIn: 2_000 } }, caughtBy: ["data"] },
 ];

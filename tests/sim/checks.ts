@@ -84,6 +84,10 @@ export function checkDrained(world: World): void {
         throw new Violation("leak", `Queue ${queue.index} counts ${value} requests that wait or are held`);
       }
     }
+    const { header, data } = world.scenario.digests;
+    if (world.digestErrors > 0 && !header && !data) {
+      throw new Violation("leak", "Digests are wrong that nobody has made");
+    }
     for (const portal of world.portals) checkPathDrained(world, queue.index, portal.index);
   }
 }

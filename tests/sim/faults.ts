@@ -124,6 +124,17 @@ export const FAULTS: Readonly<Record<string, Begin>> = {
   "bad-header-to-host": (plan, portal) => spoilSome(plan, plan.world.iosOf(portal), "header"),
   "duplicate-answer": (plan, portal) => spoilSome(plan, plan.world.iosOf(portal), "duplicate"),
   "bad-header-to-target": (plan, portal) => spoilSome(plan, plan.world.hostLinksOf(portal), "header"),
+  // What a digest covers is changed on the way, or the digest is wrong.
+  "bad-bit-to-host": (plan, portal) => spoilBit(plan, plan.world.iosOf(portal)),
+  "bad-bit-to-target": (plan, portal) => spoilBit(plan, plan.world.hostLinksOf(portal)),
+  "bad-bit-admin": (plan, portal) =>
+    spoilBit(plan, [...plan.world.controlsOf(portal), ...plan.world.hostAdminsOf(portal)]),
+  "wrong-digests": ({ prng }, { faults }) => {
+    faults.wrongDigestOneIn = 3 + prng.below(40);
+    return () => {
+      faults.wrongDigestOneIn = 0;
+    };
+  },
   "bad-header-admin": (plan, portal) => spoilSome(plan, plan.world.controlsOf(portal), "header"),
 };
 
@@ -138,6 +149,12 @@ function spoilSome(
   spoil: Spoil,
 ): null {
   if (ends.length > 0) ends[prng.below(ends.length)].link.spoil = spoil;
+  return null;
+}
+
+function spoilBit(plan: FaultPlan, ends: readonly { readonly link: { spoil: Spoil | null } }[]): null {
+  const { digests, broken } = plan.world.scenario;
+  if (digests.header || digests.data || broken.changesBareData === true) spoilSome(plan, ends, "bit");
   return null;
 }
 
@@ -204,6 +221,16 @@ export class FaultPlan {
   stop(): void {
     this.#isOver = true;
     for (const active of [...this.#active]) this.#end(active);
-    for (const portal of this.world.portals) portal.medium.frozenUntilMs = 0;
+    for (const portal of this.world.portals) {
+      portal.medium.frozenUntilMs = 0;
+      const { world } = this;
+      const ends = [
+        world.iosOf(portal),
+        world.controlsOf(portal),
+        world.hostLinksOf(portal),
+        world.hostAdminsOf(portal),
+      ];
+      for (const { link } of ends.flat()) link.spoil = null;
+    }
   }
 }

@@ -2,9 +2,11 @@ import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../../src
 import type { Prng } from "../../src/base/prng.ts";
 import { DataDirection } from "../../src/nvme/command_table.ts";
 import type { AdminCommand } from "../../src/nvme/commands.ts";
-import { Connection, Submission, type TransferParameters } from "../../src/nvme/connection.ts";
+import { Connection, type Digests, Submission, type TransferParameters } from "../../src/nvme/connection.ts";
 import type { CommandAnswer, Steps } from "../../src/nvme/steps.ts";
+import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../../src/spec/nvme_tcp.ts";
+import { crcOf } from "./crc.ts";
 import { type Clock, Task } from "./clock.ts";
 import { Link, type LinkManners } from "./link.ts";
 import type { Socket } from "./network.ts";
@@ -12,6 +14,7 @@ import type { MemoryPool } from "./pool.ts";
 import { roundUp } from "./target_io.ts";
 
 const RECEIVE_BYTES = 16 << 10;
+const TRANSPORT_RETRIES = 3;
 const OWN_OFFSET = ADMIN_QUEUE_SLOTS * ADMIN_DATA_BYTES;
 
 export interface HostShared {
@@ -19,6 +22,7 @@ export interface HostShared {
   readonly prng: Prng;
   readonly pool: MemoryPool;
   readonly manners: LinkManners;
+  readonly digests: Digests;
 }
 
 interface Waiter {
@@ -26,6 +30,7 @@ interface Waiter {
   /** Null: the connection is over. */
   readonly done: (answer: CommandAnswer | null) => void;
   readonly timer: Task | null;
+  retries: number;
 }
 
 /** A connection of the host's main thread: `HostConnection` in simulation. */
@@ -55,6 +60,7 @@ export class HostAdmin {
       depth: ADMIN_QUEUE_SLOTS,
       inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
       receiveBytes: RECEIVE_BYTES,
+      crc32c: crcOf(this.#memory),
     });
     this.#turn = new Task(shared.clock, () => this.#handleTurn());
     const wake = () => this.#turn.soon();
@@ -66,9 +72,11 @@ export class HostAdmin {
       socket,
       machine: this.#connection,
       memory: this.#memory,
+      dataEnd: OWN_OFFSET,
+      digests: () => shared.digests,
       wake,
     });
-    this.#connection.start();
+    this.#connection.start(shared.digests);
     this.#turn.soon();
   }
 
@@ -89,7 +97,12 @@ export class HostAdmin {
     const expire = () => this.fail(`${command.name} was not answered within ${timeoutMs! / 1000} s`);
     const timer = timeoutMs === null ? null : new Task(this.#clock, expire);
     timer?.in(timeoutMs!);
-    this.#waiters[slot] = { command, done, timer };
+    this.#waiters[slot] = { command, done, timer, retries: 0 };
+    this.#submit(command, slot);
+    this.#turn.soon();
+  }
+
+  #submit(command: AdminCommand, slot: number): void {
     const submission = this.#submission;
     submission.sqe.set(new Uint32Array(command.sqe.slice().buffer));
     submission.owner = slot;
@@ -102,7 +115,6 @@ export class HostAdmin {
       : DataDirection.NONE;
     if (command.dataOut !== null) this.#memory.set(command.dataOut, submission.dataOffset);
     this.#connection.submit(submission, 0);
-    this.#turn.soon();
   }
 
   /** Carries out what a sequence of steps wants; null if the connection is over before, or a step fails. */
@@ -157,11 +169,21 @@ export class HostAdmin {
         data: bytes > 0 ? this.#memory.slice(at, at + bytes) : null,
       };
       this.#connection.release(command);
+      if (this.#isToResend(waiter, answer.status)) {
+        waiter.retries++;
+        this.#submit(waiter.command, slot);
+        continue;
+      }
       this.#waiters[slot] = null;
       waiter.timer?.cancel();
       waiter.done(answer);
       if (!this.#isOpen) return;
     }
+  }
+
+  #isToResend({ retries }: Waiter, status: number): boolean {
+    const isTransport = (status & (StatusField.CODE_MASK | StatusField.DNR)) === StatusCode.TRANSIENT_TRANSPORT_ERROR;
+    return isTransport && retries < TRANSPORT_RETRIES && this.#connection.state === "ready";
   }
 
   /** Ends the connection for a reason of the host's. */

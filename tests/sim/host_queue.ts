@@ -4,9 +4,10 @@ import { RequestTable } from "../../src/block/request.ts";
 import type { Counters } from "../../src/multipath/counters.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
 import { type PathLimits, Volume } from "../../src/multipath/volume.ts";
-import { Connection } from "../../src/nvme/connection.ts";
+import { Connection, type Digests } from "../../src/nvme/connection.ts";
 import { UblkQueue } from "../../src/ublk/queue.ts";
 import { Task } from "./clock.ts";
+import { crcOf } from "./crc.ts";
 import type { HostShared } from "./host_admin.ts";
 import type { OpenQueue } from "./host_session.ts";
 import { Link } from "./link.ts";
@@ -31,6 +32,8 @@ export interface HostQueueOptions {
   readonly setting: () => PolicySetting;
   /** Puts something between the ublk queue and the volume. */
   readonly wrap: (volume: BlockDevice) => BlockDevice;
+  /** Broken on purpose: the network may change data that no digest covers. */
+  readonly changesBareData: boolean;
   /** Broken on purpose: buffers are used again while the kernel has them. */
   readonly isHasty: boolean;
   readonly events: QueueEvents;
@@ -119,13 +122,14 @@ export class HostQueue {
   // ── links ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   addLink(path: number, open: OpenQueue, options: { depth: number; inCapsuleBytes: number; limits: PathLimits }): void {
-    const { shared, depth, requestBytes, receiveBytes, connectionDepthMax } = this.#options;
+    const { shared, depth, requestBytes, receiveBytes, connectionDepthMax, changesBareData } = this.#options;
     const connection = new Connection({
       memory: this.memory,
       arenaOffset: roundUp(depth * requestBytes) + path * this.#linkStride,
       depth: Math.min(options.depth, connectionDepthMax),
       inCapsuleBytes: options.inCapsuleBytes,
       receiveBytes,
+      crc32c: crcOf(this.memory),
     });
     connection.adopt(open.transfer);
     this.#watch(path, connection);
@@ -135,6 +139,8 @@ export class HostQueue {
       socket: open.socket,
       machine: connection,
       memory,
+      dataEnd: depth * requestBytes,
+      digests: () => changesBareData ? BARE_DATA : connection.parameters.digests,
       wake: this.#wake,
     });
     this.#paths = Math.max(this.#paths, path + 1);
@@ -197,5 +203,7 @@ export class HostQueue {
 
 /** Paths of a simulated volume. */
 export const PATHS_USED_MAX = 4;
+/** What may be changed where nothing is covered. */
+const BARE_DATA: Digests = { header: false, data: true };
 /** How long the hasty variant leaves a socket that is not quiet. */
 const LINGER_MS = 100;

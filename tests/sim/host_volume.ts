@@ -36,7 +36,7 @@ export class HostVolume implements PathOwner {
     const { scenario, clock, table } = world;
     const { pool, prng, geometry } = options;
     this.#world = world;
-    this.#shared = { clock, prng, pool, manners: scenario.manners };
+    this.#shared = { clock, prng, pool, manners: scenario.manners, digests: scenario.digests };
     assert(scenario.paths <= PATHS_USED_MAX, "There is memory for the links of every path");
     const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = scenario;
     table.setTimeouts({ ioTimeoutMs, noPathTimeoutMs, writeHoldMs });
@@ -49,6 +49,7 @@ export class HostVolume implements PathOwner {
         connectionDepthMax: scenario.connectionDepth,
         receiveBytes: scenario.receiveBytes,
         turnMs: scenario.turnMs,
+        changesBareData: scenario.broken.changesBareData === true,
         isHasty: scenario.broken.isHasty === true,
         events: {
           handleDone: options.handleDone,

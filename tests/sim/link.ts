@@ -2,11 +2,17 @@ import type { Prng } from "../../src/base/prng.ts";
 import { ECONNRESET, errnoWords } from "../../src/base/errno.ts";
 import type { ByteMachine } from "../../src/io/socket_link.ts";
 import { PduAt, PduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
+import type { Digests } from "../../src/nvme/connection.ts";
 import { type Clock, Task } from "./clock.ts";
 import type { Socket } from "./network.ts";
 
-/** What is done to the next send: its first PDU gets a header that cannot be, or its first response comes twice. */
-export type Spoil = "header" | "duplicate";
+/**
+ * What is done to the next send: its first PDU gets a header that cannot be, its first response comes twice, or a bit of
+ * it changes that a digest covers.
+ */
+export type Spoil = "header" | "duplicate" | "bit";
+/** One piece of so many has its bit changed, until one has. */
+const BIT_PIECES = 3;
 
 /** How this end's ring behaves. */
 export interface LinkManners {
@@ -36,6 +42,8 @@ export class Link<M extends ByteMachine & { readonly sendBuffer: { readonly isSe
   readonly #prng: Prng;
   readonly #manners: LinkManners;
   readonly #wake: () => void;
+  readonly #dataEnd: number;
+  readonly #digests: () => Digests;
   readonly #sendTask: Task;
   readonly #drainTask: Task;
   #isReceiving = false;
@@ -52,6 +60,10 @@ export class Link<M extends ByteMachine & { readonly sendBuffer: { readonly isSe
       memory: Uint8Array<ArrayBuffer>;
       prng: Prng;
       manners: LinkManners;
+      /** Where data ends in the memory; beyond are headers. */
+      dataEnd: number;
+      /** What is covered by digests. */
+      digests: () => Digests;
       /** The owner's turn is due. */
       wake: () => void;
     },
@@ -63,6 +75,8 @@ export class Link<M extends ByteMachine & { readonly sendBuffer: { readonly isSe
     this.#prng = options.prng;
     this.#manners = options.manners;
     this.#wake = options.wake;
+    this.#dataEnd = options.dataEnd;
+    this.#digests = options.digests;
     this.#sendTask = new Task(clock, () => this.#handleSent());
     this.#drainTask = new Task(clock, () => this.#receiveNow());
     options.socket.incoming.onReadable = () => this.#handleReadable();
@@ -158,6 +172,7 @@ export class Link<M extends ByteMachine & { readonly sendBuffer: { readonly isSe
       if (spoil === "header" && at === 0 && this.#sent === 0 && written >= PduHlen.CapsuleResp) {
         this.#spoilHeader(written);
       }
+      if (spoil === "bit" && written > 0) this.#changeBit(buffer.segmentOffset(i), written);
       this.#sent += written;
       at += bytes;
       isAll = this.#sent >= at;
@@ -173,6 +188,16 @@ export class Link<M extends ByteMachine & { readonly sendBuffer: { readonly isSe
     this.spoil = null;
     const [at, value] = SPOILED[this.#prng.below(SPOILED.length)];
     this.socket.outgoing.spoil(written - at, value);
+  }
+
+  /** Changes a bit of what was just written, if a digest covers it. */
+  #changeBit(offset: number, written: number): void {
+    const first = this.#memory[this.machine.sendBuffer.segmentOffset(0) + PduAt.TYPE];
+    if (first === PduType.ICReq || first === PduType.ICResp) return;
+    const { header, data } = this.#digests();
+    if (!(offset < this.#dataEnd ? data : header) || this.#prng.below(BIT_PIECES) > 0) return;
+    this.spoil = null;
+    this.socket.outgoing.changeBit(1 + this.#prng.below(written), this.#prng.below(8));
   }
 
   /** A send begins with a header: if it is that of a response, the response comes once more. */

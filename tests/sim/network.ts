@@ -1,38 +1,6 @@
 import type { Prng } from "../../src/base/prng.ts";
 import { type Clock, Task } from "./clock.ts";
-
-/** The weather on the way to one portal; faults change it at any time. */
-export class Route {
-  /** One way, in ms: so much, and at most so much more. */
-  latencyMs = 0.1;
-  jitterMs = 0.1;
-  /** Most bytes that arrive at once. */
-  segmentBytesMax = Infinity;
-  /** Bytes that are under way at most: a slow reader holds the writer up. */
-  windowBytes = WINDOW_BYTES;
-  /** What a reader takes at a time, and how long it rests after that, while it is slow. */
-  drainBytes = Infinity;
-  drainMs = 0;
-  /** Nothing gets through; nobody is told. */
-  #isDeafToTarget = false;
-  #isDeafToHost = false;
-  readonly sockets = new Set<Socket>();
-
-  get isDeaf(): boolean {
-    return this.#isDeafToTarget || this.#isDeafToHost;
-  }
-
-  /** Nothing gets through in the directions that are true, until this is called again. */
-  setDeaf(deaf: { toTarget: boolean; toHost: boolean }): void {
-    this.#isDeafToTarget = deaf.toTarget;
-    this.#isDeafToHost = deaf.toHost;
-    for (const socket of this.sockets) socket.outgoing.stall(this.isDeafTowards(socket.outgoing));
-  }
-
-  isDeafTowards(pipe: Pipe): boolean {
-    return pipe.isToTarget ? this.#isDeafToTarget : this.#isDeafToHost;
-  }
-}
+import type { Route } from "./route.ts";
 
 /** Most that is under way in one direction of a connection; a power of two. */
 const WINDOW_BYTES = 64 << 10;
@@ -111,6 +79,11 @@ export class Pipe {
   /** Changes a byte that was written; `back` counts from the end of what was written. */
   spoil(back: number, value: number): void {
     if (back <= this.#written - this.#arrived) this.#bytes[(this.#written - back) & MASK] = value;
+  }
+
+  /** Changes a bit of a byte that was written; `back` counts from the end of what was written. */
+  changeBit(back: number, bit: number): void {
+    if (back <= this.#written - this.#arrived) this.#bytes[(this.#written - back) & MASK] ^= 1 << bit;
   }
 
   #arrivalMs(): number {

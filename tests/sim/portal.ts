@@ -2,7 +2,7 @@ import type { Prng } from "../../src/base/prng.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { type IoFaults, IoVerdict } from "../../src/target/io_faults.ts";
-import { Route } from "./network.ts";
+import { Route } from "./route.ts";
 import type { Medium } from "./store.ts";
 import type { TargetPortal } from "./target.ts";
 
@@ -29,6 +29,7 @@ export class CommandFaults implements IoFaults {
   dropOneIn = 0;
   delayOneIn = 0;
   delayMs = 0;
+  wrongDigestOneIn = 0;
   readonly #prng: Prng;
 
   constructor(prng: Prng) {
@@ -50,7 +51,7 @@ export class CommandFaults implements IoFaults {
   }
 
   spoilsDigest(): boolean {
-    return false;
+    return this.#happens(this.wrongDigestOneIn);
   }
 }
 

@@ -11,6 +11,7 @@ export interface SeedResult {
   readonly ios: number;
   readonly failed: number;
   readonly faults: number;
+  readonly digestErrors: number;
   readonly events: number;
   readonly simulatedMs: number;
   readonly longestMs: number;
@@ -39,6 +40,7 @@ export function runSeed(seed: number, options: RunOptions = {}): SeedResult {
     ios: world.workload.done,
     failed: world.workload.failed,
     faults: world.faultsBegun,
+    digestErrors: world.digestErrors,
     events: world.clock.events,
     simulatedMs: world.clock.nowMs,
     longestMs: world.workload.longestMs,

@@ -1,5 +1,7 @@
 import { Prng } from "../../src/base/prng.ts";
 import type { PolicyName } from "../../src/multipath/policy_names.ts";
+import type { Digests } from "../../src/nvme/connection.ts";
+import { NO_DIGESTS } from "../../src/nvme/transfer.ts";
 import { drawPolicies, type PolicySetting, policyWords } from "./policy_plan.ts";
 import type { BrokenStore } from "./store.ts";
 
@@ -20,6 +22,8 @@ export interface Broken {
   readonly isHasty?: boolean;
   /** A change of the policy does not reach the workers. */
   readonly losesPolicy?: boolean;
+  /** The network changes data that no digest covers. */
+  readonly changesBareData?: boolean;
   /** One of so many requests is answered twice. */
   readonly answersTwiceOneIn?: number;
   /** One of so many requests is never answered. */
@@ -36,6 +40,7 @@ export interface Scenario {
   readonly paths: number;
   /** All portals belong to one target, or each to one of its own over the same storage. */
   readonly isOneTarget: boolean;
+  readonly digests: Digests;
   readonly queues: number;
   readonly depth: number;
   readonly connectionDepth: number;
@@ -89,6 +94,15 @@ export function mix(seed: number): number {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
+const DIGESTS: readonly Digests[] = [
+  NO_DIGESTS,
+  NO_DIGESTS,
+  { header: true, data: false },
+  { header: false, data: true },
+  { header: true, data: true },
+  { header: true, data: true },
+];
+
 export const IOS_DEFAULT = 10_000;
 
 /** The scenario of a seed. */
@@ -113,6 +127,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
     policies: drawPolicies(more, { paths, ios: options.ios ?? IOS_DEFAULT, policy: options.policy }),
     paths,
     isOneTarget: prng.below(3) === 0,
+    digests: pick(more, DIGESTS),
     queues: 1 + prng.below(2),
     depth,
     connectionDepth: pick(prng, [3, depth, depth]),
@@ -159,10 +174,27 @@ function calmed(scenario: Scenario): Scenario {
 
 /** The scenario in a line, for people. */
 export function scenarioWords(scenario: Scenario): string {
-  const { kind, policies, paths, queues, depth, blockSize, keepAliveMs, ioTimeoutMs, noPathTimeoutMs, writeHoldMs } =
-    scenario;
+  const {
+    kind,
+    policies,
+    digests,
+    paths,
+    queues,
+    depth,
+    blockSize,
+    keepAliveMs,
+    ioTimeoutMs,
+    noPathTimeoutMs,
+    writeHoldMs,
+  } = scenario;
   const policy = policies.map((one) => `${policyWords(one)} from request ${one.fromIo} on`).join("; ");
   return `${kind}, ${policy}; ${paths} paths on ${scenario.isOneTarget ? "one target" : "targets of their own"}, ` +
-    `${queues} × ${depth} tags, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
+    `${
+      digestWords(digests)
+    }, ${queues} × ${depth} tags, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
     `no-path-timeout ${noPathTimeoutMs}, write-hold ${writeHoldMs} ms`;
+}
+
+function digestWords({ header, data }: Digests): string {
+  return header && data ? "both digests" : header ? "header digests" : data ? "data digests" : "no digests";
 }

@@ -8,11 +8,12 @@ import type { AdminAnswer } from "../../src/target/admin_answer.ts";
 import { TargetConnection, type TargetQueue, type TargetTransfer } from "../../src/target/connection.ts";
 import type { Controller } from "../../src/target/controller.ts";
 import { ADMIN_QUEUE_ENTRIES_MAX, type ConnectResult } from "../../src/target/subsystem.ts";
+import { crcOf } from "./crc.ts";
 import { type Clock, Task } from "./clock.ts";
 import { Link, type LinkManners } from "./link.ts";
 import type { Socket } from "./network.ts";
 import type { MemoryPool } from "./pool.ts";
-import { noCrc, roundUp } from "./target_io.ts";
+import { roundUp } from "./target_io.ts";
 
 const RECEIVE_BYTES = 16 << 10;
 const SLOTS = ADMIN_QUEUE_ENTRIES_MAX;
@@ -66,7 +67,7 @@ export class TargetControl {
     this.#memory = memory;
     this.connection = new TargetConnection({
       ...{ memory, arenaOffset, slots: SLOTS, dataOffset: 0, dataBytes: transferBytesMax },
-      ...{ inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES, receiveBytes: RECEIVE_BYTES, crc32c: noCrc },
+      ...{ inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES, receiveBytes: RECEIVE_BYTES, crc32c: crcOf(memory) },
     });
     this.#turn = new Task(clock, () => this.#handleTurn());
     this.#timeout = new Task(clock, () => this.end());
@@ -75,6 +76,11 @@ export class TargetControl {
       ...shared,
       machine: this.connection,
       memory,
+      dataEnd: arenaOffset,
+      digests: () => {
+        const { headerDigest, dataDigest } = this.connection.transfer;
+        return { header: headerDigest, data: dataDigest };
+      },
       socket: options.socket,
       wake: () => this.#turn.soon(),
     });

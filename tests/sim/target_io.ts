@@ -6,6 +6,7 @@ import { IoCounters } from "../../src/target/io_counters.ts";
 import type { IoFaults } from "../../src/target/io_faults.ts";
 import { IoQueue } from "../../src/target/io_queue.ts";
 import type { TargetTable } from "../../src/target/target_table.ts";
+import { crcOf } from "./crc.ts";
 import { type Clock, Task } from "./clock.ts";
 import { Link, type LinkManners } from "./link.ts";
 import type { Socket } from "./network.ts";
@@ -25,11 +26,6 @@ export interface TargetIoShared {
   readonly receiveBytes: number;
   readonly manners: LinkManners;
   readonly turnMs: number;
-}
-
-/** No digests are agreed on. */
-export function noCrc(): never {
-  throw new Error("No digest was agreed on");
 }
 
 /** An I/O connection of a target: `IoConnectionQueue` in simulation. */
@@ -77,7 +73,7 @@ export class TargetIo implements AssociationQueue {
     const requests = new RequestTable(slots, { bufferBytes: transferBytesMax });
     this.connection = new TargetConnection({
       ...{ memory, arenaOffset, slots: depth, dataOffset: 0, dataBytes: transferBytesMax },
-      ...{ inCapsuleBytes, receiveBytes, crc32c: noCrc },
+      ...{ inCapsuleBytes, receiveBytes, crc32c: crcOf(memory) },
     });
     this.connection.adopt(options.transfer, options.queue);
     const { medium } = options;
@@ -100,6 +96,8 @@ export class TargetIo implements AssociationQueue {
       memory,
       prng,
       manners: shared.manners,
+      dataEnd: arenaOffset,
+      digests: () => ({ header: options.transfer.headerDigest, data: options.transfer.dataDigest }),
       wake: this.#wake,
     });
     this.#turn.soon();

@@ -1,7 +1,7 @@
 import { assert } from "../../src/base/assert.ts";
 import { Prng } from "../../src/base/prng.ts";
 import type { BlockDevice, Geometry } from "../../src/block/device.ts";
-import { Counters } from "../../src/multipath/counters.ts";
+import { Counters, PathCounter } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { SILENCE_MS_MAX } from "../../src/target/keep_alive_timer.ts";
@@ -11,7 +11,8 @@ import { Clock, Task } from "./clock.ts";
 import { FaultPlan } from "./faults.ts";
 import { HostVolume } from "./host_volume.ts";
 import type { HostQueue } from "./host_queue.ts";
-import { Network, type Route } from "./network.ts";
+import { Network } from "./network.ts";
+import type { Route } from "./route.ts";
 import { Oracle } from "./oracle.ts";
 import { MemoryPool } from "./pool.ts";
 import { PolicyPlan, policyWords } from "./policy_plan.ts";
@@ -130,6 +131,14 @@ export class World {
     return this.#faults.begun;
   }
 
+  /** Digests that the host has found wrong in its I/O queues. */
+  get digestErrors(): number {
+    const { DIGEST_ERRORS } = PathCounter;
+    const sumOf = (counters: Counters) =>
+      this.portals.reduce((sum, { index }) => sum + counters.path(index, DIGEST_ERRORS), 0);
+    return this.counters.reduce((sum, counters) => sum + sumOf(counters), 0);
+  }
+
   get traceLines(): string[] {
     return this.#trace?.lines ?? [];
   }
@@ -181,6 +190,11 @@ export class World {
 
   hostLinksOf(portal: Portal) {
     return this.queues.flatMap(({ links }) => links[portal.index] === null ? [] : [{ link: links[portal.index]! }]);
+  }
+
+  hostAdminsOf({ index }: Portal) {
+    const admin = this.volume.paths[index].session?.admin;
+    return admin?.isOpen === true ? [admin] : [];
   }
 
   // ── what the host tells ─────────────────────────────────────────────────────────────────────────────────────────────
