@@ -29,7 +29,7 @@ export function wrapWords(text: string, width: number): string[] {
 
 /** A word in double quotes, with control characters made visible. */
 export function quote(word: string): string {
-  return JSON.stringify(word);
+  return oneLine(JSON.stringify(word));
 }
 
 /** The text on one line: line breaks and other control characters are escaped, so that no peer can forge a log line. */

@@ -40,7 +40,8 @@ export function visibleUseWords(device: string): string | null {
 /** Where `device` or a partition of it is mounted, according to the lines of /proc/mounts. */
 export function mountFolders(mounts: string, device: string): string[] {
   return mounts.split("\n").map((line) => line.split(" "))
-    .filter(([source]) => isOf(device, source!)).map(([, folder]) => unescaped(folder!));
+    .filter(([source = "", folder]) => folder !== undefined && isOf(device, source))
+    .map(([, folder]) => unescaped(folder!));
 }
 
 /** A path of a table of mounts as it is: the kernel writes blanks and backslashes in octal. */

@@ -93,10 +93,18 @@ function badFile(path: string, why: string): UmpathError {
   });
 }
 
-/** The first line of a file, or null if there is no such file, it is empty, or we may not read it. */
+/** The first line of a file, or null if there is no such file, it is blank, or we may not read it. */
 function readWord(path: string): string | null {
+  const text = readText(path)?.trimEnd() ?? "";
+  if (text === "") return null;
+  const word = text.split("\n")[0]!.trim();
+  if (word === "") throw badFile(path, "its first line is empty");
+  return word;
+}
+
+function readText(path: string): string | null {
   try {
-    return Deno.readTextFileSync(path).split("\n")[0]!.trim() || null;
+    return Deno.readTextFileSync(path);
   } catch (error) {
     const { NotFound, NotADirectory, PermissionDenied } = Deno.errors;
     if (error instanceof NotFound || error instanceof NotADirectory || error instanceof PermissionDenied) return null;
@@ -110,20 +118,12 @@ function writeIfMissing(path: string, word: string): void {
   const draft = `${path}.${crypto.randomUUID()}`;
   Deno.writeTextFileSync(draft, `${word}\n`, { createNew: true, mode: 0o644 });
   try {
-    if (isEmptyFile(path)) Deno.renameSync(draft, path);
+    if (readText(path)?.trim() === "") Deno.renameSync(draft, path);
     else Deno.linkSync(draft, path);
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   } finally {
     removeQuietly(draft);
-  }
-}
-
-function isEmptyFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).size === 0;
-  } catch {
-    return false;
   }
 }
 

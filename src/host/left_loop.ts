@@ -46,7 +46,7 @@ export function staleLoops(folder: string, { files, mountinfo, backingFiles }: L
 /** Where file systems of ours are mounted (proc(5): mount point, options, optional fields, "-", type). */
 function fileSystems(mountinfo: string): string[] {
   return mountinfo.split("\n").map((line) => line.split(" "))
-    .filter((fields) => fields[fields.indexOf("-", 6) + 1] === FILE_SYSTEM)
+    .filter((fields) => fields.length > 6 && fields[fields.indexOf("-", 6) + 1] === FILE_SYSTEM)
     .map((fields) => unescaped(fields[4]!));
 }
 

@@ -81,7 +81,7 @@ export function parseFaults(words: readonly string[], listeners: readonly Listen
 
 /** The words of a script: its lines without empty ones and comments. */
 export function faultLines(script: string): string[] {
-  return script.split(/\r?\n/).map((line) => line.replace(/#.*$/, "").trim()).filter((line) => line !== "");
+  return script.split(/\r?\n/).map((line) => line.replace(/#.*$/s, "").trim()).filter((line) => line !== "");
 }
 
 /** The fault that `word` names, for a target with these listeners. Errors name the word and its bad part. */

@@ -51,4 +51,5 @@ Deno.test("oneLine() and printable() show control characters instead of sending 
   assertEquals(oneLine("a\nb\tc\x07\x9b\u2028"), "a\\nb\\tc\\u0007\\u009b\\u2028");
   assertEquals(printable("a\n\x1b[2Jb"), "a\n\\u001b[2Jb");
   assertEquals(quote('a"b\n'), '"a\\"b\\n"');
+  assertEquals(quote("\x7f\x9b2J\u2028"), '"\\u007f\\u009b2J\\u2028"');
 });

@@ -58,4 +58,5 @@ Deno.test("mountFolders() says where a device or a partition of it is mounted", 
   ].join("\n");
   assertEquals(mountFolders(mounts, "/dev/ublkb0"), ["/mnt/my data", "/srv"]);
   assertEquals(mountFolders(mounts, "/dev/ublkb7"), []);
+  assertEquals(mountFolders("/dev/ublkb0", "/dev/ublkb0"), []);
 });

@@ -50,6 +50,24 @@ Deno.test("hostIdentity() fills an empty file and keeps a name that is not a UUI
   });
 });
 
+Deno.test("hostIdentity() fills blank files, so that the host is the same the next time", () => {
+  withFolders((etcPath, runDirPath) => {
+    Deno.mkdirSync(etcPath);
+    for (const file of ["hostnqn", "hostid"]) Deno.writeTextFileSync(`${etcPath}/${file}`, "\n");
+    const identity = hostIdentity({ etcPath, runDirPath });
+    assertEquals(hostIdentity({ etcPath, runDirPath }), identity);
+    assertEquals(Deno.readTextFileSync(`${etcPath}/hostid`), `${identity.hostId}\n`);
+  });
+});
+
+Deno.test("hostIdentity() refuses a file that says something, but not in its first line", () => {
+  withFolders((etcPath, runDirPath) => {
+    Deno.mkdirSync(etcPath);
+    Deno.writeTextFileSync(`${etcPath}/hostnqn`, " \nnqn.2026-11.com.example:host\n");
+    assertThrows(() => hostIdentity({ etcPath, runDirPath }), UmpathError, "its first line is empty");
+  });
+});
+
 Deno.test("hostIdentity() keeps the identity in the run folder where /etc cannot be written", () => {
   withFolders((_etcPath, runDirPath) => {
     const warnings: string[] = [];

@@ -62,3 +62,9 @@ Deno.test("staleLoops() reads paths with blanks as the kernel writes them in eac
   );
   assertEquals(found, [{ filePath: "/tmp/my run/loop/vol1-n1", isMounted: true, devices: ["/dev/loop0"] }]);
 });
+
+Deno.test("staleLoops() passes over lines of the mount table that are cut", () => {
+  for (const line of ["fuse.umpath", "1 2 3 4", "40 27 0:30 / /run/umpath/loop/a rw", "40 27 0:30 / - fuse.umpath"]) {
+    assertEquals(staleLoops(FOLDER, traces({ mountinfo: line })), []);
+  }
+});

@@ -165,6 +165,7 @@ Deno.test("faultLines() leaves empty lines and comments out", () => {
   const script = "# two faults\n\n 1:reset,at=1s # first\r\n\t\n*:stall,at=2s,for=1s\n#1:drop\n";
   assertEquals(faultLines(script), ["1:reset,at=1s", "*:stall,at=2s,for=1s"]);
   assertEquals(faultLines(""), []);
+  assertEquals(faultLines("# one\rline\u2028still\n1:drop # what\rfor"), ["1:drop"]);
 });
 
 Deno.test("faultHelp() names every kind and every command, in lines that fit", () => {
