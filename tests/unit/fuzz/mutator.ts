@@ -5,7 +5,7 @@ const EXTREMES = [0, 1, 3, 4, 7, 8, 23, 24, 25, 72, 127, 128, 255, 256, 511, 512
 const EXTREMES_32 = [...EXTREMES, 2 ** 31 - 1, 2 ** 31, 2 ** 31 + 1, 2 ** 32 - 24, 2 ** 32 - 4, 2 ** 32 - 1];
 
 export interface MutatorOptions {
-  /** Offsets of numbers that say something of lengths and places; by default all even ones. */
+  /** Offsets of numbers that say something of lengths and places; by default any, and more often those that are not 0. */
   fields?: readonly number[];
   /** Other valid bytes, to splice with. */
   other?: Uint8Array;
@@ -94,7 +94,11 @@ export function pick<T>(prng: Prng, choices: readonly T[]): T {
 
 /** An offset with 4 bytes behind it, or -1. */
 function fieldOf(prng: Prng, bytes: Uint8Array, { fields }: MutatorOptions): number {
-  const at = fields === undefined ? 2 * prng.below(bytes.length >> 1) : pick(prng, fields);
+  let at = fields === undefined ? 2 * prng.below(bytes.length >> 1) : pick(prng, fields);
+  // Structures are mostly zeroes.
+  for (let tries = 0; tries < 16 && fields === undefined && bytes[at] === 0; tries++) {
+    at = 2 * prng.below(bytes.length >> 1);
+  }
   return at + 4 <= bytes.length ? at : -1;
 }
 
