@@ -77,8 +77,8 @@ export class Volume implements BlockDevice, Candidates {
   #noPathServedCount = 0;
   /** Paths whose ANA state is in doubt, a bit each. */
   #anaChanged = 0;
-  /** The last look at the deadlines, and whether it came late. */
-  #lookedAtMs = -Infinity;
+  /** The last look at the deadlines, or since when there are any; and whether it came late. */
+  #lookedAtMs = 0;
   #isLookLate = false;
 
   constructor(options: VolumeOptions) {
@@ -98,7 +98,7 @@ export class Volume implements BlockDevice, Candidates {
   // ── the block device ──────────────────────────────────────────────────────────────────────────────────────────────
 
   submit(slot: number, nowMs: number): void {
-    this.#inside++;
+    if (this.#inside++ === 0) this.#expectLook(nowMs);
     this.#states.reset(slot);
     const op = this.#requests.op[slot];
     if (this.#readOnly && op !== BlockOp.READ && op !== BlockOp.FLUSH) return this.#complete(slot, EROFS);
@@ -423,6 +423,12 @@ export class Volume implements BlockDevice, Candidates {
     if (!this.#isLookLate) this.#checkCommands(nowMs);
     if (this.#states.held + this.#states.delayed > 0) this.#wakeParked(nowMs);
     if (this.#ready.length > 0) this.dispatch(nowMs);
+  }
+
+  /** While nothing is inside nobody looks. */
+  #expectLook(nowMs: number): void {
+    this.#lookedAtMs = nowMs;
+    this.#isLookLate = false;
   }
 
   #checkCommands(nowMs: number): void {

@@ -598,6 +598,19 @@ Deno.test("Volume does not hold the pause of its own process against a command",
   assertEquals(rig.paths[0]!.connection.state, "failed", "it has not come, and there was time to read it");
 });
 
+Deno.test("Volume tells a pause of its own process from a time without requests", () => {
+  const rig = new Rig({ paths: 1, ioTimeoutMs: 1000, ...MANUAL });
+  rig.nowMs += 60_000;
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.advance(100);
+  rig.nowMs += 60_000;
+  rig.volume.handleTime(rig.nowMs);
+  assertEquals(rig.paths[0]!.connection.state, "ready");
+  rig.advance(100);
+  assertEquals(rig.paths[0]!.connection.state, "failed");
+});
+
 Deno.test("Volume waits for answers as long as it takes if there is no timeout", () => {
   const rig = new Rig({ ioTimeoutMs: -1, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
