@@ -3,6 +3,7 @@ import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_DEFAULT_MAX, W
 import { quote } from "../base/text.ts";
 import type { AttachParams, AttachResult, PathSpec } from "../host/api.ts";
 import { POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
+import { SLOW_PATH_DEFAULT, SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import { attachAll, discoverPaths, hostEndsOf, type OfferedNamespace } from "./attach_discovered.ts";
@@ -60,6 +61,10 @@ export const declare: Declare = (command, context) => {
     .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", { min: 1, max: NSID_MAX }), 1)
     .option("--name <name>", withDefault("name of the volume", "made from the NQN"), parseVolumeName)
     .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICY_NAMES).default(POLICY_DEFAULT))
+    .addOption(
+      choiceOption("--slow-path <what>", "what is done about a path much slower than its peers", SLOW_PATH_MODES)
+        .default(SLOW_PATH_DEFAULT),
+    )
     .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
     .option(
       "--queues <number>",
@@ -78,16 +83,18 @@ export const declare: Declare = (command, context) => {
     .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"));
   for (const option of timeoutOptions()) attachCommand.addOption(option);
   attachCommand.addHelpText("after", HELP).action(async (nqn, options) => {
-    const { device, queues = null, depth = null, name = null, readOnly = false, nsid, policy } = options;
-    const isGiven = (option: "device" | "policy" | "nsid") => attachCommand.getOptionValueSource(option) === "cli";
+    const { device, queues = null, depth = null, name = null, readOnly = false, nsid, policy, slowPath } = options;
+    const isGiven = (option: "device" | "policy" | "slowPath" | "nsid") =>
+      attachCommand.getOptionValueSource(option) === "cli";
     checkWords({ nqn, ...options, nsid: isGiven("nsid") ? nsid : undefined });
     const timeouts = chosenTimeouts(options);
     const digests = { headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true };
-    const common = { name, device, policy, queues, depth, readOnly: readOnly === true, ...digests, timeouts };
+    const common = { name, device, policy, slowPath, queues, depth, readOnly: readOnly === true, ...digests, timeouts };
     const given = {
       ...{ name: options.name, queues: options.queues, depth: options.depth, readOnly: readOnly === true, timeouts },
       device: isGiven("device") ? device : undefined,
       policy: isGiven("policy") ? policy : undefined,
+      slowPath: isGiven("slowPath") ? slowPath : undefined,
       ...digests,
     };
     const { output } = context;

@@ -9,6 +9,7 @@ export interface GivenOptions {
   name?: string | undefined;
   device?: DeviceChoice | undefined;
   policy?: string | undefined;
+  slowPath?: string | undefined;
   queues?: number | undefined;
   depth?: number | undefined;
   readOnly?: boolean | undefined;
@@ -18,7 +19,7 @@ export interface GivenOptions {
 }
 
 /** What can be changed of it in another way. */
-const SETTABLE = ["--policy", ...TIMEOUT_OPTIONS.map(({ name }) => name)];
+const SETTABLE = ["--policy", "--slow-path", ...TIMEOUT_OPTIONS.map(({ name }) => name)];
 
 /** Names every option that differs from what the volume has, and what that is; null if none does. */
 export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | null {
@@ -27,11 +28,11 @@ export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | 
   const verb = differences.length === 1 ? "is" : "are";
   const words = `${volume.name} was attached before and stays as it is: ${listWords(differences)} ${verb} ignored`;
   const isSettable = differences.some((difference) => SETTABLE.some((name) => difference.startsWith(`${name} `)));
-  return isSettable ? `${words}; umpath set changes policy and times` : words;
+  return isSettable ? `${words}; umpath set changes settings and times` : words;
 }
 
 function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
-  const { name, device, policy, queues, depth, readOnly } = given;
+  const { name, device, policy, slowPath, queues, depth, readOnly } = given;
   const differences: string[] = [];
   const compare = (option: string, wanted: string | number | undefined, inForce: string | number) => {
     if (wanted !== undefined && wanted !== inForce) differences.push(`${option} ${wanted} (it is ${inForce})`);
@@ -39,6 +40,7 @@ function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
   compare("--name", name, volume.name);
   compare("--device", device === "auto" ? undefined : device, volume.driver);
   compare("--policy", policy, volume.policy);
+  compare("--slow-path", slowPath, volume.slowPath);
   compare("--queues", queues, volume.queues);
   compare("--depth", depth, volume.depth);
   if (readOnly && !volume.readOnly) differences.push("--read-only (it takes writes)");

@@ -4,6 +4,7 @@ import { listWords, nearest, quote } from "../base/text.ts";
 import { parseDuration } from "../base/units.ts";
 import type { Timeouts, VolumeChanges } from "../host/api.ts";
 import { POLICY_NAMES, WEIGHT_MAX } from "../host/defaults.ts";
+import { SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { oneOf, wholeNumber } from "./option_words.ts";
 import { parsePathName } from "./path_spec.ts";
 import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
@@ -15,6 +16,7 @@ export const SETTING_KEYS: readonly string[] = Object.freeze([
   "policy",
   "preferred-path",
   `${WEIGHT_PREFIX}<path>`,
+  "slow-path",
   ...TIMEOUT_OPTIONS.map(({ name }) => name.slice(2)),
 ]);
 
@@ -44,6 +46,7 @@ function takeSetting(changes: VolumeChanges, key: string, value: string): void {
   const time = TIMEOUT_OPTIONS.find(({ name }) => name === `--${key}`);
   if (key === "policy") changes.policy = oneOf("policy", POLICY_NAMES)(value);
   else if (key === "preferred-path") changes.preferredPath = value === "none" ? "none" : parsePathName(value);
+  else if (key === "slow-path") changes.slowPath = oneOf(key, SLOW_PATH_MODES)(value);
   else if (key.startsWith(WEIGHT_PREFIX)) {
     const path = parsePathName(key.slice(WEIGHT_PREFIX.length));
     changes.weights.push({ path, weight: wholeNumber(key, { min: 1, max: WEIGHT_MAX })(value) });

@@ -43,6 +43,7 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ["device", deviceWords(volume)],
     ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
     ["policy", policyWords(volume)],
+    ...(volume.slowPath === "off" ? [] : [["slow-path", volume.slowPath]]),
     ...digestFacts(volume),
     ...timeLines(volume.timeouts).map((line, i) => [i === 0 ? "times" : "", line]),
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
@@ -71,12 +72,13 @@ function pathLines(path: PathInfo): string[] {
     ...path.digestErrors > 0 ? [count(path.digestErrors, "digest error")] : [],
   ];
   const weight = path.weight === 1 ? "" : `, weight ${path.weight}`;
+  const slow = path.slowSince === null ? "" : `, slow since ${path.slowSince}`;
   const times = [
     ...latencyWords("reads", path.readMs, path.readMsMax),
     ...latencyWords("writes", path.writeMs, path.writeMsMax),
   ];
   return [
-    `${path.id}  ${pathWords(path)}  ${path.state}${ana}${controller}${weight}${reason}`,
+    `${path.id}  ${pathWords(path)}  ${path.state}${ana}${controller}${weight}${slow}${reason}`,
     `     ${counters.join(", ")}`,
     ...(times.length === 0 ? [] : [`     ${times.join(", ")}`]),
     `     ${troubles.join(", ")}`,

@@ -57,6 +57,8 @@ export interface AttachParams {
   /** CRC32C over the headers, and over the data, of all PDUs; off unless told. */
   headerDigest?: boolean;
   dataDigest?: boolean;
+  /** What is done about a path that is much slower than its peers: "off" unless told, or "demote". */
+  slowPath?: string;
   /** Only what the user named; the daemon fills in the rest. */
   timeouts: Partial<Timeouts>;
   hostNqn: string;
@@ -93,6 +95,7 @@ export interface VolumeChanges {
   /** "none": no path is preferred any more. */
   preferredPath: PathName | "none" | null;
   weights: { path: PathName; weight: number }[];
+  slowPath?: string | null;
   timeouts: Partial<Timeouts>;
 }
 
@@ -150,6 +153,8 @@ export interface PathInfo {
   reconnects: number;
   /** How much policies with weights use it beside others. */
   weight: number;
+  /** Since when it is slow, and only probed (ISO 8601); null while it is not. */
+  slowSince: string | null;
   /** What a read and a write take, of late in the mean and at most since it was connected; null if there was none. */
   readMs: number | null;
   readMsMax: number | null;
@@ -174,6 +179,8 @@ export interface VolumeInfo {
   policy: string;
   /** The number of the path that a policy with a preferred one prefers; null: none. */
   preferredPath: number | null;
+  /** "off" or "demote". */
+  slowPath: string;
   queues: number;
   depth: number;
   /** True if PDUs have digests of their headers, of their data. */

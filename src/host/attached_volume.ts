@@ -18,10 +18,12 @@ import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
 import { readPolicy } from "./defaults.ts";
+import { readSlowPath, type SlowPathMode } from "./latency_settings.ts";
 import { createVolumeLoop } from "./loop_device.ts";
 import { NamespaceWatch } from "./namespace_watch.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
+import { SlowPathWatch } from "./slow_path_watch.ts";
 import { createUblkDevice } from "./ublk_device.ts";
 import { volumeInfo, volumeState } from "./volume_info.ts";
 import type { PathOwner, VolumePath } from "./volume_path.ts";
@@ -41,6 +43,7 @@ export interface VolumePlan {
   nqn: string;
   nsid: number;
   policy: PolicyName;
+  slowPath: SlowPathMode;
   queues: number;
   depth: number;
   readOnly: boolean;
@@ -69,6 +72,7 @@ export class AttachedVolume implements PathOwner {
   readonly #pool: WorkerPool;
   readonly #size: VolumeSize;
   readonly #watch: NamespaceWatch;
+  readonly #slow: SlowPathWatch;
   readonly #namespace: ComparableNamespace;
   readonly #model: string;
   readonly #serial: string;
@@ -110,6 +114,8 @@ export class AttachedVolume implements PathOwner {
     this.gone = promise;
     this.#resolveGone = resolve;
     this.settings = new VolumeSettings(this.table, plan);
+    this.#slow = new SlowPathWatch({ name: plan.name, table: this.table, paths: this.paths, counters: this.#counters });
+    this.#slow.setMode(plan.slowPath);
   }
 
   get name(): string {
@@ -270,10 +276,18 @@ export class AttachedVolume implements PathOwner {
    *
    * @throws UmpathError "not-found" for a path, "usage" for a policy or a time.
    */
-  change({ policy, preferredPath, weights, timeouts }: VolumeChanges, warn: (message: string) => void): void {
+  change(
+    { policy, preferredPath, weights, slowPath = null, timeouts }: VolumeChanges,
+    warn: (message: string) => void,
+  ): void {
     const preferred = preferredPath === null || preferredPath === "none" ? null : this.paths.named(preferredPath);
     const weighed = weights.map(({ path, weight }) => ({ path: this.paths.named(path), weight }));
-    this.settings.change({ policy: policy === null ? null : readPolicy(policy), timeouts });
+    this.settings.change({
+      ...policy === null ? {} : { policy: readPolicy(policy) },
+      ...slowPath === null ? {} : { slowPath: readSlowPath(slowPath) },
+      timeouts,
+    });
+    this.#slow.setMode(this.settings.slowPath);
     if (preferredPath !== null) this.table.setPreferred(preferred?.index ?? -1);
     for (const { path, weight } of weighed) this.table.setWeight(path.index, weight);
     if (Object.keys(timeouts).length > 0) this.paths.all.forEach((path) => path.handleTimesChanged());
@@ -293,7 +307,9 @@ export class AttachedVolume implements PathOwner {
   #handlePathMade(index: number, isNew: boolean): void {
     if (this.#isHopeless) this.table.uncut();
     this.#isHopeless = false;
-    if (isNew) this.#counters.forEach((counters) => counters.clearPath(index));
+    if (!isNew) return;
+    this.#counters.forEach((counters) => counters.clearPath(index));
+    this.#slow.handlePathMade(index);
   }
 
   objection(path: VolumePath, session: ControllerSession): PathFailure | null {
@@ -495,6 +511,7 @@ export class AttachedVolume implements PathOwner {
 
   async #abandon(): Promise<void> {
     this.cutWaits();
+    this.#slow.end();
     await Promise.all(this.paths.all.map((path) => this.paths.remove(path)));
     this.#workersLeft = this.#workers.length;
     if (this.#workersLeft > 0) {
@@ -513,9 +530,9 @@ export class AttachedVolume implements PathOwner {
 
   info(): VolumeInfo {
     const { name, nqn, nsid, queues, depth, session } = this.plan;
-    const { policy, timeouts } = this.settings;
+    const { policy, slowPath, timeouts } = this.settings;
     const facts = {
-      ...{ name, nqn, nsid, policy, queues, depth, timeouts },
+      ...{ name, nqn, nsid, policy, slowPath, queues, depth, timeouts },
       preferredPath: this.table.preferred < 0 ? null : this.table.preferred,
       headerDigest: session.digests?.header ?? false,
       dataDigest: session.digests?.data ?? false,
@@ -529,7 +546,7 @@ export class AttachedVolume implements PathOwner {
       model: this.#model,
       serial: this.#serial,
     };
-    return volumeInfo(facts, { paths: this.paths.all, counters: this.#counters, table: this.table });
+    return volumeInfo(facts, { paths: this.paths.all, counters: this.#counters, table: this.table, slow: this.#slow });
   }
 }
 

@@ -13,10 +13,11 @@ interface VolumeParts {
   /** One of each queue. */
   counters: readonly Counters[];
   table: PathTable;
+  slow: { since(path: number): Date | null };
 }
 
 /** Everything of a volume, with what its queues have counted. */
-export function volumeInfo(facts: VolumeFacts, { paths, counters, table }: VolumeParts): VolumeInfo {
+export function volumeInfo(facts: VolumeFacts, { paths, counters, table, slow }: VolumeParts): VolumeInfo {
   return {
     ...facts,
     state: volumeState(paths),
@@ -25,6 +26,7 @@ export function volumeInfo(facts: VolumeFacts, { paths, counters, table }: Volum
     paths: paths.toSorted((a, b) => a.index - b.index).map((path) => ({
       ...pathInfo(path, counters),
       weight: table.weight(path.index),
+      slowSince: slow.since(path.index)?.toISOString() ?? null,
     })),
   };
 }
@@ -39,7 +41,7 @@ function sum(counters: readonly Counters[], of: (counters: Counters) => number):
   return counters.reduce((total, each) => total + of(each), 0);
 }
 
-function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInfo, "weight"> {
+function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInfo, "weight" | "slowSince"> {
   const count = (counter: number) => sum(counters, (of) => of.path(path.index, counter));
   return {
     id: path.index,

@@ -19,6 +19,7 @@ import type {
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { fillTimeouts, readPolicy } from "./defaults.ts";
+import { readSlowPath, SLOW_PATH_DEFAULT } from "./latency_settings.ts";
 import { chooseDriver } from "./device_choice.ts";
 import { uuidBytes } from "./nqn.ts";
 import { ForeignPath, PathFailure, reasonOf } from "./path_failure.ts";
@@ -128,6 +129,7 @@ export class VolumeSet {
     const driver = await chooseDriver(params.device, warn);
     const timeouts = fillTimeouts(params.timeouts);
     readPolicy(params.policy);
+    readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT);
     this.#checkName(params.name);
     await this.#pool.start();
     const queues = Math.min(params.queues ?? this.#pool.size, this.#pool.size);
@@ -182,6 +184,7 @@ export class VolumeSet {
       nqn: params.nqn,
       nsid: params.nsid,
       policy: readPolicy(params.policy),
+      slowPath: readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT),
       queues: Math.min(session.queues, first.controller.queues),
       depth: session.depth,
       readOnly: params.readOnly,

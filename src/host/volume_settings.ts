@@ -2,11 +2,20 @@ import type { PathTable } from "../multipath/path_table.ts";
 import type { PolicyName } from "../multipath/policy_names.ts";
 import type { Timeouts } from "./api.ts";
 import { fillTimeouts } from "./defaults.ts";
+import type { SlowPathMode } from "./latency_settings.ts";
 
-/** What can be changed of a volume while it runs: its policy and its times. The workers read them in the path table. */
+/** Settings that somebody has named. */
+export interface NamedSettings {
+  policy: PolicyName;
+  slowPath: SlowPathMode;
+  timeouts: Partial<Timeouts>;
+}
+
+/** What can be changed of a volume while it runs, besides its paths. The workers read it in the path table. */
 export class VolumeSettings {
   readonly #table: PathTable;
   #policy: PolicyName;
+  #slowPath: SlowPathMode;
   /** The times that somebody has named: the others follow from them. */
   #named: Partial<Timeouts>;
   #timeouts: Timeouts;
@@ -14,9 +23,10 @@ export class VolumeSettings {
   #keptAliveMs = 0;
 
   /** @throws UmpathError "usage" if two times contradict each other. */
-  constructor(table: PathTable, { policy, timeouts }: { policy: PolicyName; timeouts: Partial<Timeouts> }) {
+  constructor(table: PathTable, { policy, slowPath, timeouts }: NamedSettings) {
     this.#table = table;
     this.#policy = policy;
+    this.#slowPath = slowPath;
     this.#named = timeouts;
     this.#timeouts = fillTimeouts(timeouts);
     this.#tell();
@@ -24,6 +34,10 @@ export class VolumeSettings {
 
   get policy(): PolicyName {
     return this.#policy;
+  }
+
+  get slowPath(): SlowPathMode {
+    return this.#slowPath;
   }
 
   get timeouts(): Timeouts {
@@ -35,11 +49,12 @@ export class VolumeSettings {
    *
    * @throws UmpathError "usage" if a time contradicts another one.
    */
-  change({ policy, timeouts }: { policy: PolicyName | null; timeouts: Partial<Timeouts> }): void {
+  change({ policy, slowPath, timeouts }: Partial<NamedSettings>): void {
     const named = { ...this.#named, ...timeouts };
     this.#timeouts = fillTimeouts(named, { prefix: "" });
     this.#named = named;
     this.#policy = policy ?? this.#policy;
+    this.#slowPath = slowPath ?? this.#slowPath;
     this.#tell();
   }
 

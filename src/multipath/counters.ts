@@ -20,6 +20,9 @@ export const PathCounter = {
   WRITE_MS_MAX: 11,
   /** Header and data digests of the controller that were wrong. */
   DIGEST_ERRORS: 12,
+  /** What all the reads and writes that were counted have taken together, in milliseconds. */
+  READ_MS_SUM: 13,
+  WRITE_MS_SUM: 14,
 } as const;
 
 /** What is counted of the queue itself. */

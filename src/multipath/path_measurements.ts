@@ -104,6 +104,7 @@ export class PathMeasurements {
     const kind = kindOf(op);
     const tookMs = nowMs - commands.submittedAtMs[command];
     const at = path * KINDS + kind;
+    values[Counters.pathIndex(path, PathCounter.READ_MS_SUM + kind)] += tookMs;
     const gain = Math.min(Math.max((nowMs - this.#learnedAtMs[at]) / WINDOW_MS, GAIN_MIN), 1);
     this.#learnedAtMs[at] = nowMs;
     this.#show(Counters.pathIndex(path, PathCounter.READ_MS + kind), tookMs, gain);

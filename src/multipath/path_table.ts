@@ -13,7 +13,8 @@ const Header = {
   SERVED: 4,
   POLICY: 5,
   PREFERRED: 6,
-  WORDS: 8,
+  SLOW: 7,
+  WORDS: 12,
 } as const;
 
 /**
@@ -52,6 +53,15 @@ export class PathTable {
 
   setPreferred(path: number): void {
     Atomics.store(this.#words, Header.PREFERRED, path);
+  }
+
+  /** The paths that are slow, a bit each: those of the same ANA state are used before them. */
+  get slow(): number {
+    return this.#words[Header.SLOW];
+  }
+
+  setSlow(paths: number): void {
+    Atomics.store(this.#words, Header.SLOW, paths);
   }
 
   /** How much a policy with weights uses the path beside others. */

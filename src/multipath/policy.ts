@@ -6,6 +6,9 @@
  * of the best rank are full, commands wait for them.
  */
 
+/** What is added to the rank of a path that is slower than its peers, so that they are used before it. */
+export const RANK_SLOW = 1;
+
 /** What a policy may know of a path at the moment. */
 export interface Candidates {
   readonly paths: number;

@@ -27,8 +27,9 @@ import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
 import { type Counters, PathCounter, QueueCounter } from "./counters.ts";
 import { PathMeasurements } from "./path_measurements.ts";
 import type { PathTable } from "./path_table.ts";
+import { PathProbe } from "./path_probe.ts";
 import { makePolicies } from "./policies.ts";
-import { ALL_FULL, type Candidates, NO_PATH } from "./policy.ts";
+import { ALL_FULL, type Candidates, NO_PATH, RANK_SLOW } from "./policy.ts";
 import { Again, Place, RequestStates } from "./request_states.ts";
 
 export type { PathLimits };
@@ -44,8 +45,8 @@ export interface VolumeOptions {
   readonly counters: Counters;
 }
 
-/** What is added to the rank of a path that has refused the request: more than the ranks of ANA states differ. */
-const RANK_AVOIDED = 2;
+/** What is added to the rank of a path that has refused the request: more than all other ranks differ. */
+const RANK_AVOIDED = 4;
 
 /** A look at the deadlines that comes so long after the one before it, though one is due every tick, comes late. */
 const LOOK_LATE_MS = 5 * TICK_MS;
@@ -63,12 +64,14 @@ export class Volume implements BlockDevice, Candidates {
   readonly #completions: Fifo;
   readonly #measured: PathMeasurements;
   readonly #policies = makePolicies();
+  readonly #probe = new PathProbe();
   readonly #states: RequestStates;
   readonly #encoder: CommandEncoder;
 
-  /** The request that a path is picked for, the paths that have refused it, and the time. */
+  /** The request that a path is picked for, the paths that have refused it and those that are slow, and the time. */
   #slot = 0;
   #avoided = 0;
+  #slow = 0;
   #nowMs = 0;
   #paths = 0;
   #inside = 0;
@@ -193,8 +196,15 @@ export class Volume implements BlockDevice, Candidates {
     if (this.#limits[path] === null || !this.#table.isUsable(path)) return 0;
     if (this.#connections[path]!.state !== "ready") return 0;
     const ana = this.#table.ana(path);
-    const rank = ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 2 : 0;
-    return rank > 0 && (this.#avoided & (1 << path)) !== 0 ? rank + RANK_AVOIDED : rank;
+    const rank = ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 3 : 0;
+    const isWorse = rank > 0 && ((this.#avoided | this.#slow) & (1 << path)) !== 0;
+    return isWorse ? rank + this.#handicap(path) : rank;
+  }
+
+  #handicap(path: number): number {
+    const isSlow = (this.#slow & (1 << path)) !== 0;
+    const isAvoided = (this.#avoided & (1 << path)) !== 0;
+    return (isSlow ? RANK_SLOW : 0) + (isAvoided ? RANK_AVOIDED : 0);
   }
 
   room(path: number): number {
@@ -256,11 +266,9 @@ export class Volume implements BlockDevice, Candidates {
   #issue(slot: number, nowMs: number): boolean {
     const states = this.#states;
     const total = Math.max(this.#requests.blocks[slot], 1);
-    this.#avoided = states.refusedPaths[slot];
-    this.#slot = slot;
-    this.#nowMs = nowMs;
+    this.#consider(slot, nowMs);
     while (states.issued[slot] < total) {
-      const path = this.#policies[this.#table.policy].select(this);
+      const path = this.#selectPath();
       if (path === ALL_FULL) return false;
       if (path === NO_PATH) return this.#handleNoPath(slot, nowMs);
       this.#noPathSinceMs = NaN;
@@ -275,6 +283,19 @@ export class Volume implements BlockDevice, Candidates {
       states.outstanding[slot]++;
     }
     return true;
+  }
+
+  /** The candidates are those for the request from now on. */
+  #consider(slot: number, nowMs: number): void {
+    this.#avoided = this.#states.refusedPaths[slot];
+    this.#slow = this.#table.slow;
+    this.#slot = slot;
+    this.#nowMs = nowMs;
+  }
+
+  #selectPath(): number {
+    const probed = this.#slow === 0 ? NO_PATH : this.#probe.select(this, this.#slow & ~this.#avoided);
+    return probed >= 0 ? probed : this.#policies[this.#table.policy].select(this);
   }
 
   /** Issues one command for the next part of a request; how many blocks it is about, 0 if the path cannot do it. */

@@ -67,6 +67,7 @@ Deno.test("candidates() asks the daemon for volumes", async () => {
     assertEquals(await words("umpath path add vol-n1 "), []);
     assertEquals(await words("umpath set "), ["vol-n1", "other"]);
     assertEquals(await words("umpath set vol-n1 policy=q"), ["policy=queue-depth"]);
+    assertEquals(await words("umpath set vol-n1 slow"), ["slow-path=off", "slow-path=demote"]);
     assertEquals(await words("umpath set vol-n1 policy=weighted w"), [
       ...["weight.127.0.0.1:4420=", "weight.[::1]:4420=", "write-hold="],
     ]);

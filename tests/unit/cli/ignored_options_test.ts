@@ -27,7 +27,7 @@ Deno.test("ignoredWords() names what differs from the volume that is there, and 
     ignoredWords({ ...other, timeouts: { ioTimeoutMs: null, reconnectDelayMaxMs: 60_000 } }, VOLUME),
     "vol-n1 was attached before and stays as it is: --name x (it is vol-n1), --device none (it is ublk), " +
       "--policy other (it is round-robin), --queues 1 (it is 2), --read-only (it takes writes), " +
-      "--io-timeout off (it is 30s) and --reconnect-delay-max 1m (it is 10s) are ignored; umpath set changes policy and times",
+      "--io-timeout off (it is 30s) and --reconnect-delay-max 1m (it is 10s) are ignored; umpath set changes settings and times",
   );
 });
 
@@ -64,6 +64,6 @@ Deno.test("umpath attach warns of options that a volume which is there already d
   assertEquals(
     await attachWords(false, "--device", "none", "--keep-alive=3s"),
     "umpath: warning: vol-n1 was attached before and stays as it is: --device none (it is ublk) and --keep-alive 3s " +
-      "(it is 5s) are ignored; umpath set changes policy and times\n",
+      "(it is 5s) are ignored; umpath set changes settings and times\n",
   );
 });

@@ -8,6 +8,7 @@ const SPEC = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr:
 
 Deno.test("parseSettings() takes policies, paths, weights and every time", () => {
   assertEquals(parseSettings(["policy=queue-depth"]), { ...NOTHING, policy: "queue-depth" });
+  assertEquals(parseSettings(["slow-path=demote"]), { ...NOTHING, slowPath: "demote" });
   assertEquals(parseSettings(["preferred-path=3"]), { ...NOTHING, preferredPath: { id: 3 } });
   assertEquals(parseSettings(["preferred-path=none"]), { ...NOTHING, preferredPath: "none" });
   assertEquals(parseSettings(["preferred-path=192.0.2.1"]).preferredPath, SPEC);
@@ -34,6 +35,7 @@ Deno.test("parseSettings() says which word is wrong, and why", () => {
     [["=5s"], '"=5s": it is not KEY=VALUE'],
     [["weight.0"], '"weight.0": it is not KEY=VALUE'],
     [["policy=fastest"], '"fastest" for policy'],
+    [["slow-path=demoted"], '"demoted" for slow-path: it is not one of off and demote'],
     [["polcy=weighted"], '"polcy": a volume has no such setting'],
     [["io-timeout=soon"], '"soon" for io-timeout'],
     [["io-timeout=5"], "it has no unit"],

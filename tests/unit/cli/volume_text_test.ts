@@ -49,6 +49,14 @@ Deno.test("volumeDetails() tells of digests where there are any, and of those th
   assert(volumeDetails({ ...VOLUME, dataDigest: true }).includes("  digests    data"));
 });
 
+Deno.test("volumeDetails() tells what is done about slow paths, and which are slow since when", () => {
+  const slowSince = "2026-11-25T09:12:33.000Z";
+  const lines = volumeDetails({ ...VOLUME, slowPath: "demote", paths: [{ ...PATH, slowSince }] });
+  assert(lines.includes("  slow-path  demote"), lines.join("\n"));
+  const path = "    1  127.0.0.1:4420  live, optimized, controller 7, 2 queues, slow since 2026-11-25T09:12:33.000Z";
+  assert(lines.includes(path), lines.join("\n"));
+});
+
 Deno.test("findVolume() takes a name, a device or an identifier", () => {
   const volumes = [{ ...VOLUME, name: "other", device: null, uuid: "00112233445566778899aabbccddeeff" }, VOLUME];
   const words = [

@@ -5,11 +5,13 @@
 import { assert } from "@std/assert";
 import { Prng } from "../../../src/base/prng.ts";
 import { BlockOp } from "../../../src/block/request.ts";
-import { Counters } from "../../../src/multipath/counters.ts";
+import { Counters, PathCounter } from "../../../src/multipath/counters.ts";
 import { PathMeasurements } from "../../../src/multipath/path_measurements.ts";
+import { PathProbe } from "../../../src/multipath/path_probe.ts";
 import { POLICIES } from "../../../src/multipath/policies.ts";
-import type { Candidates } from "../../../src/multipath/policy.ts";
+import type { Candidates, Policy } from "../../../src/multipath/policy.ts";
 import type { PolicyName } from "../../../src/multipath/policy_names.ts";
+import { SlowPaths } from "../../../src/multipath/slow_paths.ts";
 import { CommandTable } from "../../../src/nvme/command_table.ts";
 
 /** A path: there and back takes `delayMs`, more or less, and a command has the path to itself for `serviceMs`. */
@@ -49,15 +51,24 @@ class Simulation implements Candidates {
   readonly latencies: number[] = [];
   nowMs = START_MS;
   readonly #network: SimulatedPath[];
-  readonly #measured = new PathMeasurements(new Counters());
+  readonly #counters = new Counters();
+  readonly #measured = new PathMeasurements(this.#counters);
   readonly #commands: CommandTable[];
   readonly #freeAtMs: number[];
   readonly #batch: number[];
   readonly #prng = new Prng(5);
+  readonly #isDemoting: boolean;
+  readonly #slow = new SlowPaths();
+  readonly #probe = new PathProbe();
+  #slowPaths = 0;
+  #nextLookMs = START_MS;
+  /** When which path became slow or was so no more, in seconds from the start. */
+  readonly changes: { path: number; isSlow: boolean; atSeconds: number }[] = [];
   #pending: { path: number; command: number; atMs: number }[] = [];
 
-  constructor(network: SimulatedPath[]) {
+  constructor(network: SimulatedPath[], { isDemoting = false } = {}) {
     this.#network = network;
+    this.#isDemoting = isDemoting;
     this.paths = network.length;
     this.shares = network.map(() => 0);
     this.#commands = network.map(() => new CommandTable(128));
@@ -66,8 +77,8 @@ class Simulation implements Candidates {
     this.#commands.forEach((commands, path) => this.#measured.begin(path, commands));
   }
 
-  rank(): number {
-    return 1;
+  rank(path: number): number {
+    return (this.#slowPaths & (1 << path)) !== 0 ? 2 : 1;
   }
 
   weight(): number {
@@ -93,16 +104,40 @@ class Simulation implements Candidates {
   /** Keeps `depth` requests in flight until `count` were answered; only the latter half is looked at. */
   run(name: PolicyName, { depth, count }: { depth: number; count: number }): this {
     const policy = POLICIES[name]();
-    while (this.#pending.length < depth) this.#submit(policy.select(this));
+    while (this.#pending.length < depth) this.#submit(this.#select(policy));
     for (let i = 0; i < count; i++) {
       const next = this.#pending.reduce((first, each) => each.atMs < first.atMs ? each : first);
       this.#pending = this.#pending.filter((each) => each !== next);
       this.nowMs = next.atMs;
       this.#answer(next.path, next.command, i >= count / 2);
-      this.#submit(policy.select(this));
+      if (this.#isDemoting && this.nowMs >= this.#nextLookMs) this.#look();
+      this.#submit(this.#select(policy));
     }
     this.latencies.sort((a, b) => a - b);
     return this;
+  }
+
+  #select(policy: Policy): number {
+    const probed = this.#slowPaths === 0 ? -1 : this.#probe.select(this, this.#slowPaths);
+    return probed >= 0 ? probed : policy.select(this);
+  }
+
+  #look(): void {
+    this.#nextLookMs = this.nowMs + 500;
+    const count = (path: number, counter: number) => this.#counters.path(path, counter);
+    const totals = this.#network.map((_, path) => ({
+      rank: 1,
+      inFlight: count(path, PathCounter.IN_FLIGHT),
+      reads: count(path, PathCounter.READS),
+      readMs: count(path, PathCounter.READ_MS_SUM),
+      writes: 0,
+      writeMs: 0,
+    }));
+    this.#slow.handleLook(totals, this.nowMs);
+    this.#slowPaths = this.#slow.mask;
+    for (const { path, isSlow } of this.#slow.takeChanges()) {
+      this.changes.push({ path, isSlow, atSeconds: this.elapsedMs / 1000 });
+    }
   }
 
   #submit(path: number): void {
@@ -146,6 +181,7 @@ class Simulation implements Candidates {
     }
     commands.status[command] = 0;
     this.#measured.handleAnswered(path, command, BlockOp.READ, this.nowMs);
+    this.#counters.addPath(path, PathCounter.READS, 1);
     commands.release(command);
   }
 
@@ -225,6 +261,38 @@ Deno.test("service-time keeps its head where answers hiccup, and beside a shaped
     const said = `depth ${depth}: round-robin ${turns.words}; service-time ${time.words}`;
     assert(time.elapsedMs < turns.elapsedMs * 1.15 && Math.min(...time.shares) > COUNT / 2 / 4, said);
   }
+});
+
+Deno.test("a slow path that is demoted costs no policy its p99, and is used again once it has recovered", () => {
+  // service-time hardly uses such a path by itself.
+  for (const name of ["round-robin", "queue-depth", "weighted"] as const) {
+    const network = [{ ...LAN }, { ...FAR }];
+    const simulation = new Simulation(network, { isDemoting: true }).run(name, { depth: 8, count: 400_000 });
+    const [first] = simulation.changes;
+    assert(simulation.changes.length === 1 && first.path === 1 && first.isSlow && first.atSeconds < 10, name);
+    assert(simulation.percentile(99) < 1, `${name}: ${simulation.words}`);
+    assert(simulation.shares[1] > 0 && simulation.shares[1] < 0.01 * 200_000, `${name}: ${simulation.words}`);
+    network[1].delayMs = LAN.delayMs;
+    const recoveredAt = simulation.elapsedMs / 1000;
+    simulation.run(name, { depth: 8, count: 1_000_000 });
+    const second = simulation.changes[1];
+    assert(simulation.changes.length === 2 && !second.isSlow && second.atSeconds - recoveredAt < 6, name);
+  }
+});
+
+Deno.test("paths that differ little are never demoted, and one that is slow only under load hardly flaps", () => {
+  for (const name of ["round-robin", "queue-depth", "service-time", "weighted"] as const) {
+    const near = [LAN, { ...LAN, delayMs: 0.3 }];
+    for (const network of [NETWORKS.alike, near, NETWORKS.hiccups]) {
+      for (const depth of [1, 32]) {
+        const { changes } = new Simulation(network, { isDemoting: true }).run(name, { depth, count: 200_000 });
+        assert(changes.length === 0, `${name}: ${JSON.stringify(changes)}`);
+      }
+    }
+  }
+  const simulation = new Simulation([LAN, { ...NARROW, serviceMs: 0.3 }], { isDemoting: true });
+  const { changes, elapsedMs } = simulation.run("round-robin", { depth: 32, count: 3_000_000 });
+  assert(changes.length > 1 && changes.length <= 8, `${elapsedMs / 1000} s: ${JSON.stringify(changes)}`);
 });
 
 if (import.meta.main) {

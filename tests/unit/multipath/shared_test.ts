@@ -35,6 +35,15 @@ Deno.test("PathTable carries the policy, the preferred path and the weights, eac
   assertEquals(new PathTable(writer.shared).preferred, 3, "a reader changes nothing");
 });
 
+Deno.test("PathTable carries which paths are slow", () => {
+  const writer = new PathTable();
+  const reader = new PathTable(writer.shared);
+  assertEquals(reader.slow, 0);
+  writer.setSlow(0b1010);
+  writer.setUsable(0, true);
+  assertEquals([reader.slow, reader.policy, reader.preferred, reader.isUsable(1)], [0b1010, 0, -1, false]);
+});
+
 Deno.test("PathTable carries times, -1 for off, and the cut", () => {
   const writer = new PathTable();
   const reader = new PathTable(writer.shared);

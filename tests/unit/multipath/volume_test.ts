@@ -1,8 +1,9 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { EIO, ENODATA, ENOLINK, EOPNOTSUPP, EROFS } from "../../../src/base/errno.ts";
 import { RETRIES_MAX, RETRY_DELAY_MS_MAX } from "../../../src/base/limits.ts";
 import { BlockFlag, BlockOp } from "../../../src/block/request.ts";
+import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
@@ -50,6 +51,52 @@ Deno.test("Volume uses the other path when one is full, waits when all are, and 
   rig.answer(0, rig.commands(0)[0]);
   while (rig.commands(1).length > 0) rig.answer(1, rig.commands(1)[0]);
   assertEquals(rig.answers().map(([slot]) => slot).sort(), [0, 1, 1, 2, 3, 4, 5, 6, 7]);
+  rig.checkIdle();
+});
+
+Deno.test("Volume uses a slow path only to look at it, whatever the policy", () => {
+  for (const policy of POLICY_NAMES) {
+    const rig = new Rig({ policy, connectionDepth: 64 });
+    rig.table.setPreferred(1);
+    rig.table.setSlow(0b10);
+    for (let i = 0; i < 1280; i++) {
+      rig.nowMs++;
+      rig.submit(0, BlockOp.READ, i, 1);
+      rig.pump();
+      assertEquals(rig.answers(), [[0, 0]]);
+    }
+    assertEquals([rig.count(0, "READS"), rig.count(1, "READS")], [1270, 10], policy);
+    rig.table.setSlow(0);
+    for (let i = 0; i < 8; i++) rig.submit(i, BlockOp.READ, i, 1);
+    rig.pump();
+    assert(rig.count(1, "READS") > 10, policy);
+    rig.checkIdle();
+  }
+});
+
+Deno.test("Volume uses a slow path where its peers are gone or refuse, and before those of a worse ANA state", () => {
+  const { OPTIMIZED, NON_OPTIMIZED } = AnaStateCode;
+  const rig = new Rig({ paths: 3, ...MANUAL });
+  rig.table.setAna(2, NON_OPTIMIZED);
+  rig.table.setSlow(0b10);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0], StatusCode.ANA_INACCESSIBLE);
+  assertEquals(ranges(rig.commands(1)), [[0, 1]], "its peer has refused");
+  rig.answer(1, rig.commands(1)[0], StatusCode.ANA_INACCESSIBLE);
+  assertEquals(ranges(rig.commands(2)), [[0, 1]], "both peers have refused");
+  rig.answer(2, rig.commands(2)[0]);
+  rig.losePath(0);
+  rig.submit(1, BlockOp.READ, 1, 1);
+  rig.pump();
+  assertEquals(ranges(rig.commands(1)), [[1, 1]], "its peer is gone");
+  rig.answer(1, rig.commands(1)[0]);
+  rig.table.setAna(2, OPTIMIZED);
+  rig.submit(2, BlockOp.READ, 2, 1);
+  rig.pump();
+  assertEquals(ranges(rig.commands(2)), [[2, 1]]);
+  rig.answer(2, rig.commands(2)[0]);
+  assertEquals(rig.answers(), [[0, 0], [1, 0], [2, 0]]);
   rig.checkIdle();
 });
 
