@@ -240,7 +240,7 @@ function readQueue(word: string | undefined): FaultQueue | null {
 function readArgument(kind: FaultKind, word: string | null): { value: number; valueMax: number } {
   const { argument } = FAULT_KINDS[kind];
   if (argument === null) {
-    if (word !== null) throw new Fault(`${kind} takes no argument`, `Write ${kind} without =${word}`);
+    if (word !== null) throw new Fault(`${kind} takes no argument`, `Write ${kind} without ${quote(`=${word}`)}`);
     return { value: 0, valueMax: 0 };
   }
   if (word === null || word === "") throw new Fault(`${kind} needs an argument`, argumentHint(kind));
