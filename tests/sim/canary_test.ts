@@ -40,6 +40,26 @@ const CANARIES: readonly Canary[] = [
     caughtBy: ["data", "torn"],
     fixed: { digests: NO_DIGESTS },
   },
+  {
+    name: "a pause of a worker is held against its commands",
+    broken: { blamesPauses: true },
+    caughtBy: ["progress", "spread"],
+    fixed: { kind: "calm" },
+  },
+  { name: "a command may take as long as it likes", broken: { hasNoIoTimeout: true }, caughtBy: ["deadline"] },
+  {
+    name: "a request waits for a path without end",
+    broken: { hasNoPathTimeout: true },
+    caughtBy: ["deadline"],
+    fixed: { noPathTimeoutMs: 2_000 },
+  },
+  {
+    name: "a refused request is repeated without end",
+    broken: { neverGivesUp: true },
+    caughtBy: ["progress"],
+    fixed: { noPathTimeoutMs: -1, keepAliveMs: 5_000, writeHoldMs: 5_000, connectTimeoutMs: 5_000, iosPerFault: 50 },
+  },
+  { name: "sockets of lost links stay open", broken: { leaksSockets: true }, caughtBy: ["leak"] },
   { name: "a target tears a block", broken: { store: { tearsOneIn: 2_000 } }, caughtBy: ["torn"] },
   { name: "a target acknowledges a write and loses it", broken: { store: { losesOneIn: 2_000 } }, caughtBy: ["data"] },
 ];

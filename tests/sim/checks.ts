@@ -1,6 +1,8 @@
-import { PATHS_MAX, RETRY_DELAY_MS_MAX, TICK_MS } from "../../src/base/limits.ts";
+import { PATHS_MAX, RETRIES_MAX, RETRY_DELAY_MS_MAX, TICK_MS } from "../../src/base/limits.ts";
 import { CommandPhase } from "../../src/nvme/command_table.ts";
 import { PathCounter, QueueCounter } from "../../src/multipath/counters.ts";
+import { BlockOp } from "../../src/block/request.ts";
+import type { Scenario } from "./scenario.ts";
 import { Violation } from "./violation.ts";
 import type { World } from "./world.ts";
 
@@ -9,6 +11,8 @@ const LATE_MS = 2 * TICK_MS;
 
 /** Admin commands of a path that is at rest: an event request, a keep-alive, a log page. */
 const ADMIN_COMMANDS_MAX = 3;
+/** How often the deadlines are looked at. */
+export const CHECK_MS = 250;
 /** No request takes so long where nothing goes wrong. */
 const CALM_MS_MAX = 500;
 
@@ -29,23 +33,27 @@ export function checkDeadlines(world: World): void {
   for (const queue of world.queues) {
     for (let path = 0; path < PATHS_MAX; path++) {
       const connection = queue.links[path]?.machine;
-      if (connection === undefined || connection.state !== "ready") continue;
+      if (connection === undefined || connection.state !== "ready" || queue.isPaused) continue;
       const { commands } = connection;
       for (let command = 0; command < commands.depth; command++) {
         if (commands.phase[command] === CommandPhase.FREE) continue;
         const age = nowMs - commands.submittedAtMs[command];
-        if (age <= ioTimeoutMs + LATE_MS) continue;
+        if (age <= ioTimeoutMs + LATE_MS || nowMs - queue.resumedAtMs <= LATE_MS) continue;
         throw new Violation(
           "deadline",
           `A command on path ${path} of queue ${queue.index} waits for ${age.toFixed(0)} ms`,
         );
       }
     }
-    const noPathMs = noPathTimeoutMs < 0 ? Infinity : noPathTimeoutMs + writeHoldMs + RETRY_DELAY_MS_MAX + LATE_MS;
+    const isBusy = queue.isPaused || world.portals.some(({ index }) => queue.inFlight(index) > 0);
+    if (isBusy) world.lastBusyMs[queue.index] = nowMs;
+    const noPathMs = noPathTimeoutMs < 0
+      ? Infinity
+      : noPathTimeoutMs + writeHoldMs + RETRY_DELAY_MS_MAX + LATE_MS + CHECK_MS;
     for (let tag = 0; tag < world.scenario.depth; tag++) {
       if (!queue.driver.isServed(tag)) continue;
       const issuedMs = world.workload.issuedMs(queue, tag);
-      const pathlessMs = nowMs - Math.max(issuedMs, world.pathlessSinceMs, world.lastLossMs);
+      const pathlessMs = nowMs - Math.max(issuedMs, world.pathlessSinceMs, world.lastBusyMs[queue.index]);
       const calmMs = nowMs - Math.max(issuedMs, world.lastChangeMs);
       if (pathlessMs > noPathMs) {
         throw new Violation(
@@ -64,9 +72,23 @@ export function checkDeadlines(world: World): void {
 }
 
 /** Where nothing went wrong nobody had to wait. */
-export function checkPrompt({ workload }: World): void {
-  if (workload.longestMs <= CALM_MS_MAX) return;
+export function checkPrompt({ workload, longestPauseMs, volume }: World): void {
+  const lost = volume.paths.find(({ lives, failures }) => lives !== 1 || failures > 0);
+  if (lost !== undefined) throw new Violation("progress", `Nothing went wrong, and path ${lost.index} was lost`);
+  if (workload.longestMs <= CALM_MS_MAX + longestPauseMs) return;
   throw new Violation("progress", `Nothing went wrong, and a request took ${workload.longestMs.toFixed(0)} ms`);
+}
+
+/** A request is sent again so many times at most because it was refused. */
+export function checkRefusals(
+  { blockSize, transferBytesMax }: Scenario,
+  { refusals, op, blocks }: { refusals: number; op: number; blocks: number },
+  words: () => string,
+): void {
+  if (op > BlockOp.WRITE || refusals <= RETRIES_MAX + 1) return;
+  const parts = Math.ceil(blocks * blockSize / transferBytesMax);
+  if (refusals <= parts * (RETRIES_MAX + 1)) return;
+  throw new Violation("progress", `${refusals} refusals of the ${parts} parts of the ${words()}`);
 }
 
 /** Nothing is left of requests that are all answered. */

@@ -17,6 +17,9 @@ type Begin = (plan: FaultPlan, portal: Portal) => (() => void) | null;
 
 const ANA_STATES = Object.values(AnaStateCode);
 
+/** What is waited for longer is not waited for. */
+const LONG_MS = 60_000;
+
 /** A log-uniform duration between the two, so that short ones and long ones are equally frequent. */
 function between(prng: Prng, fromMs: number, toMs: number): number {
   return fromMs * (toMs / fromMs) ** prng.unit();
@@ -70,6 +73,36 @@ export const FAULTS: Readonly<Record<string, Begin>> = {
     if (!target.isUp) return null;
     target.crash();
     return () => target.start();
+  },
+  // All that a target knows is gone, and hosts do not learn of it before the way is open again.
+  "half-open": ({ world }, portal) => {
+    const target = world.targetOf(portal);
+    portal.route.setDeaf({ toTarget: true, toHost: true });
+    if (target.isUp) {
+      target.crash();
+      target.start();
+    }
+    return () => world.healRoute(portal.route);
+  },
+  // No way at all, for longer than requests may have to wait for one.
+  blackout: ({ world }) => {
+    for (const { route } of world.portals) route.setDeaf({ toTarget: true, toHost: true });
+    return () => {
+      for (const { route } of world.portals) world.healRoute(route);
+    };
+  },
+  // A worker's thread stands still.
+  pause: ({ world, prng }) => {
+    const queue = world.queues[prng.below(world.queues.length)];
+    queue.pause();
+    return () => queue.resume();
+  },
+  // No portal takes anything.
+  "refusals-everywhere": ({ world }) => {
+    for (const { faults } of world.portals) faults.softOneIn = 1;
+    return () => {
+      for (const { faults } of world.portals) faults.softOneIn = 0;
+    };
   },
   slow: ({ prng }, { route }) => {
     route.latencyMs += 5 + prng.below(30);
@@ -206,8 +239,10 @@ export class FaultPlan {
     if (end === null) return;
     const active: Active = { name, portal, end };
     this.#active.add(active);
-    const { keepAliveMs, connectTimeoutMs } = this.world.scenario;
-    this.world.clock.after(between(this.prng, 5, 2 * keepAliveMs + connectTimeoutMs), () => this.#end(active));
+    const { keepAliveMs, connectTimeoutMs, noPathTimeoutMs, writeHoldMs } = this.world.scenario;
+    const isLong = name === "blackout" && noPathTimeoutMs < LONG_MS;
+    const maxMs = isLong ? 3 * noPathTimeoutMs + writeHoldMs + 10_000 : 2 * keepAliveMs + connectTimeoutMs;
+    this.world.clock.after(between(this.prng, 5, maxMs), () => this.#end(active));
   }
 
   #end(active: Active): void {

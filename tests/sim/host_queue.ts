@@ -12,10 +12,11 @@ import type { HostShared } from "./host_admin.ts";
 import type { OpenQueue } from "./host_session.ts";
 import { Link } from "./link.ts";
 import type { PolicySetting } from "./policy_plan.ts";
+import type { Broken } from "./scenario.ts";
 import { SelectionCheck } from "./selection.ts";
 import { NSID } from "./target.ts";
 import { roundUp } from "./target_io.ts";
-import { UblkDriver } from "./ublk_driver.ts";
+import { type KernelRequest, UblkDriver } from "./ublk_driver.ts";
 
 export interface HostQueueOptions {
   readonly index: number;
@@ -31,18 +32,23 @@ export interface HostQueueOptions {
   /** The policy that is in force. */
   readonly setting: () => PolicySetting;
   /** Puts something between the ublk queue and the volume. */
-  readonly wrap: (volume: BlockDevice) => BlockDevice;
-  /** Broken on purpose: the network may change data that no digest covers. */
-  readonly changesBareData: boolean;
-  /** Broken on purpose: buffers are used again while the kernel has them. */
-  readonly isHasty: boolean;
+  readonly wrap: (volume: BlockDevice, requests: RequestTable) => BlockDevice;
+  readonly broken: Broken;
   readonly events: QueueEvents;
+}
+
+/** What a link is made of besides its connection. */
+interface LinkOptions {
+  readonly depth: number;
+  readonly inCapsuleBytes: number;
+  readonly limits: PathLimits;
 }
 
 /** What a queue tells. */
 export interface QueueEvents {
   handleDone(queue: HostQueue, tag: number, result: number): void;
   handleLinkFailed(queue: HostQueue, path: number, reason: string): void;
+  /** The path has no link any more, as was asked. */
   handleLinkClosed(queue: HostQueue, path: number): void;
   handleAnaDoubt(path: number): void;
 }
@@ -63,6 +69,15 @@ export class HostQueue {
   readonly #tick: Task;
   readonly #wake: () => void;
   #paths = 0;
+  /** Paths whose link somebody wants to be closed, a bit each. */
+  #asked = 0;
+  #isPaused = false;
+  /** What a paused thread finds when it goes on. */
+  readonly #inbox: (() => void)[] = [];
+  /** When its last pause ended. */
+  resumedAtMs = -Infinity;
+  /** Answers with an error to the requests that have the tags now. */
+  readonly refusals: Uint32Array;
 
   constructor(options: HostQueueOptions) {
     const { depth, requestBytes, shared: { clock }, geometry } = options;
@@ -86,12 +101,13 @@ export class HostQueue {
     this.ublk = new UblkQueue({
       ...{ queueId: options.index, depth, geometry, requests: this.requests },
       descriptors: this.driver.descriptors,
-      device: options.wrap(this.volume),
+      device: options.wrap(this.volume, this.requests),
     });
     this.driver.queue = this.ublk;
     this.#turn = new Task(clock, () => this.#handleTurn());
     this.#tick = new Task(clock, () => this.#handleTick());
     this.#wake = () => this.#turn.by(clock.nowMs + options.turnMs);
+    this.refusals = new Uint32Array(depth);
     this.ublk.start();
     this.driver.takeCommands();
     this.#tick.in(TICK_MS);
@@ -102,7 +118,45 @@ export class HostQueue {
     this.#wake();
   }
 
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Its thread hears of something, now or when it goes on. */
+  #deliver(event: () => void): void {
+    if (this.#isPaused) this.#inbox.push(event);
+    else event();
+  }
+
+  /** The kernel hands a request over. */
+  startRequest(tag: number, request: KernelRequest): void {
+    this.#deliver(() => {
+      this.driver.start(tag, request, this.#options.shared.clock.nowMs);
+      this.#wake();
+    });
+  }
+
+  /** Its thread finishes its turn and does nothing any more, while the kernel goes on. */
+  pause(): void {
+    if (this.#turn.isPending) this.#handleTurn();
+    this.#isPaused = true;
+  }
+
+  /** It goes on, with the look at deadlines that was due meanwhile. */
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    const { shared: { clock }, broken } = this.#options;
+    this.resumedAtMs = clock.nowMs;
+    for (const event of this.#inbox.splice(0)) event();
+    // The look that comes late does not count; the one after it does.
+    if (broken.blamesPauses === true && this.volume.isBusy) this.volume.handleTime(clock.nowMs);
+    this.#handleTick();
+    this.#turn.soon();
+  }
+
   #handleTick(): void {
+    if (this.#isPaused) return;
     const { clock } = this.#options.shared;
     this.#tick.in(TICK_MS);
     if (!this.volume.isBusy) return;
@@ -112,6 +166,7 @@ export class HostQueue {
 
   /** Moves answers up and commands down. */
   #handleTurn(): void {
+    if (this.#isPaused) return;
     const { nowMs } = this.#options.shared.clock;
     this.volume.handleAnswers(nowMs);
     this.#endFailedLinks(nowMs);
@@ -121,8 +176,12 @@ export class HostQueue {
 
   // ── links ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  addLink(path: number, open: OpenQueue, options: { depth: number; inCapsuleBytes: number; limits: PathLimits }): void {
-    const { shared, depth, requestBytes, receiveBytes, connectionDepthMax, changesBareData } = this.#options;
+  addLink(path: number, open: OpenQueue, options: LinkOptions): void {
+    this.#deliver(() => this.#addLink(path, open, options));
+  }
+
+  #addLink(path: number, open: OpenQueue, options: LinkOptions): void {
+    const { shared, depth, requestBytes, receiveBytes, connectionDepthMax, broken } = this.#options;
     const connection = new Connection({
       memory: this.memory,
       arenaOffset: roundUp(depth * requestBytes) + path * this.#linkStride,
@@ -140,7 +199,7 @@ export class HostQueue {
       machine: connection,
       memory,
       dataEnd: depth * requestBytes,
-      digests: () => changesBareData ? BARE_DATA : connection.parameters.digests,
+      digests: () => broken.changesBareData === true ? BARE_DATA : connection.parameters.digests,
       wake: this.#wake,
     });
     this.#paths = Math.max(this.#paths, path + 1);
@@ -148,29 +207,56 @@ export class HostQueue {
     this.#wake();
   }
 
-  /** Looks at the choice of the path at the moment of each command. */
+  /** Looks at the choice of the path at the moment of each command, and counts the answers that are errors. */
   #watch(path: number, connection: Connection): void {
     const submit = connection.submit.bind(connection);
     connection.submit = (submission, nowMs) => {
       this.selection.check(path);
       return submit(submission, nowMs);
     };
+    const poll = connection.pollCompletion.bind(connection);
+    const { commands } = connection;
+    connection.pollCompletion = () => {
+      const command = poll();
+      if (command >= 0 && commands.status[command] !== 0) this.refusals[commands.owner[command]]++;
+      return command;
+    };
   }
 
   closeLink(path: number): void {
+    this.#deliver(() => this.#closeLink(path));
+  }
+
+  /** The path has no link here, and whoever asked for that is told. */
+  #tellClosed(path: number): void {
+    if ((this.#asked & (1 << path)) === 0) return;
+    this.#asked &= ~(1 << path);
+    this.#options.events.handleLinkClosed(this, path);
+  }
+
+  #closeLink(path: number): void {
     const link = this.links[path];
-    if (link === null) return this.#options.events.handleLinkClosed(this, path);
+    this.#asked |= 1 << path;
+    if (link === null) return this.#tellClosed(path);
     this.volume.stopPath(path);
     link.shut();
     this.#wake();
   }
 
+  /** Commands in flight on the path. */
+  inFlight(path: number): number {
+    return this.links[path]?.machine.inFlight ?? 0;
+  }
+
   releaseHeld(path: number): void {
-    this.volume.releaseHeld(path, this.#options.shared.clock.nowMs);
-    this.#wake();
+    this.#deliver(() => {
+      this.volume.releaseHeld(path, this.#options.shared.clock.nowMs);
+      this.#wake();
+    });
   }
 
   #endFailedLinks(nowMs: number): void {
+    const { isHasty, leaksSockets } = this.#options.broken;
     for (let path = 0; path < this.#paths; path++) {
       const link = this.links[path];
       if (link === null) continue;
@@ -179,13 +265,13 @@ export class HostQueue {
         link.shut();
         this.#options.events.handleLinkFailed(this, path, link.machine.failure?.reason ?? "it failed");
       }
-      if (!link.isShut || (!link.isQuiet && !this.#options.isHasty)) continue;
+      if (!link.isShut || (!link.isQuiet && isHasty !== true)) continue;
       this.links[path] = null;
       this.volume.handlePathLost(path, nowMs);
       this.volume.dispatch(nowMs);
-      if (link.isQuiet) link.close();
-      else this.#options.shared.clock.after(LINGER_MS, () => link.close());
-      this.#options.events.handleLinkClosed(this, path);
+      if (leaksSockets !== true && link.isQuiet) link.close();
+      else if (isHasty === true) this.#options.shared.clock.after(LINGER_MS, () => link.close());
+      this.#tellClosed(path);
     }
     for (let path = this.volume.takeAnaChanged(); path >= 0; path = this.volume.takeAnaChanged()) {
       this.#options.events.handleAnaDoubt(path);
@@ -196,6 +282,7 @@ export class HostQueue {
 
   /** The device is stopped; every tag ends. */
   stop(): void {
+    this.resume();
     this.driver.abort(this.#options.shared.clock.nowMs);
     this.#tick.cancel();
   }

@@ -1,8 +1,8 @@
 import type { Prng } from "../../src/base/prng.ts";
-import type { BlockDevice, Geometry } from "../../src/block/device.ts";
+import type { Geometry } from "../../src/block/device.ts";
 import type { HostShared } from "./host_admin.ts";
 import { HostPath, type PathOwner } from "./host_path.ts";
-import { HostQueue, PATHS_USED_MAX } from "./host_queue.ts";
+import { HostQueue, type HostQueueOptions, PATHS_USED_MAX } from "./host_queue.ts";
 import type { HostSession, OpenQueue } from "./host_session.ts";
 import type { Socket } from "./network.ts";
 import type { PolicySetting } from "./policy_plan.ts";
@@ -19,8 +19,8 @@ export class HostVolume implements PathOwner {
   readonly paths: readonly HostPath[];
   readonly #world: World;
   readonly #shared: HostShared;
-  /** Of each path, who waits for its links to be closed. */
-  readonly #closing: ((() => void) | null)[];
+  /** Of each path, who waits for its links to be closed, and how many are not. */
+  readonly #closing: ({ readonly done: () => void; left: number } | null)[];
 
   constructor(
     world: World,
@@ -28,7 +28,7 @@ export class HostVolume implements PathOwner {
       pool: MemoryPool;
       prng: Prng;
       geometry: Geometry;
-      wrap: (device: BlockDevice) => BlockDevice;
+      wrap: HostQueueOptions["wrap"];
       setting: () => PolicySetting;
       handleDone: (queue: HostQueue, tag: number, result: number) => void;
     },
@@ -38,8 +38,12 @@ export class HostVolume implements PathOwner {
     this.#world = world;
     this.#shared = { clock, prng, pool, manners: scenario.manners, digests: scenario.digests };
     assert(scenario.paths <= PATHS_USED_MAX, "There is memory for the links of every path");
-    const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = scenario;
-    table.setTimeouts({ ioTimeoutMs, noPathTimeoutMs, writeHoldMs });
+    const { broken, writeHoldMs } = scenario;
+    table.setTimeouts({
+      ioTimeoutMs: broken.hasNoIoTimeout === true ? -1 : scenario.ioTimeoutMs,
+      noPathTimeoutMs: broken.hasNoPathTimeout === true ? -1 : scenario.noPathTimeoutMs,
+      writeHoldMs,
+    });
     this.#closing = new Array(scenario.paths).fill(null);
     this.queues = world.counters.map((counters, index) =>
       new HostQueue({
@@ -49,8 +53,7 @@ export class HostVolume implements PathOwner {
         connectionDepthMax: scenario.connectionDepth,
         receiveBytes: scenario.receiveBytes,
         turnMs: scenario.turnMs,
-        changesBareData: scenario.broken.changesBareData === true,
-        isHasty: scenario.broken.isHasty === true,
+        broken,
         events: {
           handleDone: options.handleDone,
           handleLinkFailed: (_queue, path, reason) => this.#mail(() => this.paths[path].handleLinkFailed(reason)),
@@ -128,17 +131,15 @@ export class HostVolume implements PathOwner {
   }
 
   closeLinks(path: number, done: () => void): void {
-    this.#closing[path] = done;
+    this.#closing[path] = { done, left: this.queues.length };
     for (const queue of this.queues) this.#mail(() => queue.closeLink(path));
   }
 
-  /** A link that failed by itself tells its end when it is quiet, and once more when it is asked to close. */
   #handleLinkClosed(path: number): void {
-    const closing = this.#closing[path];
-    const isAllClosed = this.queues.every(({ links }) => links[path] === null);
-    if (closing === null || !isAllClosed) return;
+    const closing = this.#closing[path]!;
+    if (--closing.left > 0) return;
     this.#closing[path] = null;
-    closing();
+    closing.done();
   }
 
   releaseHeld(path: number): void {

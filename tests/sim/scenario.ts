@@ -24,6 +24,16 @@ export interface Broken {
   readonly losesPolicy?: boolean;
   /** The network changes data that no digest covers. */
   readonly changesBareData?: boolean;
+  /** A pause of a worker is held against the commands that wait meanwhile. */
+  readonly blamesPauses?: boolean;
+  /** Commands may take as long as they like. */
+  readonly hasNoIoTimeout?: boolean;
+  /** Requests wait for a path as long as it takes. */
+  readonly hasNoPathTimeout?: boolean;
+  /** A request that was refused too often is begun anew. */
+  readonly neverGivesUp?: boolean;
+  /** Sockets of lost links stay open. */
+  readonly leaksSockets?: boolean;
   /** One of so many requests is answered twice. */
   readonly answersTwiceOneIn?: number;
   /** One of so many requests is never answered. */

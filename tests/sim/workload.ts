@@ -1,6 +1,7 @@
 import type { Prng } from "../../src/base/prng.ts";
 import { BlockFlag, BlockOp } from "../../src/block/request.ts";
 import { type Clock, Task } from "./clock.ts";
+import { checkRefusals } from "./checks.ts";
 import type { HostQueue } from "./host_queue.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Scenario } from "./scenario.ts";
@@ -22,12 +23,20 @@ interface InFlight {
   readonly words: Uint32Array;
 }
 
+/** A request that failed. */
+export interface FailedRequest {
+  readonly errno: number;
+  readonly issuedMs: number;
+  /** Answers with an error that its commands got. */
+  readonly refusals: number;
+}
+
 /** What a workload tells. */
 export interface WorkloadEvents {
   /** Before each request. */
   handleIssue(issued: number): void;
   /** A request failed; throws if it may not. */
-  handleError(issuedMs: number, errno: number): void;
+  handleError(failed: FailedRequest): void;
   /** Of every request, if that is wanted. */
   readonly trace: ((words: () => string) => void) | null;
 }
@@ -134,12 +143,12 @@ export class Workload {
     const at = queue.requests.dataOffset[tag] >> 2;
     inFlight.version[tag] = op === BlockOp.WRITE ? this.#oracle.compose(inFlight.words, at, blocks) : 0;
     this.issued++;
+    queue.refusals[tag] = 0;
     this.#events.handleIssue(this.issued);
     const lba = this.#scenario.firstLba + first;
     this.#events.trace?.(() => `issued: ${this.words(queue, tag)}${versionWords(inFlight.version[tag])}`);
     const flags = op === BlockOp.WRITE && this.#prng.below(4) === 0 ? BlockFlag.FUA : 0;
-    queue.driver.start(tag, { op, flags, lba, blocks }, nowMs);
-    queue.wake();
+    queue.startRequest(tag, { op, flags, lba, blocks });
     return true;
   }
 
@@ -166,7 +175,9 @@ export class Workload {
     const issuedMs = inFlight.issuedMs[tag];
     this.done++;
     this.longestMs = Math.max(this.longestMs, this.#clock.nowMs - issuedMs);
-    if (result < 0) this.#handleError(issuedMs, -result);
+    const refusals = queue.refusals[tag];
+    checkRefusals(this.#scenario, { refusals, op, blocks }, () => this.words(queue, tag));
+    if (result < 0) this.#handleError({ errno: -result, issuedMs, refusals });
     const expected = op <= BlockOp.WRITE ? blocks * this.#scenario.blockSize : 0;
     if (result >= 0 && result !== expected) {
       throw new Violation("once", `${this.words(queue, tag)} is answered with ${result} instead of ${expected}`);
@@ -181,9 +192,9 @@ export class Workload {
     queue.driver.giveBack(tag);
   }
 
-  #handleError(issuedMs: number, errno: number): void {
+  #handleError(failed: FailedRequest): void {
     this.failed++;
-    this.#events.handleError(issuedMs, errno);
+    this.#events.handleError(failed);
   }
 
   // ── seals: nobody touches the buffer of a tag that has no request ─────────────────────────────────────────────────

@@ -1,12 +1,21 @@
 import { assert } from "../../src/base/assert.ts";
+import { RETRIES_MAX } from "../../src/base/limits.ts";
 import { Prng } from "../../src/base/prng.ts";
-import type { BlockDevice, Geometry } from "../../src/block/device.ts";
+import type { Geometry } from "../../src/block/device.ts";
 import { Counters, PathCounter } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { SILENCE_MS_MAX } from "../../src/target/keep_alive_timer.ts";
 import { brokenDevice } from "./broken_device.ts";
-import { calmBoundMs, checkDeadlines, checkDrained, checkGone, checkPrompt, checkTargetsIdle } from "./checks.ts";
+import {
+  calmBoundMs,
+  CHECK_MS,
+  checkDeadlines,
+  checkDrained,
+  checkGone,
+  checkPrompt,
+  checkTargetsIdle,
+} from "./checks.ts";
 import { Clock, Task } from "./clock.ts";
 import { FaultPlan } from "./faults.ts";
 import { HostVolume } from "./host_volume.ts";
@@ -23,14 +32,12 @@ import { Store } from "./store.ts";
 import { Target } from "./target.ts";
 import type { Trace } from "./trace.ts";
 import { Violation } from "./violation.ts";
-import { Workload } from "./workload.ts";
+import { type FailedRequest, Workload } from "./workload.ts";
 
-/** How often the deadlines are looked at. */
-const CHECK_MS = 250;
+/** Requests between two pauses of a worker where there are no faults. */
+const CALM_PAUSE_IOS = 2_100;
 /** A run that takes longer has come to a standstill. */
 const RUN_MS_MAX = 10 * 3_600_000;
-/** A controller may be busy, or late, for reasons of its own: requests that are older than that may be given up. */
-const GIVE_UP_MS = 2_000;
 /** How long a target may take to notice that a host is gone: the silence of one that has never enabled its controller. */
 const GOODBYE_MS = SILENCE_MS_MAX + 5_000;
 
@@ -48,9 +55,11 @@ export class World {
   readonly calmBoundMs: number;
   /** Since when no path serves; Infinity while one does. */
   pathlessSinceMs = 0;
-  /** When a path was lost last, and when anything changed last. */
-  lastLossMs = 0;
+  /** When anything changed last. */
   lastChangeMs = 0;
+  /** When each queue was seen last with commands in flight. */
+  readonly lastBusyMs: number[] = [];
+  longestPauseMs = 0;
 
   readonly #faults: FaultPlan;
   readonly #policies: PolicyPlan;
@@ -96,6 +105,7 @@ export class World {
       })
     );
     this.counters = Array.from({ length: scenario.queues }, () => new Counters());
+    this.lastBusyMs = this.counters.map(() => 0);
     this.#policies = new PolicyPlan(scenario.policies, { table: this.table, isLost: broken.losesPolicy === true });
     this.#spread = new SpreadWatch(this.table, this.counters, this.portals.map(({ index }) => index));
     this.volume = new HostVolume(this, {
@@ -103,7 +113,7 @@ export class World {
       pool,
       prng: stream(20),
       geometry: geometryOf(scenario),
-      wrap: (device: BlockDevice) => brokenDevice(device, broken, stream(21)),
+      wrap: (device, requests) => brokenDevice(device, { broken, requests, prng: stream(21) }),
       handleDone: (queue, tag, result) => this.workload.handleDone(queue, tag, result),
     });
     const oracle = new Oracle({ blocks, blockSize });
@@ -112,7 +122,7 @@ export class World {
       ...{ clock: this.clock, prng: stream(23), oracle, queues: this.volume.queues },
       events: {
         handleIssue: (issued) => this.#handleIssue(issued),
-        handleError: (issuedMs, errno) => this.#checkError(issuedMs, errno),
+        handleError: (failed) => this.#checkError(failed),
         trace: this.#trace?.isPrinted === true ? (words) => this.trace(words()) : null,
       },
     });
@@ -154,6 +164,20 @@ export class World {
       this.trace(`the policy is ${policyWords(due)} now`);
     }
     if (this.scenario.kind !== "calm") this.#faults.handleIssue(issued);
+    else if (issued % CALM_PAUSE_IOS === 0) this.#pause(issued);
+  }
+
+  /** A worker's thread stands still for longer than commands may take: nobody else is to blame. */
+  #pause(issued: number): void {
+    const queue = this.queues[issued % this.queues.length];
+    const pauseMs = this.scenario.ioTimeoutMs + 1_000;
+    this.longestPauseMs = pauseMs;
+    this.handleFault(`queue ${queue.index} is paused`);
+    queue.pause();
+    this.clock.after(pauseMs, () => {
+      this.handleFault(`queue ${queue.index} goes on`);
+      queue.resume();
+    });
   }
 
   #endSetting(): void {
@@ -201,7 +225,7 @@ export class World {
 
   handlePathChange(path: number, words: string): void {
     this.trace(`path ${path} ${words}`);
-    this.lastChangeMs = this.lastLossMs = this.clock.nowMs;
+    this.lastChangeMs = this.clock.nowMs;
     const serves = ({ index }: Portal) => {
       const ana = this.table.ana(index);
       return this.table.isUsable(index) && (ana === AnaStateCode.OPTIMIZED || ana === AnaStateCode.NON_OPTIMIZED);
@@ -212,14 +236,15 @@ export class World {
   }
 
   /** An error may go up to the application only for a reason. */
-  #checkError(issuedMs: number, errno: number): void {
+  #checkError({ errno, issuedMs, refusals }: FailedRequest): void {
     const { nowMs } = this.clock;
     const { noPathTimeoutMs, hasHardErrors } = this.scenario;
     this.trace(`a request fails with errno ${errno}`);
     const ageMs = nowMs - issuedMs;
     const isPathless = noPathTimeoutMs >= 0 && nowMs - this.pathlessSinceMs >= noPathTimeoutMs - CHECK_MS;
-    if (!this.#isRecovered && (hasHardErrors || isPathless || ageMs >= GIVE_UP_MS)) return;
-    throw new Violation("errno", `A request fails with errno ${errno} after ${ageMs.toFixed(0)} ms for no reason`);
+    if (!this.#isRecovered && (hasHardErrors || isPathless || refusals > RETRIES_MAX)) return;
+    const words = `A request fails with errno ${errno} after ${ageMs.toFixed(0)} ms and ${refusals} refusals`;
+    throw new Violation("errno", `${words} for no reason`);
   }
 
   // ── the run ─────────────────────────────────────────────────────────────────────────────────────────────────────────
