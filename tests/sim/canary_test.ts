@@ -59,6 +59,7 @@ const CANARIES: readonly Canary[] = [
     caughtBy: ["progress"],
     fixed: { noPathTimeoutMs: -1, keepAliveMs: 5_000, writeHoldMs: 5_000, connectTimeoutMs: 5_000, iosPerFault: 50 },
   },
+  { name: "another size is not taken over", broken: { ignoresSize: true }, caughtBy: ["progress"] },
   { name: "sockets of lost links stay open", broken: { leaksSockets: true }, caughtBy: ["leak"] },
   { name: "a target tears a block", broken: { store: { tearsOneIn: 2_000 } }, caughtBy: ["torn"] },
   { name: "a target acknowledges a write and loses it", broken: { store: { losesOneIn: 2_000 } }, caughtBy: ["data"] },

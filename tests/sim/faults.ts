@@ -2,6 +2,7 @@ import type { Prng } from "../../src/base/prng.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import type { Spoil } from "./link.ts";
 import type { Socket } from "./network.ts";
+import type { Scenario } from "./scenario.ts";
 import type { World } from "./world.ts";
 import type { Portal } from "./portal.ts";
 
@@ -91,6 +92,11 @@ export const FAULTS: Readonly<Record<string, Begin>> = {
       for (const { route } of world.portals) world.healRoute(route);
     };
   },
+  // The namespace shrinks, or grows again in part.
+  resize: ({ world, prng }) => {
+    world.resize(drawSize(world.scenario, prng));
+    return () => world.resize(world.scenario.blocks);
+  },
   // A worker's thread stands still.
   pause: ({ world, prng }) => {
     const queue = world.queues[prng.below(world.queues.length)];
@@ -170,6 +176,11 @@ export const FAULTS: Readonly<Record<string, Begin>> = {
   },
   "bad-header-admin": (plan, portal) => spoilSome(plan, plan.world.controlsOf(portal), "header"),
 };
+
+/** At least half of the blocks there are. */
+function drawSize({ blocks }: Scenario, prng: Prng): number {
+  return Math.ceil(blocks / 2) + prng.below(blocks / 2);
+}
 
 function resetOne(socket: Socket): void {
   socket.handleReset();
@@ -256,6 +267,8 @@ export class FaultPlan {
   stop(): void {
     this.#isOver = true;
     for (const active of [...this.#active]) this.#end(active);
+    // The last size counts, and it need not be the one at the beginning.
+    if (this.#names.includes("resize")) this.world.resize(drawSize(this.world.scenario, this.prng));
     for (const portal of this.world.portals) {
       portal.medium.frozenUntilMs = 0;
       const { world } = this;

@@ -24,6 +24,8 @@ export interface PathOwner {
   addLinks(path: number, session: HostSession, queues: OpenQueue[]): void;
   closeLinks(path: number, done: () => void): void;
   releaseHeld(path: number): void;
+  /** What the path's controller shows of the namespace has changed. */
+  handleNamespaceChange(path: HostPath, session: HostSession): void;
   /** A path became usable, or its ANA state changed. */
   wakeWorkers(): void;
   /** Something has changed of the path: what waits may have to wait anew. */
@@ -85,6 +87,9 @@ export class HostPath {
       handleUp: (queues) => this.#goLive(session, queues),
       handleLost: (reason) => this.#handleLost(session, reason),
       handleAna: (state) => this.#setAna(state),
+      handleNamespaceChange: () => {
+        if (this.#isServing) this.#options.owner.handleNamespaceChange(this, session);
+      },
     });
     this.#session = session;
   }
@@ -109,6 +114,7 @@ export class HostPath {
     this.#isServing = true;
     this.lives++;
     owner.addLinks(this.index, session, queues);
+    if (session.hasNamespaceChanged) owner.handleNamespaceChange(this, session);
     this.#setAna(session.ana);
     owner.table.setUsable(this.index, true);
     owner.wakeWorkers();

@@ -255,6 +255,13 @@ export class HostQueue {
     });
   }
 
+  resize(blocks: number, done: () => void): void {
+    this.#deliver(() => {
+      this.ublk.resize(blocks);
+      done();
+    });
+  }
+
   #endFailedLinks(nowMs: number): void {
     const { isHasty, leaksSockets } = this.#options.broken;
     for (let path = 0; path < this.#paths; path++) {

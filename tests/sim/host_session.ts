@@ -1,9 +1,15 @@
 import { type AnaLog, anaLogCommand, type AnaState, anaStateOf, parseAnaLog } from "../../src/nvme/ana.ts";
 import { parseAsyncEvent } from "../../src/nvme/async_event.ts";
 import { bringUp, type BringUpOptions, type ConnectedController } from "../../src/nvme/bring_up.ts";
-import { asyncEventRequestCommand, connectIoQueueCommand, keepAliveCommand } from "../../src/nvme/commands.ts";
+import {
+  asyncEventRequestCommand,
+  changedNamespaceListCommand,
+  connectIoQueueCommand,
+  keepAliveCommand,
+} from "../../src/nvme/commands.ts";
 import type { TransferParameters } from "../../src/nvme/connection.ts";
 import { KeepAlive } from "../../src/nvme/keep_alive.ts";
+import { readNamespace } from "../../src/nvme/namespace_steps.ts";
 import { reset, shutdown } from "../../src/nvme/retire.ts";
 import { ADMIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { Task } from "./clock.ts";
@@ -33,11 +39,15 @@ export interface SessionEvents {
   /** It did not come up, or the admin queue is over. Not after `abandon()`. */
   handleLost(reason: string): void;
   handleAna(state: AnaState): void;
+  /** Attributes of the namespace have changed. */
+  handleNamespaceChange(): void;
 }
 
 /** One association with one controller: `ControllerSession` in simulation. */
 export class HostSession {
   controller: ConnectedController | null = null;
+  /** The namespace has changed since bring-up. */
+  hasNamespaceChanged = false;
   readonly #shared: HostShared;
   readonly #options: SessionOptions;
   readonly #events: SessionEvents;
@@ -157,9 +167,26 @@ export class HostSession {
     if (this.#isOver || this.#admin?.isOpen !== true) return;
     this.#admin.request(asyncEventRequestCommand(), null, (answer) => {
       if (answer === null || answer.status !== 0) return;
-      if (parseAsyncEvent(answer.result0).kind === "ana-change") this.readAna();
+      const { kind } = parseAsyncEvent(answer.result0);
+      if (kind === "ana-change") this.readAna();
+      if (kind === "namespace-change") this.#handleNamespaceChange();
       this.#shared.clock.after(EVENT_PAUSE_MS, () => this.#listen());
     });
+  }
+
+  #handleNamespaceChange(): void {
+    this.#admin?.request(changedNamespaceListCommand(), ADMIN_TIMEOUT_MS, (answer) => {
+      if (answer === null || this.#isOver) return;
+      this.hasNamespaceChanged = true;
+      this.#events.handleNamespaceChange();
+    });
+  }
+
+  /** Asks again how many blocks the namespace has; null and why if it does not say. */
+  readNamespace(done: (blocks: number | null, why: string) => void): void {
+    const { nsid, subsystemNqn } = this.#options.bringUp;
+    const steps = readNamespace(this.controller!, { nsid, subsystemNqn });
+    this.#admin!.drive(steps, (known, why) => done(known === null ? null : known.limits.blocks, why));
   }
 
   /** Reads the ANA log; whoever asks during a read gets another one after it. */

@@ -3,6 +3,7 @@ import type { Geometry } from "../../src/block/device.ts";
 import type { HostShared } from "./host_admin.ts";
 import { HostPath, type PathOwner } from "./host_path.ts";
 import { HostQueue, type HostQueueOptions, PATHS_USED_MAX } from "./host_queue.ts";
+import { HostSize } from "./host_size.ts";
 import type { HostSession, OpenQueue } from "./host_session.ts";
 import type { Socket } from "./network.ts";
 import type { PolicySetting } from "./policy_plan.ts";
@@ -17,6 +18,7 @@ import { assert } from "../../src/base/assert.ts";
 export class HostVolume implements PathOwner {
   readonly queues: readonly HostQueue[];
   readonly paths: readonly HostPath[];
+  readonly size: HostSize;
   readonly #world: World;
   readonly #shared: HostShared;
   /** Of each path, who waits for its links to be closed, and how many are not. */
@@ -62,6 +64,12 @@ export class HostVolume implements PathOwner {
         },
       })
     );
+    this.size = new HostSize(geometry.blocks, {
+      queues: this.queues,
+      mail: (deliver) => this.#mail(deliver),
+      onChange: (words) => world.handleResized(words),
+      isIgnored: scenario.broken.ignoresSize === true,
+    });
     this.paths = world.portals.map((portal) => this.#makePath(portal, prng));
   }
 
@@ -125,12 +133,18 @@ export class HostVolume implements PathOwner {
 
   addLinks(path: number, session: HostSession, queues: OpenQueue[]): void {
     const { queueDepth, inCapsuleBytes, limits } = session.controller!;
+    this.size.handleLive(path, limits.blocks);
     queues.forEach((open, index) => {
       this.#mail(() => this.queues[index].addLink(path, open, { depth: queueDepth, inCapsuleBytes, limits }));
     });
   }
 
+  handleNamespaceChange(path: HostPath, session: HostSession): void {
+    this.size.handleChange(path, session);
+  }
+
   closeLinks(path: number, done: () => void): void {
+    this.size.handleDown(path);
     this.#closing[path] = { done, left: this.queues.length };
     for (const queue of this.queues) this.#mail(() => queue.closeLink(path));
   }

@@ -32,6 +32,8 @@ export interface Broken {
   readonly hasNoPathTimeout?: boolean;
   /** A request that was refused too often is begun anew. */
   readonly neverGivesUp?: boolean;
+  /** Another size of the namespace is not taken over. */
+  readonly ignoresSize?: boolean;
   /** Sockets of lost links stay open. */
   readonly leaksSockets?: boolean;
   /** One of so many requests is answered twice. */

@@ -19,13 +19,15 @@ export class Store {
   readonly blockSize: number;
   readonly blocks: number;
   readonly firstLba: number;
+  /** Blocks that hosts are told of; what is beyond comes back when it grows again. */
+  size: number;
   readonly #bytes: Uint8Array<ArrayBuffer>;
   readonly #prng: Prng;
   readonly #broken: BrokenStore;
 
   constructor(options: { blockSize: number; blocks: number; firstLba: number; prng: Prng; broken?: BrokenStore }) {
     this.blockSize = options.blockSize;
-    this.blocks = options.blocks;
+    this.blocks = this.size = options.blocks;
     this.firstLba = options.firstLba;
     this.#prng = options.prng;
     this.#broken = options.broken ?? {};

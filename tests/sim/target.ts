@@ -92,7 +92,7 @@ export class Target {
       serial: "SIMULATED",
       model: "umpath simulator",
       namespaces: [{
-        ...{ index: 0, nsid: NSID, blockSize: store.blockSize, blocks: store.firstLba + store.blocks },
+        ...{ index: 0, nsid: NSID, blockSize: store.blockSize, blocks: store.firstLba + store.size },
         ...{ readOnly: false, volatileCache: false, uuid: id, nguid: id },
       }],
       limits: {
@@ -128,6 +128,14 @@ export class Target {
     portal.ana = state;
     if (!this.#isUp) return;
     this.#subsystem.setAna(index, state, this.#options.clock.nowMs);
+    for (const controller of [...this.#sessions.keys()]) this.#handleProgress(controller);
+  }
+
+  /** The store has another size. */
+  handleResized(): void {
+    if (!this.#isUp) return;
+    const { store } = this.#options;
+    this.#subsystem.resize(NSID, store.firstLba + store.size);
     for (const controller of [...this.#sessions.keys()]) this.#handleProgress(controller);
   }
 

@@ -25,6 +25,9 @@ interface InFlight {
 
 /** A request that failed. */
 export interface FailedRequest {
+  /** Its first block, and the one after its last. */
+  readonly first: number;
+  readonly end: number;
   readonly errno: number;
   readonly issuedMs: number;
   /** Answers with an error that its commands got. */
@@ -33,6 +36,8 @@ export interface FailedRequest {
 
 /** What a workload tells. */
 export interface WorkloadEvents {
+  /** Blocks that the kernel device has. */
+  blocks(): number;
   /** Before each request. */
   handleIssue(issued: number): void;
   /** A request failed; throws if it may not. */
@@ -130,8 +135,9 @@ export class Workload {
   #issue(queue: HostQueue, tag: number): boolean {
     const op = this.#pickOp();
     const isWriter = op !== BlockOp.READ;
-    const blocks = op === BlockOp.FLUSH ? 0 : this.#pickBlocks();
-    const first = this.#prng.below(this.#oracle.blocks - blocks + 1);
+    const size = this.#events.blocks();
+    const blocks = op === BlockOp.FLUSH ? 0 : this.#pickBlocks(size);
+    const first = this.#prng.below(size - blocks + 1);
     if (!this.#oracle.take(first, blocks, isWriter)) return false;
     this.#unseal(queue, tag);
     const { nowMs } = this.#clock;
@@ -160,11 +166,11 @@ export class Workload {
   }
 
   /** Mostly small, now and then as large as a request can be. */
-  #pickBlocks(): number {
+  #pickBlocks(size: number): number {
     const max = this.#scenario.requestBytes / this.#scenario.blockSize;
     const draw = this.#prng.below(100), { largeIn100 } = this.#scenario;
     const most = draw < largeIn100 ? max : draw < largeIn100 + 20 ? Math.min(8, max) : Math.min(2, max);
-    return 1 + this.#prng.below(Math.min(most, this.#oracle.blocks));
+    return 1 + this.#prng.below(Math.min(most, size));
   }
 
   // ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,7 +183,7 @@ export class Workload {
     this.longestMs = Math.max(this.longestMs, this.#clock.nowMs - issuedMs);
     const refusals = queue.refusals[tag];
     checkRefusals(this.#scenario, { refusals, op, blocks }, () => this.words(queue, tag));
-    if (result < 0) this.#handleError({ errno: -result, issuedMs, refusals });
+    if (result < 0) this.#handleError({ errno: -result, issuedMs, refusals, first, end: first + blocks });
     const expected = op <= BlockOp.WRITE ? blocks * this.#scenario.blockSize : 0;
     if (result >= 0 && result !== expected) {
       throw new Violation("once", `${this.words(queue, tag)} is answered with ${result} instead of ${expected}`);

@@ -27,6 +27,7 @@ import { MemoryPool } from "./pool.ts";
 import { PolicyPlan, policyWords } from "./policy_plan.ts";
 import { Portal } from "./portal.ts";
 import { mix, type Scenario } from "./scenario.ts";
+import { SizeLog } from "./size_log.ts";
 import { SpreadWatch } from "./spread.ts";
 import { Store } from "./store.ts";
 import { Target } from "./target.ts";
@@ -50,6 +51,8 @@ export class World {
   readonly targets: readonly Target[];
   readonly volume: HostVolume;
   readonly workload: Workload;
+  readonly store: Store;
+  readonly sizes: SizeLog;
   readonly counters: readonly Counters[];
   readonly table = new PathTable();
   readonly calmBoundMs: number;
@@ -81,7 +84,7 @@ export class World {
       new Portal(index, { prng: stream(2), latencyMs, mediumMs: scenario.mediumMs, keptMsMax })
     );
     const { blockSize, blocks, firstLba, broken } = scenario;
-    const store = new Store({
+    const store = this.store = new Store({
       blockSize,
       blocks,
       firstLba,
@@ -104,6 +107,7 @@ export class World {
         trace: (words) => this.trace(words),
       })
     );
+    this.sizes = new SizeLog(blocks);
     this.counters = Array.from({ length: scenario.queues }, () => new Counters());
     this.lastBusyMs = this.counters.map(() => 0);
     this.#policies = new PolicyPlan(scenario.policies, { table: this.table, isLost: broken.losesPolicy === true });
@@ -121,6 +125,7 @@ export class World {
     this.workload = new Workload(scenario, {
       ...{ clock: this.clock, prng: stream(23), oracle, queues: this.volume.queues },
       events: {
+        blocks: () => this.volume.size.deviceBlocks - firstLba,
         handleIssue: (issued) => this.#handleIssue(issued),
         handleError: (failed) => this.#checkError(failed),
         trace: this.#trace?.isPrinted === true ? (words) => this.trace(words()) : null,
@@ -195,6 +200,25 @@ export class World {
     route.setDeaf({ toTarget: false, toHost: false });
   }
 
+  resize(blocks: number): void {
+    if (blocks === this.store.size) return;
+    this.handleFault(`the namespace has ${blocks} blocks now`);
+    this.store.size = blocks;
+    for (const target of this.targets) target.handleResized();
+    this.#noteSizes();
+  }
+
+  /** The volume or its device has another size. */
+  handleResized(words: string): void {
+    this.handleFault(words);
+    this.#noteSizes();
+  }
+
+  #noteSizes(): void {
+    const volume = this.volume.size.least - this.scenario.firstLba;
+    this.sizes.note(Math.min(volume, this.store.size), this.clock.nowMs);
+  }
+
   targetOf(portal: Portal): Target {
     return this.targets[this.scenario.isOneTarget ? 0 : portal.index];
   }
@@ -236,14 +260,17 @@ export class World {
   }
 
   /** An error may go up to the application only for a reason. */
-  #checkError({ errno, issuedMs, refusals }: FailedRequest): void {
+  #checkError({ errno, issuedMs, refusals, first, end }: FailedRequest): void {
     const { nowMs } = this.clock;
     const { noPathTimeoutMs, hasHardErrors } = this.scenario;
     this.trace(`a request fails with errno ${errno}`);
     const ageMs = nowMs - issuedMs;
     const isPathless = noPathTimeoutMs >= 0 && nowMs - this.pathlessSinceMs >= noPathTimeoutMs - CHECK_MS;
+    if (end > this.sizes.smallestSince(issuedMs)) return;
     if (!this.#isRecovered && (hasHardErrors || isPathless || refusals > RETRIES_MAX)) return;
-    const words = `A request fails with errno ${errno} after ${ageMs.toFixed(0)} ms and ${refusals} refusals`;
+    const words = `A request of blocks ${first} to ${end - 1} fails with errno ${errno} after ${
+      ageMs.toFixed(0)
+    } ms and ${refusals} refusals`;
     throw new Violation("errno", `${words} for no reason`);
   }
 
@@ -297,7 +324,10 @@ export class World {
   }
 
   get #isServing(): boolean {
-    return this.portals.every(({ index }) => this.table.ana(index) === AnaStateCode.OPTIMIZED);
+    const { blocks, deviceBlocks } = this.volume.size;
+    const size = this.scenario.firstLba + this.store.size;
+    return blocks === size && deviceBlocks === size &&
+      this.portals.every(({ index }) => this.table.ana(index) === AnaStateCode.OPTIMIZED);
   }
 
   #detach(): void {

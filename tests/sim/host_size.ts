@@ -1,0 +1,129 @@
+import type { HostQueue } from "./host_queue.ts";
+import type { HostSession } from "./host_session.ts";
+
+/** A path whose controller shows the namespace. */
+export interface SizedPath {
+  readonly index: number;
+  handleLinkFailed(reason: string): void;
+}
+
+/**
+ * The size of the volume, in its queues and in the kernel device: `NamespaceWatch` and `VolumeSize` in simulation. The
+ * smallest that a live path shows counts; first the queues have it, then the device.
+ */
+export class HostSize {
+  /** Blocks of the volume, and those that the kernel device has been told. */
+  #blocks: number;
+  #deviceBlocks: number;
+  #queueBlocks: number;
+  /** The smallest size that any queue may have. */
+  #leastInQueues: number;
+  #isRunning = false;
+  /** Blocks that the controllers of live paths show, by path. */
+  readonly #shown = new Map<number, number>();
+  /** Reads that are under way; true: something changed again since. */
+  readonly #reads = new Map<HostSession, boolean>();
+  readonly #queues: readonly HostQueue[];
+  readonly #mail: (deliver: () => void) => void;
+  readonly #onChange: (words: string) => void;
+  readonly #isIgnored: boolean;
+
+  constructor(
+    blocks: number,
+    options: {
+      queues: readonly HostQueue[];
+      /** A message between threads, or a command to the kernel: it takes a while. */
+      mail: (deliver: () => void) => void;
+      onChange: (words: string) => void;
+      /** Broken on purpose: the size stays as it is. */
+      isIgnored: boolean;
+    },
+  ) {
+    this.#blocks =
+      this.#deviceBlocks =
+      this.#queueBlocks =
+      this.#leastInQueues =
+        blocks;
+    this.#queues = options.queues;
+    this.#mail = options.mail;
+    this.#onChange = options.onChange;
+    this.#isIgnored = options.isIgnored;
+  }
+
+  get blocks(): number {
+    return this.#blocks;
+  }
+
+  /** Whoever asks for more than that may be refused. */
+  get least(): number {
+    return Math.min(this.#blocks, this.#leastInQueues);
+  }
+
+  get deviceBlocks(): number {
+    return this.#deviceBlocks;
+  }
+
+  handleLive(path: number, blocks: number): void {
+    this.#shown.set(path, blocks);
+    this.#settle();
+  }
+
+  handleDown(path: number): void {
+    this.#shown.delete(path);
+  }
+
+  /** The path's controller says that its namespace has changed: it is read again, one read at a time. */
+  handleChange(path: SizedPath, session: HostSession): void {
+    const isReading = this.#reads.has(session);
+    this.#reads.set(session, isReading);
+    if (!isReading) this.#read(path, session);
+  }
+
+  #read(path: SizedPath, session: HostSession): void {
+    this.#reads.set(session, false);
+    session.readNamespace((blocks, why) => {
+      if (blocks !== null && this.#shown.has(path.index)) {
+        this.#shown.set(path.index, blocks);
+        this.#settle();
+      }
+      const isStale = this.#reads.get(session) === true;
+      if (isStale && !session.isOver) return this.#read(path, session);
+      this.#reads.delete(session);
+      // A path whose controller is lost looks anew when it has another one.
+      if (blocks === null && !session.isOver) path.handleLinkFailed(`its namespace cannot be used any more: ${why}`);
+    });
+  }
+
+  #settle(): void {
+    const blocks = Math.min(...this.#shown.values());
+    if (blocks === this.#blocks || this.#isIgnored) return;
+    this.#blocks = blocks;
+    this.#onChange(`the volume has ${blocks} blocks now`);
+    if (!this.#isRunning) this.#step();
+  }
+
+  /** Brings queues and device to the size that the volume has by now, one change after the other. */
+  #step(): void {
+    const blocks = this.#blocks;
+    this.#isRunning = blocks !== this.#queueBlocks || blocks !== this.#deviceBlocks;
+    if (!this.#isRunning) return;
+    if (blocks !== this.#queueBlocks) {
+      this.#queueBlocks = blocks;
+      let left = this.#queues.length;
+      this.#leastInQueues = Math.min(this.#leastInQueues, blocks);
+      const handleResized = () => {
+        if (--left > 0) return;
+        this.#leastInQueues = blocks;
+        this.#onChange(`the queues have ${blocks} blocks now`);
+        this.#step();
+      };
+      for (const queue of this.#queues) this.#mail(() => queue.resize(blocks, () => this.#mail(handleResized)));
+      return;
+    }
+    this.#mail(() => {
+      this.#deviceBlocks = blocks;
+      this.#onChange(`the kernel device has ${blocks} blocks now`);
+      this.#step();
+    });
+  }
+}
