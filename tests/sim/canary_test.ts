@@ -60,6 +60,13 @@ const CANARIES: readonly Canary[] = [
     fixed: { noPathTimeoutMs: -1, keepAliveMs: 5_000, writeHoldMs: 5_000, connectTimeoutMs: 5_000, iosPerFault: 50 },
   },
   { name: "another size is not taken over", broken: { ignoresSize: true }, caughtBy: ["progress"] },
+  { name: "a request fails for no reason", broken: { failsOneIn: 2_000 }, caughtBy: ["errno"] },
+  {
+    name: "command slots are not used again",
+    broken: { leaksSlotsOneIn: 1_000 },
+    caughtBy: ["leak"],
+    fixed: { ioTimeoutMs: 3_600_000, iosPerFault: 1_000_000 },
+  },
   { name: "sockets of lost links stay open", broken: { leaksSockets: true }, caughtBy: ["leak"] },
   { name: "a target tears a block", broken: { store: { tearsOneIn: 2_000 } }, caughtBy: ["torn"] },
   { name: "a target acknowledges a write and loses it", broken: { store: { losesOneIn: 2_000 } }, caughtBy: ["data"] },

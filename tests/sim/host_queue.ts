@@ -214,6 +214,12 @@ export class HostQueue {
       this.selection.check(path);
       return submit(submission, nowMs);
     };
+    const { leaksSlotsOneIn = 0 } = this.#options.broken;
+    if (leaksSlotsOneIn > 0) {
+      const release = connection.release.bind(connection);
+      let released = 0;
+      connection.release = (command) => ++released % leaksSlotsOneIn !== 0 && release(command);
+    }
     const poll = connection.pollCompletion.bind(connection);
     const { commands } = connection;
     connection.pollCompletion = () => {

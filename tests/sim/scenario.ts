@@ -38,6 +38,10 @@ export interface Broken {
   readonly leaksSockets?: boolean;
   /** One of so many requests is answered twice. */
   readonly answersTwiceOneIn?: number;
+  /** One of so many requests fails that did not. */
+  readonly failsOneIn?: number;
+  /** One of so many command slots is not used again. */
+  readonly leaksSlotsOneIn?: number;
   /** One of so many requests is never answered. */
   readonly forgetsOneIn?: number;
 }
