@@ -35,8 +35,8 @@ import type { Trace } from "./trace.ts";
 import { Violation } from "./violation.ts";
 import { type FailedRequest, Workload } from "./workload.ts";
 
-/** Requests between two pauses of a worker where there are no faults. */
-const CALM_PAUSE_IOS = 2_100;
+/** Requests between two pauses of a worker where there are no faults; odd, so that each worker has its turn. */
+const CALM_PAUSE_IOS = 2_101;
 /** A run that takes longer has come to a standstill. */
 const RUN_MS_MAX = 10 * 3_600_000;
 /** How long a target may take to notice that a host is gone: the silence of one that has never enabled its controller. */
@@ -63,6 +63,7 @@ export class World {
   /** When each queue was seen last with commands in flight. */
   readonly lastBusyMs: number[] = [];
   longestPauseMs = 0;
+  #nextPauseMs = 0;
 
   readonly #faults: FaultPlan;
   readonly #policies: PolicyPlan;
@@ -176,6 +177,9 @@ export class World {
   #pause(issued: number): void {
     const queue = this.queues[issued % this.queues.length];
     const pauseMs = this.scenario.ioTimeoutMs + 1_000;
+    // A request waits for one pause at most.
+    if (this.clock.nowMs < this.#nextPauseMs) return;
+    this.#nextPauseMs = this.clock.nowMs + 2 * pauseMs;
     this.longestPauseMs = pauseMs;
     this.handleFault(`queue ${queue.index} is paused`);
     queue.pause();
