@@ -1,6 +1,6 @@
 /** What fio makes of a block device, with the processor time that it takes. */
 import { eventually } from "../vm/eventually.ts";
-import { fio } from "../vm/fio.ts";
+import { fio, type FioSide } from "../vm/fio.ts";
 import { run } from "../vm/process.ts";
 import type { Sample } from "./measure.ts";
 
@@ -36,7 +36,12 @@ export async function measureFio(load: FioLoad, subject: FioSubject): Promise<Sa
   if (code !== 0 || job.error !== 0) throw new Error(`fio failed on ${device}: ${stderr}`);
   const side = load.rw.includes("read") ? job.read : job.write;
   const value = unit === "IOPS" ? side.iops : side.bw_bytes / 2 ** 20;
-  return { value, cpuUs, details: { latencyUs: side.clat_ns.mean / 1000 } };
+  return { value, cpuUs, details: percentiles(side) };
+}
+
+function percentiles({ clat_ns: { percentile = {} } }: FioSide): Record<string, number> {
+  const us = (name: string) => (percentile[name] ?? 0) / 1000;
+  return { p50Us: us("50.000000"), p99Us: us("99.000000"), p999Us: us("99.900000") };
 }
 
 /** Processor time for one I/O, in the middle of a run that is about to begin. */

@@ -1,24 +1,28 @@
 /**
- * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]`.
+ * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]
+ * [--update]`.
  *
  * A name is that of a group ("native", "target", "loop", "vm", "vm-target") or the beginning of a case's name; without
  * one everything runs. With `--against` the native cases of another checkout run in turns with those of this one. The
- * tables are printed, the samples go to the JSON file.
+ * tables are printed, the samples go to the JSON file. `--update` accepts the medians as the baseline of this machine,
+ * which later runs on it are compared with.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { runTool } from "../../scripts/build_tool.ts";
 import { endEnclosed } from "./enclosure.ts";
+import { readBaseline, updateBaseline } from "./baseline.ts";
 import { cleanUpLoop, runLoop } from "./loop.ts";
 import { LOOP_CASES } from "./loop_cases.ts";
 import { type Series, table } from "./measure.ts";
 import { runNative } from "./native.ts";
 import { NATIVE_CASES } from "./native_cases.ts";
-import { runTarget, TARGET_CASES, TARGET_DETAILS } from "./target.ts";
+import { runTarget, TARGET_CASES } from "./target.ts";
 import { endVm, runVm } from "./vm.ts";
 import { VM_CASES, VM_TARGET_CASES } from "./vm_cases.ts";
 
 const JSON_DEFAULT = "build/bench.json";
 const KERNEL_DEFAULT = "6.12";
+const REPS_DEFAULT = 5;
 const OPTIONS = ["reps", "json", "kernel", "against"] as const;
 const REPO = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 
@@ -34,20 +38,16 @@ interface GroupOptions {
 interface Group {
   name: string;
   cases: readonly string[];
-  /** Repetitions unless told: the whole takes about twenty minutes with these. */
-  reps: number;
   /** It runs `dist/umpath`, or the C library only. */
   needs: "build" | "lib";
   title(options: GroupOptions): string;
   run(options: GroupOptions): Promise<Series[]>;
-  details?: Readonly<Record<string, string>>;
 }
 
 const GROUPS: readonly Group[] = [
   {
     name: "native",
     cases: Object.keys(NATIVE_CASES),
-    reps: 5,
     needs: "lib",
     title: () => "Native, against the null target where there is a network (reno)",
     run: ({ names, reps, against }) => runNative({ names, reps, ...(against === undefined ? {} : { against }) }),
@@ -55,16 +55,13 @@ const GROUPS: readonly Group[] = [
   {
     name: "target",
     cases: Object.keys(TARGET_CASES),
-    reps: 3,
     needs: "build",
     title: () => "Native, one worker of the host side against one of a target (reno)",
     run: runTarget,
-    details: TARGET_DETAILS,
   },
   {
     name: "loop",
     cases: Object.keys(LOOP_CASES),
-    reps: 3,
     needs: "build",
     title: () => "Native, loop devices that user space serves over FUSE; CPU is of the processes that serve",
     run: runLoop,
@@ -72,7 +69,6 @@ const GROUPS: readonly Group[] = [
   {
     name: "vm",
     cases: Object.keys(VM_CASES),
-    reps: 3,
     needs: "build",
     title: ({ kernel }) => `In the virtual machine, kernel ${kernel}, against the kernel's nvme-tcp`,
     run: ({ names, reps, kernel }) => runVm({ guest: "vm_guest.ts", names, reps, kernel }),
@@ -80,7 +76,6 @@ const GROUPS: readonly Group[] = [
   {
     name: "vm-target",
     cases: Object.keys(VM_TARGET_CASES),
-    reps: 3,
     needs: "build",
     title: ({ kernel }) => `In the virtual machine, kernel ${kernel}, the kernel's nvme-tcp on two targets`,
     run: ({ names, reps, kernel }) => runVm({ guest: "vm_target_guest.ts", names, reps, kernel }),
@@ -95,6 +90,7 @@ function usage(message: string): never {
 function readOptions() {
   const args = parseArgs(Deno.args, {
     string: [...OPTIONS],
+    boolean: ["update"],
     unknown: (arg: string) => arg.startsWith("-") ? usage(`Unknown option ${arg}`) : true,
   });
   const reps = args.reps === undefined ? undefined : Number(args.reps);
@@ -139,7 +135,7 @@ async function endAll(): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { words, json = JSON_DEFAULT, kernel = KERNEL_DEFAULT, against, reps } = readOptions();
+  const { words, json = JSON_DEFAULT, kernel = KERNEL_DEFAULT, against, reps, update } = readOptions();
   const selected = GROUPS.map((group) => ({ group, names: select(group, words) })).filter(({ names }) =>
     names.length > 0
   );
@@ -151,10 +147,11 @@ async function main(): Promise<void> {
   }
   const results: Record<string, Series[]> = {};
   for (const { group, names } of selected) {
-    const options = { names, reps: reps ?? group.reps, kernel, against };
+    const options = { names, reps: reps ?? REPS_DEFAULT, kernel, against };
     const series = await group.run(options);
     console.log(`${group.title(options)}, ${options.reps} repetitions\n`);
-    console.log(`${table(series, group.details)}\n`);
+    console.log(`${table(series, readBaseline())}\n`);
+    if (update) updateBaseline(group.name, series);
     results[group.name] = series;
     save(json, results);
   }

@@ -4,11 +4,21 @@
 export interface Sample {
   /** In the unit of the case. */
   value: number;
-  /** CPU microseconds for one operation, of the process that is measured or of the whole machine. */
+  /** CPU microseconds for one operation, which is CPU seconds for a million, of all processes that are measured. */
   cpuUs: number;
-  /** Further numbers, for the JSON file. */
+  /** Further numbers: those of {@linkcode DETAILS} stand in the table, all are in the JSON file. */
   details?: Record<string, number>;
 }
+
+/** Further columns of the table, for the samples that have them. */
+export const DETAILS: Readonly<Record<string, string>> = {
+  p50Us: "p50 µs",
+  p99Us: "p99 µs",
+  p999Us: "p99.9 µs",
+  initiatorCpuUs: "initiator µs",
+  targetCpuUs: "target µs",
+  rssMiB: "RSS MiB",
+};
 
 /** All repetitions of one case by one subject. */
 export interface Series {
@@ -35,58 +45,89 @@ export function pairedRatio(over: number[], under: number[]): number {
   return median(over.slice(0, under.length).map((value, i) => value / under[i]!));
 }
 
+/** Whether a subject has a case at all, besides how it is measured. */
+export interface AlternateOptions {
+  reps: number;
+  has?: (name: string, subject: string) => boolean;
+  measure: (name: string, subject: string) => Promise<Sample>;
+}
+
 /**
- * Runs every case for every subject, `reps` times: subjects of one case one after the other, in turning order. The
- * machine's moods then meet all subjects of a case alike.
+ * Runs every case for every subject that has it, `reps` times: subjects of one case one after the other, in turning
+ * order. The machine's moods then meet all subjects of a case alike.
  */
 export async function alternate(
   cases: { name: string; unit: string }[],
   subjects: string[],
-  options: { reps: number; measure: (name: string, subject: string) => Promise<Sample> },
+  { reps, has = () => true, measure }: AlternateOptions,
 ): Promise<Series[]> {
-  const all = cases.flatMap((one) => subjects.map((subject): Series => ({ ...one, subject, samples: [] })));
-  for (let rep = 0; rep < options.reps; rep++) {
+  const all = cases.flatMap(({ name, unit }) =>
+    subjects.filter((subject) => has(name, subject)).map((subject): Series => ({ name, subject, unit, samples: [] }))
+  );
+  for (let rep = 0; rep < reps; rep++) {
     for (const one of cases) {
       const series = all.filter((series) => series.name === one.name);
       for (const each of rep % 2 === 0 ? series : series.toReversed()) {
-        each.samples.push(await options.measure(each.name, each.subject));
+        each.samples.push(await measure(each.name, each.subject));
       }
     }
   }
   return all;
 }
 
+/** Medians of earlier runs by case and subject, to stand beside those of now. */
+export type Baseline = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
 /**
- * A table of all series, one line a case, with the first subject's ratios to each of the others. `details` are further
- * numbers of the samples, by the words that stand above them.
+ * A table of all series, a line each. The first subject of a case is what the others are compared with: their lines
+ * have how many times as much it does, and how many times the processor time that takes it.
  */
-export function table(series: Series[], details: Readonly<Record<string, string>> = {}): string {
-  const subjects = [...new Set(series.map((one) => one.subject))];
+export function table(series: Series[], baseline: Baseline = {}): string {
+  const details = Object.keys(DETAILS).filter((name) => series.some(({ samples }) => detailOf(samples, name) !== null));
   const names = [...new Set(series.map((one) => one.name))];
-  const head = ["case", "unit", ...subjects.flatMap((subject) => [subject, "±", ...Object.keys(details), "CPU µs"])];
-  const others = subjects.slice(1);
-  const over = (subject: string) => others.length === 1 ? "" : ` to ${subject}`;
-  head.push(...others.flatMap((subject) => [`ratio${over(subject)}`, `CPU ratio${over(subject)}`]));
-  const rows = names.map((name) => {
-    const found = subjects.map((subject) => series.find((one) => one.name === name && one.subject === subject)!);
-    const cells = [name, found[0]!.unit, ...found.flatMap((one) => seriesCells(one, Object.values(details)))];
-    return [...cells, ...found.slice(1).flatMap((other) => ratioCells(found[0]!, other))];
+  const head = ["case", "subject", "unit", "median", "±", "CPU µs", ...details.map((name) => DETAILS[name]!)];
+  const hasBaseline = series.some(({ name, subject }) => baseline[name]?.[subject] !== undefined);
+  const rows = names.flatMap((name) => {
+    const found = series.filter((one) => one.name === name);
+    return found.map((one) => [
+      ...seriesCells(one, details),
+      ...(one === found[0] ? ["", ""] : ratioCells(found[0]!, one)),
+      ...(hasBaseline ? [baselineCell(one, baseline)] : []),
+    ]);
   });
-  return markdown([head, ...rows]);
+  return markdown([[...head, "ratio", "CPU ratio", ...(hasBaseline ? ["to baseline"] : [])], ...rows]);
 }
 
-function seriesCells({ samples }: Series, details: string[]): string[] {
+function seriesCells({ name, subject, unit, samples }: Series, details: string[]): string[] {
   const values = samples.map((sample) => sample.value);
-  const further = details.map((name) => short(median(samples.map((sample) => sample.details![name]!))));
-  return [short(median(values)), `${Math.round(spread(values) * 100)} %`, ...further, short(median(cpuOf(samples)))];
+  const further = details.map((detail) => {
+    const value = detailOf(samples, detail);
+    return value === null ? "" : short(value);
+  });
+  const cpu = short(median(cpuOf(samples)));
+  return [name, subject, unit, short(median(values)), `${Math.round(spread(values) * 100)} %`, cpu, ...further];
+}
+
+/** The median of a further number; null if a sample does not have it. */
+function detailOf(samples: Sample[], name: string): number | null {
+  const values = samples.map(({ details }) => details?.[name]);
+  return values.every((value) => value !== undefined) && values.length > 0 ? median(values) : null;
 }
 
 function ratioCells(over: Series, under: Series): string[] {
-  const valuesOf = ({ samples }: Series) => samples.map((sample) => sample.value);
   return [
     pairedRatio(valuesOf(over), valuesOf(under)).toFixed(2),
     pairedRatio(cpuOf(over.samples), cpuOf(under.samples)).toFixed(2),
   ];
+}
+
+function baselineCell(series: Series, baseline: Baseline): string {
+  const before = baseline[series.name]?.[series.subject];
+  return before === undefined ? "" : (median(valuesOf(series)) / before).toFixed(2);
+}
+
+function valuesOf({ samples }: Series): number[] {
+  return samples.map((sample) => sample.value);
 }
 
 function cpuOf(samples: Sample[]): number[] {
@@ -99,13 +140,16 @@ function short(value: number): string {
   return value.toPrecision(3);
 }
 
+/** Columns of words before those of numbers. */
+const WORD_COLUMNS = 3;
+
 function markdown(rows: string[][]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const line = (row: string[]) => `| ${row.map((cell, i) => pad(cell, widths[i]!, i)).join(" | ")} |`;
-  const rule = `|${widths.map((width, i) => "-".repeat(width + 1) + (i < 2 ? "-" : ":")).join("|")}|`;
+  const rule = `|${widths.map((width, i) => "-".repeat(width + 1) + (i < WORD_COLUMNS ? "-" : ":")).join("|")}|`;
   return [line(rows[0]!), rule, ...rows.slice(1).map(line)].join("\n");
 }
 
 function pad(cell: string, width: number, column: number): string {
-  return column < 2 ? cell.padEnd(width) : cell.padStart(width);
+  return column < WORD_COLUMNS ? cell.padEnd(width) : cell.padStart(width);
 }

@@ -36,5 +36,5 @@ export async function runNullHostLoad(
     initiatorCpuUs: (cpuTimeUs() - cpuStart) * share,
     targetCpuUs: (targetCpuUs() - targetStart) * share,
   };
-  return { value: done / seconds, cpuUs: details.initiatorCpuUs, details };
+  return { value: done / seconds, cpuUs: details.initiatorCpuUs + details.targetCpuUs, details };
 }

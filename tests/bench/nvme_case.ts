@@ -18,6 +18,7 @@ import { Volume } from "../../src/multipath/volume.ts";
 import { Connection, CONNECTION_DEPTH_MAX, type TransferParameters } from "../../src/nvme/connection.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { cpuTimeOfUs, cpuTimeUs } from "./cpu_time.ts";
+import { Latencies } from "./latencies.ts";
 import type { Sample } from "./measure.ts";
 import { NullTarget } from "./null_target.ts";
 
@@ -72,8 +73,8 @@ export async function runNullTargetLoad(
 }
 
 /**
- * Runs a load for `seconds`, after a warm-up: I/Os a second, and their CPU time in this process. The details have the
- * target's too.
+ * Runs a load for `seconds`, after a warm-up: I/Os a second, and their CPU time in this process and in the target, which
+ * the details have apart.
  */
 export function runNvmeLoad(
   load: NvmeLoad,
@@ -85,7 +86,8 @@ export function runNvmeLoad(
   const targetStart = targetCpuUs();
   const { done, sample } = loop.run(seconds * 1000);
   const targetUs = (targetCpuUs() - targetStart) / done;
-  return { ...sample, details: { ...sample.details, initiatorCpuUs: sample.cpuUs, targetCpuUs: targetUs } };
+  const details = { ...sample.details, initiatorCpuUs: sample.cpuUs, targetCpuUs: targetUs };
+  return { ...sample, cpuUs: sample.cpuUs + targetUs, details };
 }
 
 class Loop {
@@ -97,11 +99,14 @@ class Loop {
   readonly #links: SocketLink<Connection>[];
   readonly #random = new Prng(1);
   readonly #places: number;
+  readonly #submittedAtMs: Float64Array;
+  readonly #latencies = new Latencies();
   #next = 0;
 
   constructor(load: NvmeLoad, { queues, blocks }: NvmeSubject) {
     this.#load = load;
     this.#places = Math.floor(blocks * BLOCK_BYTES / load.bytes);
+    this.#submittedAtMs = new Float64Array(load.depth);
     const linksAt = load.depth * load.bytes;
     const stride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
     const memory = Memory.allocate(linksAt + queues.length * stride, { lock: true });
@@ -142,6 +147,7 @@ class Loop {
     requests.op[slot] = this.#load.op === "read" ? BlockOp.READ : BlockOp.WRITE;
     requests.lbaLow[slot] = this.#place() * blocks;
     requests.blocks[slot] = blocks;
+    this.#submittedAtMs[slot] = nowMs;
     this.#volume.submit(slot, nowMs);
   }
 
@@ -159,6 +165,7 @@ class Loop {
     const turns = ring.turns;
     const hits = ring.spinHits;
     const misses = ring.spinMisses;
+    this.#latencies.clear();
     let done = 0;
     let nowMs = start;
     let tickMs = start;
@@ -180,6 +187,8 @@ class Loop {
       value: done / ((nowMs - start) / 1000),
       cpuUs: (cpuTimeUs() - cpuStart) / done,
       details: {
+        ...this.#latencies.details,
+        rssMiB: Deno.memoryUsage().rss / 2 ** 20,
         iosPerTurn: done / (ring.turns - turns),
         spinHitsPerTurn: (ring.spinHits - hits) / (ring.turns - turns),
         spinMissesPerTurn: (ring.spinMisses - misses) / (ring.turns - turns),
@@ -194,6 +203,7 @@ class Loop {
     volume.handleAnswers(nowMs);
     for (let slot = volume.pollCompletion(); slot >= 0; slot = volume.pollCompletion()) {
       if (this.#requests.status[slot] !== 0) throw new Error(`Request failed: errno ${this.#requests.status[slot]}`);
+      this.#latencies.add(nowMs - this.#submittedAtMs[slot]);
       this.#submit(slot, nowMs);
       done++;
     }

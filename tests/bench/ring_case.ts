@@ -5,9 +5,9 @@ import { Ring } from "../../src/io/ring.ts";
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const MSG_WAITALL = 0x100;
-const PING_BYTES = 64;
-const STREAM_BYTES = 4096;
-const STREAM_SENDS = 16;
+export const PING_BYTES = 64;
+export const STREAM_BYTES = 4096;
+export const STREAM_SENDS = 16;
 
 /** NOPs, `batch` of them at a time; gives their number. */
 export function nopBody(batch: number): () => number {

@@ -18,9 +18,6 @@ export interface TargetOptions {
   reps: number;
 }
 
-/** Further columns of the table: whose processor time it is. */
-export const TARGET_DETAILS = { "initiator µs": "initiatorCpuUs", "target µs": "targetCpuUs" };
-
 /** Measures `umpath serve` and the host side together, and each of them apart. */
 export async function runTarget({ names, reps }: TargetOptions): Promise<Series[]> {
   await NullTarget.build();
