@@ -90,9 +90,15 @@ export function runNvmeLoad(
   return { ...sample, cpuUs: sample.cpuUs + targetUs, details };
 }
 
+/** A load on its ring; `complete` carries it on by so many I/Os, or a few more. */
+export function startNvmeLoad(load: NvmeLoad, subject: NvmeSubject): { complete(ios: number): void; ring: Ring } {
+  const loop = new Loop(load, subject);
+  return { complete: (ios) => void loop.complete(Infinity, ios), ring: loop.ring };
+}
+
 class Loop {
   readonly #load: NvmeLoad;
-  readonly #ring = new Ring({ submissions: 2048, completions: 16384 });
+  readonly ring = new Ring({ submissions: 2048, completions: 16384 });
   readonly #spin = new AdaptiveSpin(Number(Deno.env.get("SPIN_US") ?? SPIN_US));
   readonly #volume: Volume;
   readonly #requests: RequestTable;
@@ -159,32 +165,16 @@ class Loop {
 
   /** Turns for so long; the requests done, and what is measured. */
   run(milliseconds: number): { done: number; sample: Sample } {
-    const ring = this.#ring;
-    const start = performance.now();
+    const ring = this.ring;
+    const startMs = performance.now();
     const cpuStart = cpuTimeUs();
     const turns = ring.turns;
     const hits = ring.spinHits;
     const misses = ring.spinMisses;
     this.#latencies.clear();
-    let done = 0;
-    let nowMs = start;
-    let tickMs = start;
-    while (nowMs - start < milliseconds) {
-      done += this.#turn(nowMs);
-      const spinUs = this.#spin.budgetUs(true);
-      const hitsBefore = ring.spinHits;
-      const missesBefore = ring.spinMisses;
-      ring.turn(spinUs, TICK_MS);
-      if (ring.spinHits !== hitsBefore) this.#spin.handleResult(true);
-      else if (ring.spinMisses !== missesBefore) this.#spin.handleResult(false);
-      nowMs = performance.now();
-      this.#reap();
-      if (nowMs - tickMs < TICK_MS) continue;
-      tickMs = nowMs;
-      this.#volume.handleTime(nowMs);
-    }
+    const done = this.complete(startMs + milliseconds, Infinity);
     const sample = {
-      value: done / ((nowMs - start) / 1000),
+      value: done / ((performance.now() - startMs) / 1000),
       cpuUs: (cpuTimeUs() - cpuStart) / done,
       details: {
         ...this.#latencies.details,
@@ -195,6 +185,29 @@ class Loop {
       },
     };
     return { done, sample };
+  }
+
+  /** Turns until a time, or until so many requests are done; their number. */
+  complete(endMs: number, ios: number): number {
+    const ring = this.ring;
+    let nowMs = performance.now();
+    let tickMs = nowMs;
+    let done = 0;
+    while (nowMs < endMs && done < ios) {
+      done += this.#turn(nowMs);
+      const spinUs = this.#spin.budgetUs(true);
+      const hits = ring.spinHits;
+      const misses = ring.spinMisses;
+      ring.turn(spinUs, TICK_MS);
+      if (ring.spinHits !== hits) this.#spin.handleResult(true);
+      else if (ring.spinMisses !== misses) this.#spin.handleResult(false);
+      nowMs = performance.now();
+      this.#reap();
+      if (nowMs - tickMs < TICK_MS) continue;
+      tickMs = nowMs;
+      this.#volume.handleTime(nowMs);
+    }
+    return done;
   }
 
   #turn(nowMs: number): number {
@@ -209,13 +222,13 @@ class Loop {
     }
     for (const link of this.#links) {
       if (link.connection.failure !== null) throw new Error(link.connection.failure.reason);
-      link.arm(this.#ring);
+      link.arm(this.ring);
     }
     return done;
   }
 
   #reap(): void {
-    const ring = this.#ring;
+    const ring = this.ring;
     while (ring.next()) {
       const link = this.#links[ring.tokenLow]!;
       if (tokenKind(ring.tokenHigh) === TokenKind.RECEIVE) link.handleReceived(ring.result);
