@@ -7,7 +7,7 @@ import type { Timeouts } from "./api.ts";
 export { POLICY_NAMES, type PolicyName, WEIGHT_MAX };
 
 /** How a path is picked unless the user says otherwise; the README's table of policies has the reason. */
-export const POLICY_DEFAULT: PolicyName = "round-robin";
+export const POLICY_DEFAULT: PolicyName = "queue-depth";
 
 /**
  * The policy of that name.

@@ -62,7 +62,7 @@ async function checkCounts(): Promise<void> {
   const lines = await umpath("list");
   assertMatch(
     lines.stdout,
-    /^vol-n1 +\/dev\/ublkb0 +64 MiB +live +2\/2 paths +round-robin +nqn\.2026-11\.io\.test:vol\n$/,
+    /^vol-n1 +\/dev\/ublkb0 +64 MiB +live +2\/2 paths +queue-depth +nqn\.2026-11\.io\.test:vol\n$/,
   );
 }
 
