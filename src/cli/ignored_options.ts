@@ -1,7 +1,7 @@
 /** What the user asks of a volume that is attached already, and does not get: only its paths can be added to. */
 import { listWords } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
-import type { DeviceChoice, Timeouts, VolumeInfo } from "../host/api.ts";
+import type { DeviceChoice, NamedTimeouts, VolumeInfo } from "../host/api.ts";
 import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 /** What the words of `attach` ask for; what was not given is not there. */
@@ -15,7 +15,7 @@ export interface GivenOptions {
   readOnly?: boolean | undefined;
   headerDigest?: boolean | undefined;
   dataDigest?: boolean | undefined;
-  timeouts: Partial<Timeouts>;
+  timeouts: NamedTimeouts;
 }
 
 /** What can be changed of it in another way. */
@@ -23,7 +23,7 @@ const SETTABLE = ["--policy", "--slow-path", ...TIMEOUT_OPTIONS.map(({ name }) =
 
 /** Names every option that differs from what the volume has, and what that is; null if none does. */
 export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | null {
-  const differences = [...plainDifferences(given, volume), ...timeDifferences(given.timeouts, volume.timeouts)];
+  const differences = [...plainDifferences(given, volume), ...timeDifferences(given.timeouts, volume)];
   if (differences.length === 0) return null;
   const verb = differences.length === 1 ? "is" : "are";
   const words = `${volume.name} was attached before and stays as it is: ${listWords(differences)} ${verb} ignored`;
@@ -49,10 +49,11 @@ function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
   return differences;
 }
 
-function timeDifferences(given: Partial<Timeouts>, inForce: Timeouts): string[] {
+function timeDifferences(given: NamedTimeouts, { timeouts: inForce, writeHoldAuto }: VolumeInfo): string[] {
   return TIMEOUT_OPTIONS.flatMap(({ name, key }) => {
     const wanted = given[key];
-    if (wanted === undefined || wanted === inForce[key]) return [];
-    return [`${name} ${formatDuration(wanted)} (it is ${formatDuration(inForce[key])})`];
+    if (wanted === undefined || wanted === inForce[key] || (wanted === "auto" && writeHoldAuto)) return [];
+    const words = wanted === "auto" ? wanted : formatDuration(wanted);
+    return [`${name} ${words} (it is ${formatDuration(inForce[key])})`];
   });
 }

@@ -1,13 +1,12 @@
 /** Settings of a volume in words: `policy=queue-depth`, `io-timeout=10s`, `preferred-path=1`, `weight.192.0.2.1=3`. */
 import { UmpathError } from "../base/errors.ts";
 import { listWords, nearest, quote } from "../base/text.ts";
-import { parseDuration } from "../base/units.ts";
 import type { Timeouts, VolumeChanges } from "../host/api.ts";
 import { POLICY_NAMES, WEIGHT_MAX } from "../host/defaults.ts";
 import { SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { oneOf, wholeNumber } from "./option_words.ts";
 import { parsePathName } from "./path_spec.ts";
-import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
+import { parseTime, TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 const WEIGHT_PREFIX = "weight.";
 
@@ -51,8 +50,8 @@ function takeSetting(changes: VolumeChanges, key: string, value: string): void {
     const path = parsePathName(key.slice(WEIGHT_PREFIX.length));
     changes.weights.push({ path, weight: wholeNumber(key, { min: 1, max: WEIGHT_MAX })(value) });
   } else if (time !== undefined) {
-    const times: Partial<Record<keyof Timeouts, number | null>> = changes.timeouts;
-    times[time.key] = parseDuration(value, { ...time, name: key });
+    const times: Partial<Record<keyof Timeouts, number | null | "auto">> = changes.timeouts;
+    times[time.key] = parseTime(value, { ...time, name: key });
   } else throw unknownKey(key);
 }
 

@@ -2,7 +2,7 @@
 import { Option } from "@commander-js/extra-typings";
 import type { DurationOptions } from "../base/units.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
-import type { Timeouts } from "../host/api.ts";
+import type { NamedTimeouts, Timeouts } from "../host/api.ts";
 import { TIMEOUT_DEFAULTS } from "../host/defaults.ts";
 import { withDefault } from "./help.ts";
 
@@ -10,11 +10,13 @@ interface TimeoutOption extends DurationOptions {
   name: `--${string}`;
   key: keyof Timeouts;
   description: string;
+  /** "auto" is a value, too: umpath finds the time. */
+  auto?: true;
 }
 
 /** A time that the user has named; null is "off". */
 interface Chosen {
-  ms: number | null;
+  ms: number | null | "auto";
 }
 
 /** Every option that sets a time. */
@@ -57,13 +59,14 @@ export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze(
       key: "writeHoldMs",
       off: true,
       msMin: 0,
-      description: "writes of a lost path wait so long before they go elsewhere, or off",
+      auto: true,
+      description: "writes of a lost path wait so long, or auto or off, before they move",
     },
   ] as const,
 );
 
 function defaultWords(key: keyof Timeouts): string {
-  return key === "writeHoldMs" ? "the keep-alive timeout" : formatDuration(TIMEOUT_DEFAULTS[key]);
+  return key === "writeHoldMs" ? "auto" : formatDuration(TIMEOUT_DEFAULTS[key]);
 }
 
 /** The options for the argument parser. */
@@ -73,16 +76,21 @@ export function timeoutOptions(): Option[] {
     // "--no-path-timeout" is a name of its own, not the opposite of a "--path-timeout".
     made.negate = false;
     // In a box: the parser takes a bare null for no value at all.
-    return made.argParser((word: string): Chosen => ({ ms: parseDuration(word, option) }));
+    return made.argParser((word: string): Chosen => ({ ms: parseTime(word, option) }));
   });
 }
 
+/** The time that a word names; null is "off". */
+export function parseTime(word: string, option: DurationOptions & { auto?: true }): number | null | "auto" {
+  return option.auto && word === "auto" ? "auto" : parseDuration(word, option);
+}
+
 /** What the user named, of the values that the argument parser gave. */
-export function chosenTimeouts(values: Record<string, unknown>): Partial<Timeouts> {
-  const chosen: Partial<Record<keyof Timeouts, number | null>> = {};
+export function chosenTimeouts(values: Record<string, unknown>): NamedTimeouts {
+  const chosen: Partial<Record<keyof Timeouts, number | null | "auto">> = {};
   for (const { name, key } of TIMEOUT_OPTIONS) {
     const value = values[name.slice(2).replace(/-(.)/g, (_, letter) => letter.toUpperCase())];
     if (value !== undefined) chosen[key] = (value as Chosen).ms;
   }
-  return chosen as Partial<Timeouts>;
+  return chosen as NamedTimeouts;
 }

@@ -1,7 +1,7 @@
 /** Volumes and paths as text for people. */
 import { alignRows, count, oneLine, wrapWords } from "../base/text.ts";
 import { formatDuration, formatSize } from "../base/units.ts";
-import type { PathInfo, Timeouts, VolumeInfo } from "../host/api.ts";
+import type { PathInfo, VolumeInfo } from "../host/api.ts";
 import { pathWords } from "../host/path_words.ts";
 
 /** So that no line of them has 100 columns, the name of the row included. */
@@ -45,7 +45,7 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ["policy", policyWords(volume)],
     ...(volume.slowPath === "off" ? [] : [["slow-path", volume.slowPath]]),
     ...digestFacts(volume),
-    ...timeLines(volume.timeouts).map((line, i) => [i === 0 ? "times" : "", line]),
+    ...timeLines(volume).map((line, i) => [i === 0 ? "times" : "", line]),
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
 }
@@ -108,12 +108,12 @@ function deviceWords(volume: VolumeInfo): string {
 }
 
 /** No line breaks between a time and its name. */
-function timeLines(times: Timeouts): string[] {
-  const words = timeWords(times).map((word) => word.replaceAll(" ", "\xa0")).join(", ");
+function timeLines(volume: VolumeInfo): string[] {
+  const words = timeWords(volume).map((word) => word.replaceAll(" ", "\xa0")).join(", ");
   return wrapWords(words, TIMES_COLUMNS_MAX).map((line) => line.replaceAll("\xa0", " "));
 }
 
-function timeWords(times: Timeouts): string[] {
+function timeWords({ timeouts: times, writeHoldAuto }: VolumeInfo): string[] {
   return [
     `connect ${formatDuration(times.connectTimeoutMs)}`,
     `keep-alive ${formatDuration(times.keepAliveMs)}`,
@@ -121,7 +121,7 @@ function timeWords(times: Timeouts): string[] {
     `no-path ${formatDuration(times.noPathTimeoutMs)}`,
     `ctrl-loss ${formatDuration(times.ctrlLossTimeoutMs)}`,
     `reconnect ${formatDuration(times.reconnectDelayMs)} to ${formatDuration(times.reconnectDelayMaxMs)}`,
-    `write-hold ${formatDuration(times.writeHoldMs)}`,
+    `write-hold ${formatDuration(times.writeHoldMs)}${writeHoldAuto ? " (auto)" : ""}`,
   ];
 }
 

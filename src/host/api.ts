@@ -42,6 +42,9 @@ export interface Timeouts {
   writeHoldMs: number | null;
 }
 
+/** Times that somebody has named. A hold that is "auto" is as long as a lost controller may go on executing. */
+export type NamedTimeouts = Partial<Omit<Timeouts, "writeHoldMs"> & { writeHoldMs: number | null | "auto" }>;
+
 export interface AttachParams {
   nqn: string;
   nsid: number;
@@ -60,7 +63,7 @@ export interface AttachParams {
   /** What is done about a path that is much slower than its peers: "off" unless told, or "demote". */
   slowPath?: string;
   /** Only what the user named; the daemon fills in the rest. */
-  timeouts: Partial<Timeouts>;
+  timeouts: NamedTimeouts;
   hostNqn: string;
   hostId: string;
 }
@@ -96,7 +99,7 @@ export interface VolumeChanges {
   preferredPath: PathName | "none" | null;
   weights: { path: PathName; weight: number }[];
   slowPath?: string | null;
-  timeouts: Partial<Timeouts>;
+  timeouts: NamedTimeouts;
 }
 
 export interface SetParams extends VolumeChanges {
@@ -191,6 +194,8 @@ export interface VolumeInfo {
   /** Writes held after the loss of a path. */
   held: number;
   timeouts: Timeouts;
+  /** The write hold among them follows from what the controllers go by; otherwise somebody has named it. */
+  writeHoldAuto: boolean;
   /** Model and serial number of the controller. */
   model: string;
   serial: string;

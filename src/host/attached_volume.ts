@@ -13,7 +13,7 @@ import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, identityDifference } from "../nvme/namespace.ts";
 import type { KnownNamespace } from "../nvme/namespace_steps.ts";
 import { heedsPreferred, heedsWeights, type PolicyName } from "../multipath/policy_names.ts";
-import type { DeviceDriver, PathSpec, Timeouts, VolumeChanges, VolumeInfo, VolumeState } from "./api.ts";
+import type { DeviceDriver, NamedTimeouts, PathSpec, Timeouts, VolumeChanges, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
@@ -48,7 +48,7 @@ export interface VolumePlan {
   depth: number;
   readOnly: boolean;
   /** The times that somebody has named. */
-  timeouts: Partial<Timeouts>;
+  timeouts: NamedTimeouts;
   session: Omit<SessionOptions, "spec">;
 }
 
@@ -387,7 +387,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   handleLive(): void {
-    this.settings.setKeptAlive(Math.max(...this.paths.all.map((path) => path.keptAliveMs)));
+    this.settings.setExecutes(Math.max(...this.paths.all.map((path) => path.executesMs)));
   }
 
   releaseHeld(path: VolumePath): void {
@@ -530,9 +530,9 @@ export class AttachedVolume implements PathOwner {
 
   info(): VolumeInfo {
     const { name, nqn, nsid, queues, depth, session } = this.plan;
-    const { policy, slowPath, timeouts } = this.settings;
+    const { policy, slowPath, timeouts, writeHoldAuto } = this.settings;
     const facts = {
-      ...{ name, nqn, nsid, policy, slowPath, queues, depth, timeouts },
+      ...{ name, nqn, nsid, policy, slowPath, queues, depth, timeouts, writeHoldAuto },
       preferredPath: this.table.preferred < 0 ? null : this.table.preferred,
       headerDigest: session.digests?.header ?? false,
       dataDigest: session.digests?.data ?? false,

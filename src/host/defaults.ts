@@ -2,7 +2,7 @@ import { UmpathError } from "../base/errors.ts";
 import { formatDuration } from "../base/units.ts";
 import { POLICY_NAMES, type PolicyName, WEIGHT_MAX } from "../multipath/policy_names.ts";
 import { listWords, quote } from "../base/text.ts";
-import type { Timeouts } from "./api.ts";
+import type { NamedTimeouts, Timeouts } from "./api.ts";
 
 export { POLICY_NAMES, type PolicyName, WEIGHT_MAX };
 
@@ -51,7 +51,11 @@ const TOO_LATE = "I/O would fail before it may go on";
  *
  * @throws UmpathError "usage" if two of them contradict each other, naming both.
  */
-export function fillTimeouts(given: Partial<Timeouts>, { prefix = "--" } = {}): Timeouts {
+export function fillTimeouts(named: NamedTimeouts, { prefix = "--" } = {}): Timeouts {
+  const { writeHoldMs: namedHoldMs, ...others } = named;
+  const given: Partial<Timeouts> = isHoldAuto(named)
+    ? others
+    : { ...others, writeHoldMs: namedHoldMs as number | null };
   const times = { ...TIMEOUT_DEFAULTS, ...given };
   const keptAliveMs = times.keepAliveMs ?? TIMEOUT_DEFAULTS.keepAliveMs;
   const writeHoldMs = given.writeHoldMs === undefined ? keptAliveMs : given.writeHoldMs;
@@ -63,6 +67,11 @@ export function fillTimeouts(given: Partial<Timeouts>, { prefix = "--" } = {}): 
   throw new UmpathError("usage", `Cannot use ${one} ${oneTime} with ${other} ${otherTime}: ${fault.why}`, {
     hint: fault.isLonger ? `Make ${one} shorter or ${other} longer` : `Give one of them a limit`,
   });
+}
+
+/** True if nobody has said how long writes are held. */
+export function isHoldAuto({ writeHoldMs }: NamedTimeouts): boolean {
+  return writeHoldMs === undefined || writeHoldMs === "auto";
 }
 
 /** Two times that cannot hold together, and why. */

@@ -7,6 +7,7 @@ import type { PathTable } from "../multipath/path_table.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
 import { anaServesIo } from "../nvme/ana.ts";
 import { Backoff } from "../nvme/backoff.ts";
+import { executesForMs } from "../nvme/keep_alive.ts";
 import type { AnaStateName, PathSpec, PathState, Timeouts } from "./api.ts";
 import { closeQueues, ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
 import { ForeignPath, type PathFailure, reasonOf } from "./path_failure.ts";
@@ -81,7 +82,7 @@ export class VolumePath {
   #linkFailed: (reason: string) => void = () => {};
   #openLinks = 0;
   #wasLive = false;
-  #keptAliveMs = 0;
+  #executesMs = 0;
   #endReason = "it was removed";
   #drains = false;
   #endPause: () => void = () => {};
@@ -127,9 +128,9 @@ export class VolumePath {
     return this.#session?.controller.cntlid ?? null;
   }
 
-  /** The keep-alive time, in milliseconds, by which the present controller, or the lost one, goes; 0 if by none. */
-  get keptAliveMs(): number {
-    return this.#keptAliveMs;
+  /** How long the present controller, or the lost one, may execute after its loss, in milliseconds; 0 if nobody knows. */
+  get executesMs(): number {
+    return this.#executesMs;
   }
 
   get isServing(): boolean {
@@ -326,7 +327,8 @@ export class VolumePath {
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
     this.#owner.wakeWorkers();
-    this.#keptAliveMs = session.controller.keepAliveMs ?? 0;
+    const { controller, keepAliveMs } = session.controller;
+    this.#executesMs = executesForMs({ ...controller, keepAliveMs });
     this.#owner.handleLive();
     if (this.#wasLive) this.reconnects++;
     this.#wasLive = true;

@@ -1,14 +1,14 @@
 import type { PathTable } from "../multipath/path_table.ts";
 import type { PolicyName } from "../multipath/policy_names.ts";
-import type { Timeouts } from "./api.ts";
-import { fillTimeouts } from "./defaults.ts";
+import type { NamedTimeouts, Timeouts } from "./api.ts";
+import { fillTimeouts, isHoldAuto } from "./defaults.ts";
 import type { SlowPathMode } from "./latency_settings.ts";
 
 /** Settings that somebody has named. */
 export interface NamedSettings {
   policy: PolicyName;
   slowPath: SlowPathMode;
-  timeouts: Partial<Timeouts>;
+  timeouts: NamedTimeouts;
 }
 
 /** What can be changed of a volume while it runs, besides its paths. The workers read it in the path table. */
@@ -17,10 +17,10 @@ export class VolumeSettings {
   #policy: PolicyName;
   #slowPath: SlowPathMode;
   /** The times that somebody has named: the others follow from them. */
-  #named: Partial<Timeouts>;
+  #named: NamedTimeouts;
   #timeouts: Timeouts;
-  /** The longest keep-alive time that one of the volume's controllers may still go by. */
-  #keptAliveMs = 0;
+  /** The longest time that one of the volume's controllers may go on executing after its loss. */
+  #executesMs = 0;
 
   /** @throws UmpathError "usage" if two times contradict each other. */
   constructor(table: PathTable, { policy, slowPath, timeouts }: NamedSettings) {
@@ -40,8 +40,20 @@ export class VolumeSettings {
     return this.#slowPath;
   }
 
+  /** All times, with the write hold that is in force. */
   get timeouts(): Timeouts {
-    return this.#timeouts;
+    const { writeHoldMs } = this.#timeouts;
+    return { ...this.#timeouts, writeHoldMs: this.writeHoldAuto ? this.#autoHoldMs : writeHoldMs };
+  }
+
+  /** Writes are held for as long as the controllers may execute: nobody has said how long. */
+  get writeHoldAuto(): boolean {
+    return isHoldAuto(this.#named);
+  }
+
+  /** Before there is a controller, the keep-alive timeout. */
+  get #autoHoldMs(): number {
+    return Math.max(this.#timeouts.writeHoldMs ?? 0, this.#executesMs);
   }
 
   /**
@@ -59,22 +71,21 @@ export class VolumeSettings {
   }
 
   /**
-   * Says which keep-alive time the controllers go by. A controller that was told a longer one than holds now may execute
-   * for so long after it was lost: unless somebody said otherwise, writes are held for it, too.
+   * Says how long the controllers may execute after their loss, by the keep-alive time that each was told: unless somebody
+   * said otherwise, writes are held for so long.
    */
-  setKeptAlive(ms: number): void {
-    this.#keptAliveMs = ms;
+  setExecutes(ms: number): void {
+    this.#executesMs = ms;
     this.#tell();
   }
 
   #tell(): void {
-    const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = this.#timeouts;
-    const isHoldNamed = this.#named.writeHoldMs !== undefined;
+    const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = this.timeouts;
     this.#table.setPolicy(this.#policy);
     this.#table.setTimeouts({
       ioTimeoutMs: ioTimeoutMs ?? -1,
       noPathTimeoutMs: noPathTimeoutMs ?? -1,
-      writeHoldMs: isHoldNamed ? writeHoldMs ?? 0 : Math.max(writeHoldMs ?? 0, this.#keptAliveMs),
+      writeHoldMs: writeHoldMs ?? 0,
     });
   }
 }

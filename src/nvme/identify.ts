@@ -68,6 +68,8 @@ export interface ControllerIdentity {
   /** Granularity of the keep alive timeout, milliseconds; 0 if keep alive is not supported. */
   keepAliveGranularityMs: number;
   trafficBasedKeepAlive: boolean;
+  /** CQT: what it takes at most to end all commands once the host is known to be lost, milliseconds; 0 is not told. */
+  quiesceMs: number;
   /** Delays that CRD names, milliseconds, by index; the one at index 0 is 0. */
   retryDelaysMs: readonly number[];
   /** Commands that one queue takes, 0 if not told. */
@@ -113,6 +115,7 @@ export function parseController(data: Uint8Array): ControllerIdentity {
     asyncEventRequestsMax: view.getUint8(at.AERL) + 1,
     keepAliveGranularityMs: view.getUint16(at.KAS, true) * KAS_UNIT_MS,
     trafficBasedKeepAlive: (view.getUint32(at.CTRATT, true) & Ctratt.TBKAS) !== 0,
+    quiesceMs: view.getUint16(at.CQT, true),
     retryDelaysMs: [0, ...crdt],
     maxcmd: view.getUint16(at.MAXCMD, true),
     nn: view.getUint32(at.NN, true),

@@ -29,6 +29,23 @@ export interface KeepAliveOptions {
   nowMs: number;
 }
 
+/**
+ * How long a controller may go on executing commands after its host has lost it, milliseconds.
+ *
+ * One that tells its command quiesce time (CQT) is waited for as TP 4129 (in Base 2.1) has it: 2 KATO, or 3 KATO where any
+ * command restarts its timer (TBKAS), until it surely knows that the host is gone, and CQT until it has ended everything.
+ * For one that does not tell, the text has no bound: it is taken to end everything the moment its timer expires. That
+ * is one KATO after the last Keep Alive, or two after the last command where it only looks once a KATO whether any came.
+ */
+export function executesForMs(controller: {
+  keepAliveMs: number | null;
+  trafficBasedKeepAlive: boolean;
+  quiesceMs: number;
+}): number {
+  const timers = 1 + (controller.quiesceMs > 0 ? 1 : 0) + (controller.trafficBasedKeepAlive ? 1 : 0);
+  return timers * (controller.keepAliveMs ?? 0) + controller.quiesceMs;
+}
+
 /** The keep alive of one controller. */
 export class KeepAlive {
   readonly #intervalMs: number;

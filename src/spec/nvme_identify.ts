@@ -90,6 +90,8 @@ export const IdentifyControllerAt = {
   ANAGRPMAX: 344,
   /** Number of ANA group identifiers, u32. */
   NANAGRPID: 348,
+  /** Command quiesce time, u16, milliseconds (Base 2.1; TP 4129); 0 is not told. */
+  CQT: 386,
   /** Sizes of queue entries, u8 each, log2: required in bits 3:0, maximum in bits 7:4. */
   SQES: 512,
   CQES: 513,

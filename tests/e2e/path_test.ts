@@ -67,8 +67,13 @@ Deno.test("umpath set changes policy, times, weights and the preferred path, and
   assertEquals([json.schemaVersion, json.volume.timeouts.keepAliveMs, json.volume.timeouts.writeHoldMs], [
     1,
     2000,
-    2000,
-  ]);
+    5000,
+  ], "the controllers go by the longer time until they are connected anew");
+  assertEquals(json.volume.writeHoldAuto, true);
+  await done(cli, "set", "vol-n1", "write-hold=off");
+  assertStringIncludes((await done(cli, "show", "vol-n1")).stdout, "write-hold off\n");
+  await done(cli, "set", "vol-n1", "write-hold=auto");
+  assertStringIncludes((await done(cli, "show", "vol-n1")).stdout, "write-hold 5s (auto)\n");
   await detachAll(cli, target);
 });
 

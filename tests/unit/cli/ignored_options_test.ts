@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { ignoredWords } from "../../../src/cli/ignored_options.ts";
 import { serveControl } from "../../../src/host/control_server.ts";
 import { Output } from "../../../src/cli/output.ts";
@@ -11,6 +11,9 @@ Deno.test("ignoredWords() names what differs from the volume that is there, and 
   assertEquals(ignoredWords({ timeouts: {} }, VOLUME), null);
   const same = { name: "vol-n1", device: "ublk", policy: "round-robin", queues: 2, depth: 128 } as const;
   assertEquals(ignoredWords({ ...same, timeouts: { ioTimeoutMs: 30_000, writeHoldMs: null } }, VOLUME), null);
+  const auto = { timeouts: { writeHoldMs: "auto" } } as const;
+  assertEquals(ignoredWords(auto, { ...VOLUME, writeHoldAuto: true }), null);
+  assertStringIncludes(ignoredWords(auto, VOLUME) ?? "", "--write-hold auto (it is off) is ignored");
   assertEquals(ignoredWords({ device: "auto", readOnly: false, timeouts: {} }, { ...VOLUME, readOnly: true }), null);
   assertEquals(
     ignoredWords({ depth: 64, timeouts: {} }, VOLUME),

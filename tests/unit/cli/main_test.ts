@@ -112,7 +112,7 @@ Deno.test("runProgram() has help of one width, with the defaults that hold", asy
     const { name } = TIMEOUT_OPTIONS.find((option) => option.key === key)!;
     assertMatch(attach, new RegExp(`${name} <duration> [^<]*\\(default: ${formatDuration(ms)}\\)`));
   }
-  for (const words of [`queue (default: ${QUEUE_DEPTH_DEFAULT})`, "one a CPU, at most", "the keep-alive timeout)"]) {
+  for (const words of [`queue (default: ${QUEUE_DEPTH_DEFAULT})`, "one a CPU, at most", "auto)"]) {
     assertStringIncludes(attach, words);
   }
   assertStringIncludes((await run("--help")).stdout, "UMPATH_DEBUG");

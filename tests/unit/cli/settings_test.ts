@@ -20,6 +20,7 @@ Deno.test("parseSettings() takes policies, paths, weights and every time", () =>
     assertEquals(parseSettings([`${name.slice(2)}=3s`]).timeouts, { [key]: 3000 });
     if (off) assertEquals(parseSettings([`${name.slice(2)}=off`]).timeouts, { [key]: null });
   }
+  assertEquals(parseSettings(["write-hold=auto"]).timeouts, { writeHoldMs: "auto" });
 });
 
 Deno.test("parseSettings() finds the value behind the equals signs of a path", () => {
@@ -38,6 +39,7 @@ Deno.test("parseSettings() says which word is wrong, and why", () => {
     [["slow-path=demoted"], '"demoted" for slow-path: it is not one of off and demote'],
     [["polcy=weighted"], '"polcy": a volume has no such setting'],
     [["io-timeout=soon"], '"soon" for io-timeout'],
+    [["io-timeout=auto"], '"auto" for io-timeout'],
     [["io-timeout=5"], "it has no unit"],
     [["connect-timeout=off"], "Cannot turn connect-timeout off"],
     [["weight.0=0"], '"0" for weight.0'],

@@ -20,4 +20,5 @@ Deno.test("chosenTimeouts() takes off as no limit where there is one", () => {
   for (const { name, key, off } of TIMEOUT_OPTIONS) {
     if (off === true) assertEquals(parse(name, "off"), { [key]: null }, name);
   }
+  assertEquals(parse("--write-hold", "auto"), { writeHoldMs: "auto" });
 });

@@ -63,6 +63,7 @@ export const VOLUME: VolumeInfo = {
     reconnectDelayMaxMs: 10_000,
     writeHoldMs: null,
   },
+  writeHoldAuto: false,
   model: "Linux",
   serial: "abc\x1b[2J",
   paths: [PATH, {

@@ -8,6 +8,7 @@ Deno.test("fillTimeouts() holds writes as long as the keep-alive timeout, unless
   assertEquals(fillTimeouts({ keepAliveMs: null }).writeHoldMs, 5_000);
   assertEquals(fillTimeouts({ writeHoldMs: null }).writeHoldMs, null);
   assertEquals(fillTimeouts({ writeHoldMs: 0 }).writeHoldMs, 0);
+  assertEquals(fillTimeouts({ keepAliveMs: 9_000, writeHoldMs: "auto" }).writeHoldMs, 9_000);
 });
 
 Deno.test("fillTimeouts() makes the longest reconnect delay no shorter than the first", () => {

@@ -186,7 +186,7 @@ testSet(
     const { table } = rig.set.find(VOLUME);
     assertEquals(table.writeHoldMs, 10_000);
     const { timeouts } = set(rig, { timeouts: { keepAliveMs: 2_000 } });
-    assertEquals([timeouts.keepAliveMs, timeouts.writeHoldMs, table.writeHoldMs], [2_000, 2_000, 10_000]);
+    assertEquals([timeouts.keepAliveMs, timeouts.writeHoldMs, table.writeHoldMs], [2_000, 10_000, 10_000]);
     assertMatch(rig.warnings.join(), /keep-alive time of vol-n1 holds for each path from its next connect on/);
     await t.portals[0].kill();
     await eventually("it is back", () => rig.paths()[0].reconnects === 1 && rig.states()[0] === "live");
@@ -198,6 +198,8 @@ testSet(
     assertEquals(table.writeHoldMs, 300, "whoever names a hold gets it");
     set(rig, { timeouts: { writeHoldMs: null } });
     assertEquals(table.writeHoldMs, 0);
+    const auto = set(rig, { timeouts: { writeHoldMs: "auto" } });
+    assertEquals([auto.writeHoldAuto, auto.timeouts.writeHoldMs, table.writeHoldMs], [true, 2_000, 2_000]);
   },
 );
 

@@ -33,6 +33,7 @@ Deno.test("parseController() reads every field", () => {
   put(data, 128, 2, 1);
   put(data, 130, 2, 50);
   put(data, 132, 2, 65535);
+  put(data, 386, 2, 700);
   assertEquals(parseController(data), {
     serial: "SN0001",
     model: "Example array",
@@ -46,6 +47,7 @@ Deno.test("parseController() reads every field", () => {
     asyncEventRequestsMax: 4,
     keepAliveGranularityMs: 1000,
     trafficBasedKeepAlive: true,
+    quiesceMs: 700,
     retryDelaysMs: [0, 100, 5000, 6553500],
     maxcmd: 128,
     nn: 1024,

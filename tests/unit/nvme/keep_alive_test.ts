@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
-import { KeepAlive } from "../../../src/nvme/keep_alive.ts";
+import { executesForMs, KeepAlive } from "../../../src/nvme/keep_alive.ts";
 
 Deno.test("KeepAlive sends at half of the timeout, once", () => {
   const keepAlive = new KeepAlive({ keepAliveMs: 10_000, nowMs: 1000 });
@@ -61,4 +61,18 @@ Deno.test("KeepAlive.handleTime() moves the state without taking what is due", (
 
 Deno.test("KeepAlive needs a timeout", () => {
   assertThrows(() => new KeepAlive({ keepAliveMs: 0, nowMs: 0 }), AssertionFailure);
+});
+
+Deno.test("executesForMs() is CQT and 2 KATO, or 3 with TBKAS; without CQT, the controller's timer alone", () => {
+  const cases: [keepAliveMs: number | null, trafficBasedKeepAlive: boolean, quiesceMs: number, ms: number][] = [
+    [5_000, false, 0, 5_000],
+    [5_000, true, 0, 10_000],
+    [5_000, false, 1, 10_001],
+    [5_000, true, 65_535, 80_535],
+    [null, true, 0, 0],
+    [null, false, 700, 700],
+  ];
+  for (const [keepAliveMs, trafficBasedKeepAlive, quiesceMs, ms] of cases) {
+    assertEquals(executesForMs({ keepAliveMs, trafficBasedKeepAlive, quiesceMs }), ms);
+  }
 });
