@@ -37,6 +37,7 @@ export class ConnectionFaults implements IoFaults {
   readonly #subject: FaultSubject;
   readonly #verdicts: readonly CommandRule[];
   readonly #delays: readonly CommandRule[];
+  readonly #lates: readonly CommandRule[];
   readonly #digests: readonly CommandRule[];
   readonly #stalls: readonly StateRule[];
   readonly #halfOpens: readonly StateRule[];
@@ -53,6 +54,7 @@ export class ConnectionFaults implements IoFaults {
     this.#subject = subject;
     this.#verdicts = this.#commandRules("status", "drop");
     this.#delays = this.#commandRules("delay");
+    this.#lates = this.#commandRules("late");
     this.#digests = this.#commandRules("digest");
     this.#stalls = this.#stateRules("stall");
     this.#halfOpens = this.#stateRules("half-open");
@@ -87,7 +89,7 @@ export class ConnectionFaults implements IoFaults {
 
   /** Whether commands have to be asked about at all. */
   get hasCommandRules(): boolean {
-    return this.#verdicts.length + this.#delays.length + this.#digests.length > 0;
+    return this.#verdicts.length + this.#delays.length + this.#lates.length + this.#digests.length > 0;
   }
 
   // ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,8 +106,17 @@ export class ConnectionFaults implements IoFaults {
 
   /** How long the answer to a command that has arrived is to be held back, ms. */
   answerDelayMs(opcode: number, nowMs: number, fabricsType = 0): number {
+    return this.#sumMs(this.#delays, opcode, nowMs, fabricsType);
+  }
+
+  /** How much later a command that has arrived is to be carried out, ms. */
+  lateMs(opcode: number, nowMs: number): number {
+    return this.#sumMs(this.#lates, opcode, nowMs, 0);
+  }
+
+  #sumMs(rules: readonly CommandRule[], opcode: number, nowMs: number, fabricsType: number): number {
     let delayMs = 0;
-    for (const one of this.#delays) {
+    for (const one of rules) {
       const { value, valueMax } = one.rule;
       if (!this.#hitsCommand(one, opcode, fabricsType, nowMs)) continue;
       delayMs += value === valueMax ? value : value + one.prng.unit() * (valueMax - value);

@@ -30,6 +30,12 @@ export const FAULT_KINDS = Object.freeze(
       isInstant: false,
       does: "answers come so much later; A..B draws a delay between the two for each",
     },
+    late: {
+      family: "command",
+      argument: "duration",
+      isInstant: false,
+      does: "I/O commands are done so much later, even if their connection has ended by then",
+    },
     status: {
       family: "command",
       argument: "status",

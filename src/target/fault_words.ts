@@ -116,7 +116,7 @@ function readFault(word: string, listeners: readonly ListenerDescription[]): Fau
     window: readWindow(keys, kind),
     chance: readChance(keys.get("chance")),
     count: readNumber(keys.get("count"), "count"),
-    ops: info.family === "command" ? readOps(keys.get("op")) : [],
+    ops: info.family === "command" ? readOps(kind, keys.get("op")) : [],
     queue: readQueue(keys.get("queue")),
     ...readArgument(kind, equals === -1 ? null : head.slice(equals + 1)),
   };
@@ -222,12 +222,15 @@ function readNumber(word: string | undefined, key: Key): number | null {
   throw new Fault(`${key} ${quote(word)} is not a whole number from 1 to ${COUNT_MAX}`);
 }
 
-function readOps(word: string | undefined): string[] {
+function readOps(kind: FaultKind, word: string | undefined): string[] {
   if (word === undefined) return ["io"];
-  const names = Object.keys(FAULT_OPS);
+  const names = Object.keys(FAULT_OPS).filter((name) => kind !== "late" || FAULT_OPS[name]!.queue === "io");
   return word.split("+").map((name) => {
-    if (Object.hasOwn(FAULT_OPS, name)) return name;
-    throw new Fault(`${quote(name)} is not a command`, suggestion(name, names));
+    if (names.includes(name)) return name;
+    throw new Fault(
+      `${quote(name)} is not a command${kind === "late" ? " of an I/O queue" : ""}`,
+      suggestion(name, names),
+    );
   });
 }
 
@@ -244,7 +247,7 @@ function readArgument(kind: FaultKind, word: string | null): { value: number; va
     return { value: 0, valueMax: 0 };
   }
   if (word === null || word === "") throw new Fault(`${kind} needs an argument`, argumentHint(kind));
-  if (argument === "duration") return readDelay(word);
+  if (argument === "duration") return readDelay(kind, word);
   const value = argument === "status"
     ? readStatus(word)
     : argument === "ana"
@@ -264,12 +267,12 @@ function argumentHint(kind: FaultKind): string {
   return `Write ${kind}=… with ${examples[FAULT_KINDS[kind].argument!]}`;
 }
 
-function readDelay(word: string): { value: number; valueMax: number } {
+function readDelay(kind: FaultKind, word: string): { value: number; valueMax: number } {
   const [low = "", high = low, ...more] = word.split("..");
-  if (more.length > 0) throw new Fault(`${quote(word)} is not a range`, argumentHint("delay"));
-  const value = parseDuration(low, { name: "delay", msMin: 0 });
-  const valueMax = parseDuration(high, { name: "delay" });
-  if (value > valueMax) throw new Fault(`the range ${quote(word)} ends before it begins`, argumentHint("delay"));
+  if (more.length > 0) throw new Fault(`${quote(word)} is not a range`, argumentHint(kind));
+  const value = parseDuration(low, { name: kind, msMin: 0 });
+  const valueMax = parseDuration(high, { name: kind });
+  if (value > valueMax) throw new Fault(`the range ${quote(word)} ends before it begins`, argumentHint(kind));
   return { value, valueMax };
 }
 

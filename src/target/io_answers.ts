@@ -15,6 +15,8 @@ export class IoAnswers {
   readonly #isDropped: Uint8Array;
   readonly #isSpoiled: Uint8Array;
   readonly #delayMs: Float64Array;
+  /** How much later the command in the slot is carried out. */
+  readonly lateMs: Float64Array;
   /** The slots whose answers are held back, and those answers. */
   readonly #held: Int32Array;
   readonly #dueMs: Float64Array;
@@ -27,6 +29,7 @@ export class IoAnswers {
     this.#isDropped = new Uint8Array(slots);
     this.#isSpoiled = new Uint8Array(slots);
     this.#delayMs = new Float64Array(slots);
+    this.lateMs = new Float64Array(slots);
     this.#held = new Int32Array(slots);
     this.#dueMs = new Float64Array(slots);
     this.#status = new Uint16Array(slots);
@@ -44,12 +47,17 @@ export class IoAnswers {
   judge(slot: number, opcode: number, nowMs: number): number {
     const faults = this.faults;
     if (faults === null) {
-      this.#isDropped[slot] = this.#isSpoiled[slot] = this.#delayMs[slot] = 0;
+      this.#isDropped[slot] =
+        this.#isSpoiled[slot] =
+        this.#delayMs[slot] =
+        this.lateMs[slot] =
+          0;
       return StatusCode.SUCCESS;
     }
     const verdict = faults.verdict(opcode, nowMs);
     this.#isDropped[slot] = verdict === IoVerdict.DROP ? 1 : 0;
     this.#delayMs[slot] = faults.answerDelayMs(opcode, nowMs);
+    this.lateMs[slot] = faults.lateMs(opcode, nowMs);
     this.#isSpoiled[slot] = faults.spoilsDigest(opcode, nowMs) ? 1 : 0;
     return Math.max(verdict, StatusCode.SUCCESS);
   }

@@ -10,6 +10,8 @@ export const IoVerdict = {
 export interface IoFaults {
   /** One of {@linkcode IoVerdict}, or the status to answer with instead of carrying the command out. */
   verdict(opcode: number, nowMs: number): number;
+  /** How much later the command is carried out, in ms: also if the connection has ended by then. */
+  lateMs(opcode: number, nowMs: number): number;
   /** How long the answer is held back, in ms. */
   answerDelayMs(opcode: number, nowMs: number): number;
   /** True if the answer carries a wrong digest. */

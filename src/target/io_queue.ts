@@ -81,6 +81,9 @@ export class IoQueue {
   readonly #scratch: number;
   #comparing = -1;
   readonly #compares: Fifo;
+  /** The commands that are carried out later, for a fault, and when. */
+  readonly #late: number[] = [];
+  readonly #lateDueMs: Float64Array;
   #inDevices = 0;
   /** Something was submitted to a device that may have been asked already in this turn. */
   #mustPoll = false;
@@ -116,6 +119,7 @@ export class IoQueue {
     this.#nextRange = new Uint16Array(depth);
     this.#scratch = depth;
     this.#compares = new Fifo(depth);
+    this.#lateDueMs = new Float64Array(depth);
   }
 
   /** What goes wrong here; null, as at the start, for nothing. */
@@ -123,20 +127,21 @@ export class IoQueue {
     this.#answers.faults = faults;
   }
 
-  /** True while nothing is in a device. Once the connection is over too, a last turn has dropped all commands. */
+  /** True while nothing is in a device, or will be. Once the connection is over too, a last turn has dropped all commands. */
   get isIdle(): boolean {
-    return this.#inDevices === 0;
+    return this.#inDevices === 0 && this.#late.length === 0;
   }
 
-  /** When a turn is due though nothing has come in, ms: an answer was held back. Infinity for never. */
+  /** When a turn is due though nothing has come in, ms: an answer or a command was held back. Infinity for never. */
   get nextDueMs(): number {
-    return this.#answers.nextDueMs;
+    return this.#late.reduce((next, slot) => Math.min(next, this.#lateDueMs[slot]), this.#answers.nextDueMs);
   }
 
   /** Takes what the connection and the devices have, and answers what is done. `nowMs` is a monotonic time. */
   turn(nowMs: number): void {
     this.#nowMs = nowMs;
     this.#answers.handleTime(nowMs);
+    if (this.#late.length > 0) this.#handleLate();
     const connection = this.#connection;
     while (connection.state === "ready") {
       const slot = connection.pollCommand();
@@ -173,7 +178,17 @@ export class IoQueue {
       this.#fetching[slot] = 1;
       return this.#connection.fetchData(slot);
     }
-    this.#execute(slot, opcode);
+    if (this.#answers.lateMs[slot] === 0) return this.#execute(slot, opcode);
+    this.#lateDueMs[slot] = this.#nowMs + this.#answers.lateMs[slot];
+    this.#late.push(slot);
+  }
+
+  /** Carries out what a fault has held back: whether somebody still waits for the answer does not matter. */
+  #handleLate(): void {
+    for (const slot of this.#late.filter((slot) => this.#lateDueMs[slot] <= this.#nowMs)) {
+      this.#late.splice(this.#late.indexOf(slot), 1);
+      this.#execute(slot, this.#commands.sqe[slot << SQE_SHIFT] & 0xff);
+    }
   }
 
   // ── execution ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -128,6 +128,8 @@ Deno.test("parseFault() names the word and its bad part, and tells what is allow
     ["1:drop,chance=1.01", "is not a probability", "0.1"],
     ["1:drop,chance=1e-3", "is not a probability", "0.1"],
     ["1:drop,op=raed", '"raed" is not a command', "Did you mean read?"],
+    ["1:late=1s,op=keep-alive", '"keep-alive" is not a command of an I/O queue', "write"],
+    ["1:late=2s..1s", "the range", "late=…"],
     ["1:drop,op=", "op has no value", ""],
     ["1:drop,op=read+", '"" is not a command', "keep-alive"],
     ["1:drop,op=hasOwnProperty", "is not a command", "keep-alive"],

@@ -502,6 +502,7 @@ Deno.test("IoQueue does what its faults say, once for each command", () => {
   };
   queue.faults = {
     verdict: (opcode) => (asked.push(opcode), plan[opcode]?.verdict ?? 0),
+    lateMs: () => 0,
     answerDelayMs: (opcode) => plan[opcode]?.delayMs ?? 0,
     spoilsDigest: (opcode) => plan[opcode]?.spoils ?? false,
   };
@@ -536,7 +537,7 @@ Deno.test("IoQueue does what its faults say, once for each command", () => {
 
 Deno.test("IoQueue holds the data of a read back with its answer", () => {
   const { connection, queue, storages } = memoryRig();
-  queue.faults = { verdict: () => 0, answerDelayMs: () => 5, spoilsDigest: () => false };
+  queue.faults = { verdict: () => 0, lateMs: () => 0, answerDelayMs: () => 5, spoilsDigest: () => false };
   connection.send(read(1, 1, 512));
   queue.turn(0);
   assertEquals(connection.answers, []);
@@ -544,6 +545,29 @@ Deno.test("IoQueue holds the data of a read back with its answer", () => {
   storages[0].fill(0);
   queue.turn(5);
   assertEquals(connection.answers[0].data, before);
+});
+
+Deno.test("IoQueue carries out a late command when its time has come, though its connection is over", () => {
+  const { connection, queue, storages } = memoryRig();
+  queue.faults = { verdict: () => 0, lateMs: () => 30, answerDelayMs: () => 0, spoilsDigest: () => false };
+  const expected = storages[0].slice();
+  const data = new Uint8Array(512).fill(5);
+  connection.send(write(1, 1, data));
+  queue.turn(100);
+  connection.send(write(2, 1, data));
+  queue.turn(110);
+  assertEquals([queue.isIdle, queue.nextDueMs, connection.answers.length], [false, 130, 0]);
+  queue.turn(130);
+  expected.set(data, 512);
+  assertEquals([connection.answers.map(({ status }) => status), queue.nextDueMs], [[0], 140]);
+  assertEquals(storages[0], expected);
+  connection.state = "failed";
+  queue.turn(139);
+  assertEquals([storages[0], queue.isIdle], [expected, false]);
+  queue.turn(140);
+  expected.set(data, 1024);
+  assertEquals([storages[0], queue.isIdle, queue.nextDueMs], [expected, true, Infinity]);
+  assertEquals(connection.answers.map(({ status }) => status), [0, "dropped"]);
 });
 
 Deno.test("IoQueue is made only of buffers that fit", () => {
