@@ -33,6 +33,9 @@ export const RETRIES_MAX = 16;
 export const RETRY_DELAY_MS = 100;
 export const RETRY_DELAY_MS_MAX = 2_000;
 
+/** The longest delay before a retry that a controller can ask for: CRDT goes up to 109 minutes, and nobody waits so long. */
+export const CONTROLLER_DELAY_MS_MAX = 30_000;
+
 /** How often a queue with anything in it looks at its deadlines. It bounds how late a deadline is noticed. */
 export const TICK_MS = 100;
 

@@ -359,6 +359,7 @@ export class AttachedVolume implements PathOwner {
           maxTransferBytes: limits.maxTransferBytes,
           maxDiscardBlocks: limits.maxDiscardBlocks,
           maxWriteZeroesBlocks: limits.maxWriteZeroesBlocks,
+          retryDelaysMs: session.controller.controller.retryDelaysMs,
         },
       });
       return link;

@@ -17,6 +17,8 @@ export interface PathLimits {
   readonly maxTransferBytes: number;
   readonly maxDiscardBlocks: number;
   readonly maxWriteZeroesBlocks: number;
+  /** What the controller may ask for before a retry, milliseconds, by CRD. */
+  readonly retryDelaysMs: readonly number[];
 }
 
 /** Makes commands of the requests of one queue, one after the other until a request is issued as a whole. */

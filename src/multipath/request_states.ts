@@ -26,6 +26,10 @@ export class RequestStates {
   /** Times that it was sent again because it was refused, and the status of the last refusal. */
   readonly retries: Uint8Array;
   readonly lastStatus: Uint16Array;
+  /** The longest delay that a controller asked for with it. */
+  readonly controllerDelayMs: Float64Array;
+  /** 1 once a command of the request was not answered in time. */
+  readonly isTimedOut: Uint8Array;
   /** The paths that could not serve the request, a bit each: others are used before them. */
   readonly refusedPaths: Uint16Array;
   readonly wakeAtMs: Float64Array;
@@ -44,6 +48,8 @@ export class RequestStates {
     this.again = new Uint8Array(depth);
     this.retries = new Uint8Array(depth);
     this.lastStatus = new Uint16Array(depth);
+    this.controllerDelayMs = new Float64Array(depth);
+    this.isTimedOut = new Uint8Array(depth);
     this.refusedPaths = new Uint16Array(depth);
     this.wakeAtMs = new Float64Array(depth);
     this.holdUntilMs = new Float64Array(depth);
@@ -58,6 +64,8 @@ export class RequestStates {
     this.again[slot] = Again.NO;
     this.retries[slot] = 0;
     this.lastStatus[slot] = 0;
+    this.controllerDelayMs[slot] = 0;
+    this.isTimedOut[slot] = 0;
     this.refusedPaths[slot] = 0;
     this.holdUntilMs[slot] = 0;
     this.holdPaths[slot] = 0;
@@ -69,6 +77,7 @@ export class RequestStates {
     this.issued[slot] = 0;
     this.parts[slot] = 0;
     this.lastStatus[slot] = 0;
+    this.controllerDelayMs[slot] = 0;
   }
 
   /** What is held for an earlier controller of the path is not released by the end of a later one. */

@@ -14,9 +14,9 @@
  * when its socket is quiet (`handlePathLost`).
  */
 import { assert } from "../base/assert.ts";
-import { EIO, EOPNOTSUPP, EROFS } from "../base/errno.ts";
+import { EIO, EOPNOTSUPP, EROFS, ETIMEDOUT } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
-import { PATHS_MAX, RETRIES_MAX, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX, TICK_MS } from "../base/limits.ts";
+import { PATHS_MAX, RETRIES_MAX, TICK_MS } from "../base/limits.ts";
 import type { BlockDevice } from "../block/device.ts";
 import { BlockOp, type RequestTable } from "../block/request.ts";
 import { CommandPhase } from "../nvme/command_table.ts";
@@ -31,6 +31,7 @@ import { PathProbe } from "./path_probe.ts";
 import { makePolicies } from "./policies.ts";
 import { ALL_FULL, type Candidates, NO_PATH, RANK_SLOW } from "./policy.ts";
 import { Again, Place, RequestStates } from "./request_states.ts";
+import { controllerDelayMs, retryDelayMs } from "./retry.ts";
 
 export type { PathLimits };
 
@@ -318,8 +319,9 @@ export class Volume implements BlockDevice, Candidates {
     const timeoutMs = this.#table.noPathTimeoutMs;
     const isOver = this.#table.isCut || (timeoutMs >= 0 && nowMs - this.#noPathSinceMs >= timeoutMs);
     if (!isOver) return false;
-    this.#states.error[slot] = EIO;
-    if (this.#states.outstanding[slot] === 0) this.#complete(slot, EIO);
+    const errno = this.#states.isTimedOut[slot] === 1 ? ETIMEDOUT : EIO;
+    this.#states.error[slot] = errno;
+    if (this.#states.outstanding[slot] === 0) this.#complete(slot, errno);
     return true;
   }
 
@@ -371,6 +373,8 @@ export class Volume implements BlockDevice, Candidates {
   #handleStatus(path: number, slot: number, status: number): void {
     this.#counters.addPath(path, PathCounter.ERRORS, 1);
     this.#states.lastStatus[slot] = status;
+    const delayMs = controllerDelayMs(status, this.#limits[path]?.retryDelaysMs ?? []);
+    this.#states.controllerDelayMs[slot] = Math.max(this.#states.controllerDelayMs[slot], delayMs);
     switch (statusDisposition(status)) {
       case "failover":
         this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
@@ -399,9 +403,10 @@ export class Volume implements BlockDevice, Candidates {
       return this.#complete(slot, statusErrno(states.lastStatus[slot]));
     }
     const isDelayed = isRefusal && (states.again[slot] === Again.LATER || !this.#hasOtherPath(slot));
+    const delayMs = retryDelayMs(states.retries[slot], states.controllerDelayMs[slot]);
     if (isDelayed) states.refusedPaths[slot] = 0;
     states.restart(slot);
-    if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + retryDelayMs(states.retries[slot]));
+    if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + delayMs);
     else this.#makeReady(slot);
   }
 
@@ -462,8 +467,8 @@ export class Volume implements BlockDevice, Candidates {
       for (let command = 0; command < commands.depth; command++) {
         const isWaiting = commands.phase[command] !== CommandPhase.FREE;
         if (!isWaiting || nowMs - commands.submittedAtMs[command] < timeoutMs) continue;
+        this.#states.isTimedOut[commands.owner[command]] = 1;
         connection.handleTransportError(`a command was not answered within ${timeoutMs / 1000} s`);
-        break;
       }
     }
   }
@@ -477,8 +482,4 @@ export class Volume implements BlockDevice, Candidates {
 
 function changesData(op: number): boolean {
   return op === BlockOp.WRITE || op === BlockOp.WRITE_ZEROES || op === BlockOp.DISCARD;
-}
-
-function retryDelayMs(retries: number): number {
-  return Math.min(RETRY_DELAY_MS * 2 ** (retries - 1), RETRY_DELAY_MS_MAX);
 }

@@ -141,7 +141,7 @@ class Loop {
     const { fd, depth, inCapsuleBytes, transfer } = queue;
     const connection = new Connection({ memory: memory.bytes, arenaOffset, depth, inCapsuleBytes });
     connection.adopt(transfer);
-    const limits = { maxTransferBytes: 1 << 20, maxDiscardBlocks: 0, maxWriteZeroesBlocks: 0 };
+    const limits = { maxTransferBytes: 1 << 20, maxDiscardBlocks: 0, maxWriteZeroesBlocks: 0, retryDelaysMs: [] };
     this.#volume.addConnection(path, connection, limits);
     const after = arenaOffset + Math.ceil(Connection.arenaBytes(CONNECTION_DEPTH_MAX) / 16) * 16;
     return new SocketLink({ id: path, fd, connection, memory, arenaOffset: after, owner: 0, index: path });

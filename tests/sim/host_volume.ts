@@ -132,8 +132,9 @@ export class HostVolume implements PathOwner {
   // ── what paths want ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   addLinks(path: number, session: HostSession, queues: OpenQueue[]): void {
-    const { queueDepth, inCapsuleBytes, limits } = session.controller!;
-    this.size.handleLive(path, limits.blocks);
+    const { queueDepth, inCapsuleBytes, limits: namespace, controller } = session.controller!;
+    const limits = { ...namespace, retryDelaysMs: controller.retryDelaysMs };
+    this.size.handleLive(path, namespace.blocks);
     queues.forEach((open, index) => {
       this.#mail(() => this.queues[index].addLink(path, open, { depth: queueDepth, inCapsuleBytes, limits }));
     });

@@ -46,6 +46,11 @@ export class CommandFaults implements IoFaults {
     return this.#happens(this.dropOneIn) ? IoVerdict.DROP : IoVerdict.NONE;
   }
 
+  /** The medium is what is late here. */
+  lateMs(): number {
+    return 0;
+  }
+
   answerDelayMs(): number {
     return this.#happens(this.delayOneIn) ? this.#prng.unit() * this.delayMs : 0;
   }

@@ -175,7 +175,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
   }
 
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
-    const { queueDepth, inCapsuleBytes, limits } = session.controller;
+    const { queueDepth, inCapsuleBytes, limits, controller } = session.controller;
     const memory = this.#memory;
     const arenaOffset = this.#depth * BUFFER_BYTES + path.index * LINK_STRIDE;
     const connection = new Connection({ memory: memory.bytes, arenaOffset, depth: queueDepth, inCapsuleBytes });
@@ -191,7 +191,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
     });
     assert(this.#links[path.index] === null, "The old link is closed");
     this.#links[path.index] = { link, closed: Promise.withResolvers<void>() };
-    this.volume.addConnection(path.index, connection, limits);
+    this.volume.addConnection(path.index, connection, { ...limits, retryDelaysMs: controller.retryDelaysMs });
     return [link.id];
   }
 

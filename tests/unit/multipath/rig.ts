@@ -67,7 +67,13 @@ export class Rig {
     this.#connectionsAt = depth * requestBytes;
     this.memory = new Uint8Array(this.#connectionsAt + PATHS_MAX * this.#connectionBytes);
     this.requests = new RequestTable(depth, { bufferBytes: requestBytes });
-    this.limits = { maxTransferBytes: 4096, maxDiscardBlocks: 0xffffffff, maxWriteZeroesBlocks: 64, ...options.limits };
+    this.limits = {
+      maxTransferBytes: 4096,
+      maxDiscardBlocks: 0xffffffff,
+      maxWriteZeroesBlocks: 64,
+      retryDelaysMs: [],
+      ...options.limits,
+    };
     this.table.setTimeouts({
       ioTimeoutMs: options.ioTimeoutMs ?? 30_000,
       noPathTimeoutMs: options.noPathTimeoutMs ?? 5_000,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
-import { EIO, ENODATA, ENOLINK, EOPNOTSUPP, EROFS } from "../../../src/base/errno.ts";
+import { EIO, ENODATA, ENOLINK, EOPNOTSUPP, EROFS, ETIMEDOUT } from "../../../src/base/errno.ts";
 import { RETRIES_MAX, RETRY_DELAY_MS_MAX } from "../../../src/base/limits.ts";
 import { BlockFlag, BlockOp } from "../../../src/block/request.ts";
 import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
@@ -362,6 +362,41 @@ Deno.test("Volume retries what the controller could not do just now, later and a
   assertEquals(tries, 17);
   assertEquals(rig.nowMs - startMs > 10_000, true, "the delay grows");
   assertEquals(rig.requests.status[0], 121);
+  rig.checkIdle();
+});
+
+Deno.test("Volume waits as long as the controller asks for with CRD, within a bound", () => {
+  const retryDelaysMs = [0, 700, 2_500, 6_553_500];
+  const rig = new Rig({ paths: 1, ioTimeoutMs: -1, limits: { retryDelaysMs }, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  for (const [crd, delayMs] of [[1, 700], [2, 2_500], [3, 30_000], [0, 800]]) {
+    rig.answer(0, rig.commands(0)[0], StatusCode.NAMESPACE_NOT_READY | (crd << StatusField.CRD_SHIFT));
+    for (let ms = 100; ms < delayMs; ms += 100) rig.advance(100);
+    assertEquals([rig.commands(0).length, rig.waiting], [0, 1], `CRD ${crd}: not yet`);
+    rig.advance(100);
+    assertEquals(rig.commands(0).length, 1, `CRD ${crd}: now`);
+  }
+  rig.answer(0, rig.commands(0)[0], StatusCode.WRITE_FAULT | (1 << StatusField.CRD_SHIFT));
+  assertEquals(rig.answers(), [[0, ENODATA]], "a medium error is not retried");
+  rig.checkIdle();
+});
+
+Deno.test("Volume fails with ETIMEDOUT what found no path after its command was not answered, else with EIO", () => {
+  const rig = new Rig({ paths: 1, ioTimeoutMs: 1_000, noPathTimeoutMs: 5_000, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.advance(500);
+  rig.submit(1, BlockOp.READ, 1, 1);
+  rig.pump();
+  rig.advance(500);
+  assertEquals(rig.paths[0]!.connection.state, "failed");
+  rig.losePath(0);
+  rig.submit(2, BlockOp.READ, 2, 1);
+  rig.advance(4_900);
+  assertEquals(rig.answers(), []);
+  for (let ms = 0; ms < 1_000; ms += 100) rig.advance(100);
+  assertEquals(rig.answers().sort(), [[0, ETIMEDOUT], [1, EIO], [2, EIO]]);
   rig.checkIdle();
 });
 
