@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Opens a regular file or a block device; with `direct` past the page cache, which not every file system has. */
@@ -26,10 +27,19 @@ int um_file_open(const char *path, uint32_t writable, uint32_t direct)
 	return fd;
 }
 
-/* -EWOULDBLOCK says that somebody else has a lock that excludes this one. It is gone when the descriptor is. */
-int um_file_lock(int32_t fd, uint32_t exclusive)
+/* -EWOULDBLOCK says that somebody else has had a lock that excludes this one for `wait_ms`. It is gone when the descriptor
+ * is, which for a process that was killed is a while after its end: the kernel takes its rings apart first. */
+int um_file_lock(int32_t fd, uint32_t exclusive, uint32_t wait_ms)
 {
-	return flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) ? -errno : 0;
+	const struct timespec pause = { .tv_nsec = 10 * 1000000 };
+
+	for (uint32_t waited_ms = 0;; waited_ms += 10) {
+		if (!flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB))
+			return 0;
+		if (errno != EWOULDBLOCK || waited_ms >= wait_ms)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* The size of a regular file or a block device. */

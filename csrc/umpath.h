@@ -73,7 +73,7 @@ UM_API int um_process_alive(int32_t pid);
 
 /* um_file.c */
 UM_API int um_file_open(const char *path, uint32_t writable, uint32_t direct);
-UM_API int um_file_lock(int32_t fd, uint32_t exclusive);
+UM_API int um_file_lock(int32_t fd, uint32_t exclusive, uint32_t wait_ms);
 UM_API int64_t um_file_bytes(int32_t fd);
 UM_API int um_file_trial(int32_t fd, uint32_t bytes);
 UM_API int um_file_truncate(int32_t fd, uint64_t bytes);

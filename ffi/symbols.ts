@@ -38,7 +38,7 @@ export const SYMBOLS = {
   um_process_alive: { parameters: ["i32"], result: "i32" },
 
   um_file_open: { parameters: ["buffer", "u32", "u32"], result: "i32" },
-  um_file_lock: { parameters: ["i32", "u32"], result: "i32" },
+  um_file_lock: { parameters: ["i32", "u32", "u32"], result: "i32" },
   um_file_bytes: { parameters: ["i32"], result: "i64" },
   um_file_trial: { parameters: ["i32", "u32"], result: "i32" },
   um_file_truncate: { parameters: ["i32", "u64"], result: "i32" },

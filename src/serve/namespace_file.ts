@@ -5,6 +5,9 @@ import { messageOf, UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
 import { formatSize } from "../base/units.ts";
 
+/** A target that was killed has its files locked for a little longer: it may be started again at once. */
+const LOCK_WAIT_MS = 2_000;
+
 /** What to open. */
 export interface NamespaceFileOptions {
   readonly path: string;
@@ -121,7 +124,7 @@ function openLocked({ path, blockSize, readOnly }: NamespaceFileOptions): { fd: 
   if (direct >= 0 && !isDirect) native().um_close(direct);
   const fd = isDirect ? direct : native().um_file_open(name, readOnly ? 0 : 1, 0);
   if (fd < 0) throw cannotOpen(path, -fd);
-  const lock = native().um_file_lock(fd, readOnly ? 0 : 1);
+  const lock = native().um_file_lock(fd, readOnly ? 0 : 1, LOCK_WAIT_MS);
   if (lock < 0) {
     native().um_close(fd);
     throw cannotLock(path, -lock);
