@@ -8,6 +8,7 @@ import { AnaStateCode } from "../spec/nvme_log.ts";
 import { anaServesIo } from "../nvme/ana.ts";
 import { Backoff } from "../nvme/backoff.ts";
 import { executesForMs } from "../nvme/keep_alive.ts";
+import { AnaTransition } from "./ana_transition.ts";
 import type { AnaStateName, PathSpec, PathState, Timeouts } from "./api.ts";
 import { closeQueues, ControllerSession, type OpenQueue, type SessionOptions } from "./controller_session.ts";
 import { ForeignPath, type PathFailure, reasonOf } from "./path_failure.ts";
@@ -86,6 +87,7 @@ export class VolumePath {
   #endReason = "it was removed";
   #drains = false;
   #endPause: () => void = () => {};
+  readonly #anaTransition = new AnaTransition((reason) => this.#linkFailed(reason));
   /** Why it is out of use for good: what it leads to is not the volume. */
   #refusal: string | null = null;
   /** Since when there is no controller. */
@@ -340,6 +342,7 @@ export class VolumePath {
   #setAna(state: AnaStateName): void {
     if (this.#ana !== state && this.#state === "live") log.info(`${this.#words} is now ${state}`);
     this.#ana = state;
+    if (this.#session !== null) this.#anaTransition.handleState(state, this.#session);
     this.#owner.table.setAna(this.index, ANA_CODES[state]);
     this.#owner.wakeWorkers();
   }
@@ -347,6 +350,7 @@ export class VolumePath {
   async #goDown(session: ControllerSession, reason: string, isAdminAlive: boolean): Promise<void> {
     this.#owner.table.setUsable(this.index, false);
     this.#lostAtMs = performance.now();
+    this.#anaTransition.stop();
     this.#session = null;
     const isEnded = this.#ended.signal.aborted;
     if (!isEnded) this.#transition(this.#refusal === null ? "reconnecting" : "disabled", reason);

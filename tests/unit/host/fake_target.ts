@@ -165,6 +165,8 @@ export class FakePortal {
   answersIo = true;
   /** An `AnaStateCode`, or null for a portal that does not report ANA. */
   ana: number | null = null;
+  /** The longest that an ANA transition takes, in seconds, as the portal says. */
+  anaTransitionSeconds = 10;
   /** What a portal that is a discovery service gives as its log: its `nqn` is that of discovery then. */
   discoveryLog: Uint8Array | null = null;
   /** Blocks that it shows; null: as many as the target has. */
@@ -584,7 +586,7 @@ class FakeConnection {
     data[at.CNTRLTYPE] = portal.discoveryLog === null ? 1 : 2;
     data[at.AERL] = 3;
     set16(data, at.KAS, 1);
-    data[at.ANATT] = 10;
+    data[at.ANATT] = portal.anaTransitionSeconds;
     set32(data, at.ANAGRPMAX, 1);
     set32(data, at.NANAGRPID, 1);
     set32(data, at.NN, 16);

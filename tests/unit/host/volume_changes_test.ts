@@ -4,6 +4,7 @@ import { UmpathError } from "../../../src/base/errors.ts";
 import { LoadControl, LoadOrder } from "../../../src/block/load_control.ts";
 import type { PathInfo, VolumeChanges } from "../../../src/host/api.ts";
 import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
+import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import type { FakePortal } from "./fake_target.ts";
 import { delay, eventually, failureOf } from "./host_fixture.ts";
 import { type Rig, testSet } from "./volume_rig.ts";
@@ -121,6 +122,26 @@ testSet("set() switches the policy under load, and no request notices", 3, async
   }
   assertEquals(rig.warnings, []);
 });
+
+testSet(
+  "an I/O that is answered with an ANA status moves at once, and the ANA log is read again",
+  2,
+  async (rig, target) => {
+    for (const portal of target.portals) portal.ana = AnaStateCode.OPTIMIZED;
+    await rig.attach(target.portals);
+    const load = new Load(rig);
+    await load.start();
+    await load.more(50);
+    // Nobody tells it: only the answers do.
+    target.portals[0].ana = AnaStateCode.INACCESSIBLE;
+    await eventually("the log was read", () => rig.paths()[0].ana === "inaccessible");
+    await load.more(50);
+    const [moved] = rig.paths();
+    assert(moved.failovers > 0 && moved.reconnects === 0, `${moved.failovers}, ${moved.reconnects}`);
+    assert(load.longestMs < 1_000, `${load.longestMs} ms`);
+    await load.finish();
+  },
+);
 
 testSet("set() changes all or nothing, and says what is wrong", 2, async (rig, target) => {
   await rig.attach(target.portals);

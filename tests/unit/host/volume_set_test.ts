@@ -305,6 +305,48 @@ testSet("a path follows the ANA state that the target tells", 2, async (rig, tar
   assertEquals(rig.set.find("vol-n1").state, "live");
 });
 
+testSet(
+  "a path that is stuck in ANA change for twice the time that the target names is reset",
+  2,
+  async (rig, target) => {
+    for (const portal of target.portals) portal.ana = AnaStateCode.OPTIMIZED;
+    target.portals[0].anaTransitionSeconds = 1;
+    await rig.attach(target.portals);
+    const startMs = performance.now();
+    target.portals[0].setAna(AnaStateCode.CHANGE);
+    target.portals[1].setAna(AnaStateCode.CHANGE);
+    await eventually("both are in change", () => rig.paths().every(({ ana }) => ana === "change"));
+    await eventually("one is reset", () => rig.paths()[0].reconnects === 1);
+    assert(performance.now() - startMs >= 2000);
+    const line = /path 0 .* is reconnecting: its namespace was in ANA change for 2 s, twice what the controller takes/i;
+    assert(rig.log.some((words) => line.test(words)), rig.log.join("\n"));
+    // Its next one may take as long again.
+    target.portals[0].setAna(AnaStateCode.OPTIMIZED);
+    await eventually("optimized", () => rig.paths()[0].ana === "optimized");
+    assertEquals(rig.paths().map(({ state, reconnects }) => `${state} ${reconnects}`), ["live 1", "live 0"]);
+  },
+);
+
+testSet(
+  "a path whose ANA change ends in time is not reset, though nobody tells that it has",
+  1,
+  async (rig, target) => {
+    const portal = target.portals[0];
+    portal.ana = AnaStateCode.OPTIMIZED;
+    portal.anaTransitionSeconds = 1;
+    await rig.attach(target.portals);
+    portal.setAna(AnaStateCode.CHANGE);
+    await eventually("in change", () => rig.paths()[0].ana === "change");
+    portal.ana = AnaStateCode.OPTIMIZED;
+    await eventually("the log is read again", () => rig.paths()[0].ana === "optimized");
+    portal.setAna(AnaStateCode.CHANGE);
+    portal.setAna(AnaStateCode.NON_OPTIMIZED);
+    await eventually("non-optimized", () => rig.paths()[0].ana === "non-optimized");
+    await delay(2200);
+    assertEquals(rig.paths().map(({ state, reconnects }) => `${state} ${reconnects}`), ["live 0"]);
+  },
+);
+
 testSet("a path is given up after --ctrl-loss-timeout, and attach() tries it anew", 2, async (rig, target) => {
   const timeouts = { ctrlLossTimeoutMs: 300, reconnectDelayMs: 200, reconnectDelayMaxMs: 5_000 };
   await rig.attach(target.portals, { timeouts });
