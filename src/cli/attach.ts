@@ -2,7 +2,7 @@ import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_DEFAULT_MAX, WORKERS_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
 import type { AttachParams, AttachResult, PathSpec } from "../host/api.ts";
-import { POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
+import { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
 import { SLOW_PATH_DEFAULT, SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
@@ -65,6 +65,10 @@ export const declare: Declare = (command, context) => {
       choiceOption("--slow-path <what>", "what is done about a path much slower than its peers", SLOW_PATH_MODES)
         .default(SLOW_PATH_DEFAULT),
     )
+    .addOption(
+      choiceOption("--failback <when>", "when I/O returns to a path that was lost", FAILBACK_NAMES)
+        .default(FAILBACK_DEFAULT),
+    )
     .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
     .option(
       "--queues <number>",
@@ -83,18 +87,21 @@ export const declare: Declare = (command, context) => {
     .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"));
   for (const option of timeoutOptions()) attachCommand.addOption(option);
   attachCommand.addHelpText("after", HELP).action(async (nqn, options) => {
-    const { device, queues = null, depth = null, name = null, readOnly = false, nsid, policy, slowPath } = options;
-    const isGiven = (option: "device" | "policy" | "slowPath" | "nsid") =>
+    const { device, queues = null, depth = null, name = null, readOnly = false, nsid, policy } = options;
+    const { slowPath, failback } = options;
+    const isGiven = (option: "device" | "policy" | "slowPath" | "failback" | "nsid") =>
       attachCommand.getOptionValueSource(option) === "cli";
     checkWords({ nqn, ...options, nsid: isGiven("nsid") ? nsid : undefined });
     const timeouts = chosenTimeouts(options);
     const digests = { headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true };
-    const common = { name, device, policy, slowPath, queues, depth, readOnly: readOnly === true, ...digests, timeouts };
+    const settings = { device, policy, slowPath, failback };
+    const common = { name, ...settings, queues, depth, readOnly: readOnly === true, ...digests, timeouts };
     const given = {
       ...{ name: options.name, queues: options.queues, depth: options.depth, readOnly: readOnly === true, timeouts },
       device: isGiven("device") ? device : undefined,
       policy: isGiven("policy") ? policy : undefined,
       slowPath: isGiven("slowPath") ? slowPath : undefined,
+      failback: isGiven("failback") ? failback : undefined,
       ...digests,
     };
     const { output } = context;

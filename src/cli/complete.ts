@@ -9,6 +9,7 @@ import { pathWords } from "../host/path_words.ts";
 import { matchesVolume } from "../host/volume_match.ts";
 import { attachedVolumes } from "./daemon_calls.ts";
 import { PATH_VERBS } from "./path.ts";
+import { FAILBACK_VALUES } from "./settings.ts";
 import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 /** A word that the line may go on with. */
@@ -111,6 +112,7 @@ function settingCandidates(volume: VolumeInfo | undefined): Candidate[] {
   const paths = pathCandidates(volume);
   return [
     ...plain(POLICY_NAMES.map((name) => `policy=${name}`)),
+    ...plain(FAILBACK_VALUES.map((name) => `failback=${name}`)),
     ...paths.map(({ word, description }) => ({ word: `preferred-path=${word}`, description })),
     ...paths.map(({ word, description }) => ({ word: `weight.${word}=`, description })),
     ...plain(SLOW_PATH_MODES.map((mode) => `slow-path=${mode}`)),

@@ -10,6 +10,7 @@ export interface GivenOptions {
   device?: DeviceChoice | undefined;
   policy?: string | undefined;
   slowPath?: string | undefined;
+  failback?: string | undefined;
   queues?: number | undefined;
   depth?: number | undefined;
   readOnly?: boolean | undefined;
@@ -19,7 +20,7 @@ export interface GivenOptions {
 }
 
 /** What can be changed of it in another way. */
-const SETTABLE = ["--policy", "--slow-path", ...TIMEOUT_OPTIONS.map(({ name }) => name)];
+const SETTABLE = ["--policy", "--slow-path", "--failback", ...TIMEOUT_OPTIONS.map(({ name }) => name)];
 
 /** Names every option that differs from what the volume has, and what that is; null if none does. */
 export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | null {
@@ -41,6 +42,7 @@ function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
   compare("--device", device === "auto" ? undefined : device, volume.driver);
   compare("--policy", policy, volume.policy);
   compare("--slow-path", slowPath, volume.slowPath);
+  compare("--failback", given.failback, volume.failback);
   compare("--queues", queues, volume.queues);
   compare("--depth", depth, volume.depth);
   if (readOnly && !volume.readOnly) differences.push("--read-only (it takes writes)");

@@ -10,12 +10,14 @@ const HELP = commandHelp({
     "was sent; what is sent afterwards goes by the new settings.",
     "A path is its number in umpath show, or ADDR, ADDR:PORT and so on as in umpath attach; preferred-path=none is no " +
     "path. Only active-passive heeds the preferred path, weighted the weights, and active-passive goes by the weights " +
-    "where the preferred path cannot be used. connect-timeout and keep-alive hold from the next connect of each path on.",
+    "where the preferred path cannot be used. With failback=manual, I/O stays on the paths that took over for a lost one " +
+    "until failback=now. connect-timeout and keep-alive hold from the next connect of each path on.",
   ],
   examples: [
     "umpath set vol1-n1 policy=queue-depth",
     "umpath set vol1-n1 policy=active-passive preferred-path=192.0.2.1",
     "umpath set vol1-n1 policy=weighted weight.0=3 weight.1=1",
+    "umpath set vol1-n1 failback=now",
     "umpath set vol1-n1 no-path-timeout=5m io-timeout=10s",
   ],
 });

@@ -2,7 +2,7 @@
 import { UmpathError } from "../base/errors.ts";
 import { listWords, nearest, quote } from "../base/text.ts";
 import type { Timeouts, VolumeChanges } from "../host/api.ts";
-import { POLICY_NAMES, WEIGHT_MAX } from "../host/defaults.ts";
+import { FAILBACK_NAMES, POLICY_NAMES, WEIGHT_MAX } from "../host/defaults.ts";
 import { SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { oneOf, wholeNumber } from "./option_words.ts";
 import { parsePathName } from "./path_spec.ts";
@@ -10,9 +10,13 @@ import { parseTime, TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 const WEIGHT_PREFIX = "weight.";
 
+/** What failback can be set to; "now" is an order and no setting. */
+export const FAILBACK_VALUES = Object.freeze([...FAILBACK_NAMES, "now"] as const);
+
 /** Every key; that of a weight goes on with its path. */
 export const SETTING_KEYS: readonly string[] = Object.freeze([
   "policy",
+  "failback",
   "preferred-path",
   `${WEIGHT_PREFIX}<path>`,
   "slow-path",
@@ -21,7 +25,7 @@ export const SETTING_KEYS: readonly string[] = Object.freeze([
 
 /** What the words change. Errors name the bad one. */
 export function parseSettings(words: readonly string[]): VolumeChanges {
-  const changes: VolumeChanges = { policy: null, preferredPath: null, weights: [], timeouts: {} };
+  const changes: VolumeChanges = { policy: null, failback: null, preferredPath: null, weights: [], timeouts: {} };
   const keys = new Set<string>();
   for (const word of words) {
     const { key, value } = splitSetting(word);
@@ -44,6 +48,7 @@ function splitSetting(word: string): { key: string; value: string } {
 function takeSetting(changes: VolumeChanges, key: string, value: string): void {
   const time = TIMEOUT_OPTIONS.find(({ name }) => name === `--${key}`);
   if (key === "policy") changes.policy = oneOf("policy", POLICY_NAMES)(value);
+  else if (key === "failback") changes.failback = oneOf("failback", FAILBACK_VALUES)(value);
   else if (key === "preferred-path") changes.preferredPath = value === "none" ? "none" : parsePathName(value);
   else if (key === "slow-path") changes.slowPath = oneOf(key, SLOW_PATH_MODES)(value);
   else if (key.startsWith(WEIGHT_PREFIX)) {

@@ -59,7 +59,7 @@ function digestFacts({ headerDigest, dataDigest }: VolumeInfo): string[][] {
 function pathLines(path: PathInfo): string[] {
   const reason = path.reason === null ? "" : `: ${oneLine(path.reason)}`;
   const controller = path.cntlid === null ? "" : `, controller ${path.cntlid}, ${count(path.queues, "queue")}`;
-  const ana = path.state === "live" ? `, ${path.ana}` : "";
+  const ana = path.state === "live" ? `, ${path.ana}${path.standby ? ", standby" : ""}` : "";
   const counters = [
     `${count(path.reads, "read")} (${formatSize(path.readBytes)})`,
     `${count(path.writes, "write")} (${formatSize(path.writeBytes)})`,
@@ -98,8 +98,9 @@ function stateWords(volume: VolumeInfo): string {
   return `${volume.state}, ${livePaths(volume)} of ${count(volume.paths.length, "path")} live`;
 }
 
-function policyWords({ policy, preferredPath }: VolumeInfo): string {
-  return preferredPath === null ? policy : `${policy}, path ${preferredPath} preferred`;
+function policyWords({ policy, preferredPath, failback }: VolumeInfo): string {
+  const preferred = preferredPath === null ? "" : `, path ${preferredPath} preferred`;
+  return `${policy}${preferred}${failback === "auto" ? "" : `, failback ${failback}`}`;
 }
 
 function deviceWords(volume: VolumeInfo): string {

@@ -53,6 +53,8 @@ export interface AttachParams {
   paths: PathSpec[];
   device: DeviceChoice;
   policy: string;
+  /** When I/O returns to a path that was lost: "auto", unless told, or "manual". */
+  failback?: string;
   /** Null: as many as the daemon has workers. */
   queues: number | null;
   depth: number | null;
@@ -95,6 +97,8 @@ export type PathName = { id: number } | PathSpec;
 /** What is changed of a volume that runs; what is null or not there stays as it is. */
 export interface VolumeChanges {
   policy: string | null;
+  /** "auto", "manual", or "now": I/O goes to the best paths at once, and all else stays as it is. */
+  failback?: string | null;
   /** "none": no path is preferred any more. */
   preferredPath: PathName | "none" | null;
   weights: { path: PathName; weight: number }[];
@@ -158,6 +162,8 @@ export interface PathInfo {
   weight: number;
   /** Since when it is slow, and only probed (ISO 8601); null while it is not. */
   slowSince: string | null;
+  /** It could be used, but only failback=now, or the loss of those that took over, returns I/O to it. */
+  standby: boolean;
   /** What a read and a write take, of late in the mean and at most since it was connected; null if there was none. */
   readMs: number | null;
   readMsMax: number | null;
@@ -180,6 +186,7 @@ export interface VolumeInfo {
   readOnly: boolean;
   state: VolumeState;
   policy: string;
+  failback: "auto" | "manual";
   /** The number of the path that a policy with a preferred one prefers; null: none. */
   preferredPath: number | null;
   /** "off" or "demote". */

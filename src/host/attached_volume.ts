@@ -8,6 +8,7 @@ import type { Geometry } from "../block/device.ts";
 import type { LoadPlan } from "../block/verified_load.ts";
 import type { Poller } from "../io/poller.ts";
 import { Counters, PathCounter } from "../multipath/counters.ts";
+import { Failback, type FailbackName } from "../multipath/failback.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, identityDifference } from "../nvme/namespace.ts";
@@ -17,7 +18,7 @@ import type { DeviceDriver, NamedTimeouts, PathSpec, Timeouts, VolumeChanges, Vo
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
-import { readPolicy } from "./defaults.ts";
+import { readFailback, readPolicy } from "./defaults.ts";
 import { readSlowPath, type SlowPathMode } from "./latency_settings.ts";
 import { createVolumeLoop } from "./loop_device.ts";
 import { NamespaceWatch } from "./namespace_watch.ts";
@@ -44,6 +45,7 @@ export interface VolumePlan {
   nsid: number;
   policy: PolicyName;
   slowPath: SlowPathMode;
+  failback: FailbackName;
   queues: number;
   depth: number;
   readOnly: boolean;
@@ -65,6 +67,7 @@ export class AttachedVolume implements PathOwner {
   readonly plan: VolumePlan;
   readonly table = new PathTable();
   readonly settings: VolumeSettings;
+  readonly failback = new Failback(this.table);
   readonly paths: VolumePaths;
   /** Resolves when nothing is left of the volume. */
   readonly gone: Promise<void>;
@@ -116,6 +119,7 @@ export class AttachedVolume implements PathOwner {
     this.settings = new VolumeSettings(this.table, plan);
     this.#slow = new SlowPathWatch({ name: plan.name, table: this.table, paths: this.paths, counters: this.#counters });
     this.#slow.setMode(plan.slowPath);
+    this.failback.setMode(plan.failback);
   }
 
   get name(): string {
@@ -276,10 +280,9 @@ export class AttachedVolume implements PathOwner {
    *
    * @throws UmpathError "not-found" for a path, "usage" for a policy or a time.
    */
-  change(
-    { policy, preferredPath, weights, slowPath = null, timeouts }: VolumeChanges,
-    warn: (message: string) => void,
-  ): void {
+  change(changes: VolumeChanges, warn: (message: string) => void): void {
+    const { policy, preferredPath, weights, slowPath = null, timeouts } = changes;
+    const failback = changes.failback == null || changes.failback === "now" ? null : readFailback(changes.failback);
     const preferred = preferredPath === null || preferredPath === "none" ? null : this.paths.named(preferredPath);
     const weighed = weights.map(({ path, weight }) => ({ path: this.paths.named(path), weight }));
     this.settings.change({
@@ -290,6 +293,8 @@ export class AttachedVolume implements PathOwner {
     this.#slow.setMode(this.settings.slowPath);
     if (preferredPath !== null) this.table.setPreferred(preferred?.index ?? -1);
     for (const { path, weight } of weighed) this.table.setWeight(path.index, weight);
+    if (failback !== null) this.failback.setMode(failback);
+    if (isChoiceAnew(changes)) this.failback.release();
     if (Object.keys(timeouts).length > 0) this.paths.all.forEach((path) => path.handleTimesChanged());
     this.wakeWorkers();
     if (preferred !== null && !heedsPreferred(this.settings.policy)) {
@@ -307,6 +312,7 @@ export class AttachedVolume implements PathOwner {
   #handlePathMade(index: number, isNew: boolean): void {
     if (this.#isHopeless) this.table.uncut();
     this.#isHopeless = false;
+    this.failback.forget(index);
     if (!isNew) return;
     this.#counters.forEach((counters) => counters.clearPath(index));
     this.#slow.handlePathMade(index);
@@ -396,6 +402,11 @@ export class AttachedVolume implements PathOwner {
     for (let queue = 0; queue < this.#counters.length; queue++) {
       this.#pool.post(queue, { type: "release-held", volume: this.plan.index, path: path.index });
     }
+  }
+
+  handlePathChanged(): void {
+    this.failback.handleChange();
+    this.wakeWorkers();
   }
 
   wakeWorkers(): void {
@@ -534,6 +545,7 @@ export class AttachedVolume implements PathOwner {
     const { policy, slowPath, timeouts, writeHoldAuto } = this.settings;
     const facts = {
       ...{ name, nqn, nsid, policy, slowPath, queues, depth, timeouts, writeHoldAuto },
+      failback: this.failback.mode,
       preferredPath: this.table.preferred < 0 ? null : this.table.preferred,
       headerDigest: session.digests?.header ?? false,
       dataDigest: session.digests?.data ?? false,
@@ -549,6 +561,11 @@ export class AttachedVolume implements PathOwner {
     };
     return volumeInfo(facts, { paths: this.paths.all, counters: this.#counters, table: this.table, slow: this.#slow });
   }
+}
+
+/** Somebody says which paths are to be used: that holds at once. */
+function isChoiceAnew({ failback, policy, preferredPath, weights }: VolumeChanges): boolean {
+  return failback === "now" || policy !== null || preferredPath !== null || weights.length > 0;
 }
 
 function geometryOf(session: ControllerSession, readOnly: boolean): Geometry {

@@ -1,10 +1,11 @@
 import { UmpathError } from "../base/errors.ts";
 import { formatDuration } from "../base/units.ts";
+import { FAILBACK_DEFAULT, FAILBACK_NAMES, type FailbackName } from "../multipath/failback.ts";
 import { POLICY_NAMES, type PolicyName, WEIGHT_MAX } from "../multipath/policy_names.ts";
 import { listWords, quote } from "../base/text.ts";
 import type { NamedTimeouts, Timeouts } from "./api.ts";
 
-export { POLICY_NAMES, type PolicyName, WEIGHT_MAX };
+export { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_NAMES, type PolicyName, WEIGHT_MAX };
 
 /** How a path is picked unless the user says otherwise; the README's table of policies has the reason. */
 export const POLICY_DEFAULT: PolicyName = "queue-depth";
@@ -18,6 +19,17 @@ export function readPolicy(name: string): PolicyName {
   const found = POLICY_NAMES.find((policy) => policy === name);
   if (found !== undefined) return found;
   throw new UmpathError("usage", `Cannot use policy ${quote(name)}: it is not one of ${listWords(POLICY_NAMES)}`);
+}
+
+/**
+ * The failback of that name.
+ *
+ * @throws UmpathError "usage" if there is none.
+ */
+export function readFailback(name: string): FailbackName {
+  const found = FAILBACK_NAMES.find((failback) => failback === name);
+  if (found !== undefined) return found;
+  throw new UmpathError("usage", `Cannot use failback ${quote(name)}: it is not one of ${listWords(FAILBACK_NAMES)}`);
 }
 
 /** What holds unless the user says otherwise; the reasons are in the README's table of timeouts. */

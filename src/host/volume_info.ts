@@ -27,6 +27,7 @@ export function volumeInfo(facts: VolumeFacts, { paths, counters, table, slow }:
       ...pathInfo(path, counters),
       weight: table.weight(path.index),
       slowSince: slow.since(path.index)?.toISOString() ?? null,
+      standby: path.isServing && table.isStandby(path.index),
     })),
   };
 }
@@ -41,7 +42,7 @@ function sum(counters: readonly Counters[], of: (counters: Counters) => number):
   return counters.reduce((total, each) => total + of(each), 0);
 }
 
-function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInfo, "weight" | "slowSince"> {
+function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInfo, "weight" | "slowSince" | "standby"> {
   const count = (counter: number) => sum(counters, (of) => of.path(path.index, counter));
   return {
     id: path.index,

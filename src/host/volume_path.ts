@@ -49,8 +49,8 @@ export interface PathOwner {
   drain(path: VolumePath): Promise<boolean>;
   /** A path has a new controller. */
   handleLive(): void;
-  /** A path became usable, or its ANA state changed. */
-  wakeWorkers(): void;
+  /** A path became usable or is not any more, or its ANA state is another. */
+  handlePathChanged(): void;
   /** Namespaces have changed on the path's controller. */
   handleNamespaceChange(path: VolumePath, session: ControllerSession): void;
   /** The path is out of use for good: it leads to something else than the volume. */
@@ -174,7 +174,7 @@ export class VolumePath {
   refuse(reason: string): void {
     this.#refusal = reason;
     this.#owner.table.setUsable(this.index, false);
-    this.#owner.wakeWorkers();
+    this.#owner.handlePathChanged();
     this.#linkFailed(reason);
   }
 
@@ -328,7 +328,7 @@ export class VolumePath {
     if (session.hasNamespaceChanged) session.onNamespaceChange();
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
-    this.#owner.wakeWorkers();
+    this.#owner.handlePathChanged();
     const { controller, keepAliveMs } = session.controller;
     this.#executesMs = executesForMs({ ...controller, keepAliveMs });
     this.#owner.handleLive();
@@ -344,13 +344,14 @@ export class VolumePath {
     this.#ana = state;
     if (this.#session !== null) this.#anaTransition.handleState(state, this.#session);
     this.#owner.table.setAna(this.index, ANA_CODES[state]);
-    this.#owner.wakeWorkers();
+    this.#owner.handlePathChanged();
   }
 
   async #goDown(session: ControllerSession, reason: string, isAdminAlive: boolean): Promise<void> {
     this.#owner.table.setUsable(this.index, false);
     this.#lostAtMs = performance.now();
     this.#anaTransition.stop();
+    this.#owner.handlePathChanged();
     this.#session = null;
     const isEnded = this.#ended.signal.aborted;
     if (!isEnded) this.#transition(this.#refusal === null ? "reconnecting" : "disabled", reason);

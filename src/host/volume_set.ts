@@ -18,7 +18,7 @@ import type {
 } from "./api.ts";
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
-import { fillTimeouts, readPolicy } from "./defaults.ts";
+import { FAILBACK_DEFAULT, fillTimeouts, readFailback, readPolicy } from "./defaults.ts";
 import { readSlowPath, SLOW_PATH_DEFAULT } from "./latency_settings.ts";
 import { chooseDriver } from "./device_choice.ts";
 import { uuidBytes } from "./nqn.ts";
@@ -130,6 +130,7 @@ export class VolumeSet {
     const timeouts = fillTimeouts(params.timeouts);
     readPolicy(params.policy);
     readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT);
+    readFailback(params.failback ?? FAILBACK_DEFAULT);
     this.#checkName(params.name);
     await this.#pool.start();
     const queues = Math.min(params.queues ?? this.#pool.size, this.#pool.size);
@@ -185,6 +186,7 @@ export class VolumeSet {
       nsid: params.nsid,
       policy: readPolicy(params.policy),
       slowPath: readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT),
+      failback: readFailback(params.failback ?? FAILBACK_DEFAULT),
       queues: Math.min(session.queues, first.controller.queues),
       depth: session.depth,
       readOnly: params.readOnly,

@@ -3,7 +3,7 @@ import { AnaStateCode } from "../spec/nvme_log.ts";
 import { POLICY_NAMES, type PolicyName, WEIGHT_DEFAULT } from "./policy_names.ts";
 
 /** Words of one path in the table. */
-const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, WORDS: 4 } as const;
+const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, STANDBY: 3, WORDS: 4 } as const;
 /** Words of the volume before those of its paths. */
 const Header = {
   IO_TIMEOUT: 0,
@@ -92,15 +92,28 @@ export class PathTable {
     this.#countIfServing(path);
   }
 
+  /** How good the ANA state of the path is: 1 is best, 0 that it serves no I/O. A slow path (`RANK_SLOW`) is in between. */
+  anaRank(path: number): number {
+    const ana = this.ana(path);
+    return ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 3 : 0;
+  }
+
+  /** True for a path that is used only while no other is. */
+  isStandby(path: number): boolean {
+    return this.#words[Header.WORDS + path * Field.WORDS + Field.STANDBY] === 1;
+  }
+
+  setStandby(path: number, standby: boolean): void {
+    Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.STANDBY, standby ? 1 : 0);
+  }
+
   /** Changes whenever a path may serve I/O anew: a wait for a path begins anew with it. */
   get servedCount(): number {
     return Atomics.load(this.#words, Header.SERVED);
   }
 
   #countIfServing(path: number): void {
-    const ana = this.ana(path);
-    const isServing = ana === AnaStateCode.OPTIMIZED || ana === AnaStateCode.NON_OPTIMIZED;
-    if (isServing && this.isUsable(path)) Atomics.add(this.#words, Header.SERVED, 1);
+    if (this.anaRank(path) > 0 && this.isUsable(path)) Atomics.add(this.#words, Header.SERVED, 1);
   }
 
   get ioTimeoutMs(): number {

@@ -22,7 +22,6 @@ import { BlockOp, type RequestTable } from "../block/request.ts";
 import { CommandPhase } from "../nvme/command_table.ts";
 import type { Connection } from "../nvme/connection.ts";
 import { statusDisposition, statusErrno } from "../nvme/status.ts";
-import { AnaStateCode } from "../spec/nvme_log.ts";
 import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
 import { type Counters, PathCounter, QueueCounter } from "./counters.ts";
 import { PathMeasurements } from "./path_measurements.ts";
@@ -46,8 +45,12 @@ export interface VolumeOptions {
   readonly counters: Counters;
 }
 
-/** What is added to the rank of a path that has refused the request: more than all other ranks differ. */
-const RANK_AVOIDED = 4;
+/**
+ * What is added to the rank of a path on standby, more than the ranks of ANA states and slowness differ, and of one that
+ * has refused the request, more than all of these do.
+ */
+const RANK_STANDBY = 4;
+const RANK_AVOIDED = 8;
 
 /** A look at the deadlines that comes so long after the one before it, though one is due every tick, comes late. */
 const LOOK_LATE_MS = 5 * TICK_MS;
@@ -196,16 +199,15 @@ export class Volume implements BlockDevice, Candidates {
   rank(path: number): number {
     if (this.#limits[path] === null || !this.#table.isUsable(path)) return 0;
     if (this.#connections[path]!.state !== "ready") return 0;
-    const ana = this.#table.ana(path);
-    const rank = ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 3 : 0;
-    const isWorse = rank > 0 && ((this.#avoided | this.#slow) & (1 << path)) !== 0;
-    return isWorse ? rank + this.#handicap(path) : rank;
+    const rank = this.#table.anaRank(path);
+    return rank === 0 ? 0 : rank + this.#handicap(path);
   }
 
   #handicap(path: number): number {
     const isSlow = (this.#slow & (1 << path)) !== 0;
     const isAvoided = (this.#avoided & (1 << path)) !== 0;
-    return (isSlow ? RANK_SLOW : 0) + (isAvoided ? RANK_AVOIDED : 0);
+    const isStandby = this.#table.isStandby(path);
+    return (isSlow ? RANK_SLOW : 0) + (isStandby ? RANK_STANDBY : 0) + (isAvoided ? RANK_AVOIDED : 0);
   }
 
   room(path: number): number {

@@ -2,8 +2,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, fail } from "@std/assert";
 import type { VolumeInfo } from "../../src/host/api.ts";
 import { POLICY_NAMES } from "../../src/multipath/policy_names.ts";
+import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { type FakePortal, FakeTarget, NQN } from "../unit/host/fake_target.ts";
 import { eventually } from "../unit/host/host_fixture.ts";
+import { eventually as eventuallySeen } from "../vm/eventually.ts";
 import { loadErrors, smallLoad, underLoad } from "../vm/load.ts";
 import { Cli, type Result } from "./cli_fixture.ts";
 import { loopTest } from "./loop_case.ts";
@@ -74,6 +76,27 @@ Deno.test("umpath set changes policy, times, weights and the preferred path, and
   assertStringIncludes((await done(cli, "show", "vol-n1")).stdout, "write-hold off\n");
   await done(cli, "set", "vol-n1", "write-hold=auto");
   assertStringIncludes((await done(cli, "show", "vol-n1")).stdout, "write-hold 5s (auto)\n");
+  await detachAll(cli, target);
+});
+
+Deno.test("umpath set failback=now ends the standby of a path whose I/O another one took over, and show tells both", async () => {
+  await using target = FakeTarget.start();
+  await using cli = new Cli();
+  const [first, second] = target.portals;
+  [first.ana, second.ana] = [AnaStateCode.OPTIMIZED, AnaStateCode.NON_OPTIMIZED];
+  assertEquals((await attach(cli, target.portals, "--failback", "manual")).code, 0);
+  assertStringIncludes((await done(cli, "show")).stdout, "policy     round-robin, failback manual");
+  await first.kill();
+  await eventuallySeen(async () => (await show(cli)).paths.map((path) => path.reconnects).join() === "1,0", 10_000);
+  const standbys = async () => (await show(cli)).paths.map(({ state, standby }) => `${state} ${standby}`).join();
+  assertEquals(await standbys(), "live true,live false");
+  assertStringIncludes((await done(cli, "show")).stdout, `0  ${first.words}  live, optimized, standby, controller`);
+  await done(cli, "set", "vol-n1", "failback=now");
+  assertEquals([await standbys(), (await show(cli)).failback], ["live false,live false", "manual"]);
+  await done(cli, "set", "vol-n1", "failback=auto");
+  assertEquals((await show(cli)).failback, "auto");
+  const again = await attach(cli, target.portals, "--failback", "manual");
+  assertStringIncludes(again.stderr, "--failback manual (it is auto) is ignored; umpath set changes");
   await detachAll(cli, target);
 });
 

@@ -3,12 +3,13 @@ import { UmpathError } from "../../../src/base/errors.ts";
 import { parseSettings, SETTING_KEYS } from "../../../src/cli/settings.ts";
 import { TIMEOUT_OPTIONS } from "../../../src/cli/timeout_options.ts";
 
-const NOTHING = { policy: null, preferredPath: null, weights: [], timeouts: {} };
+const NOTHING = { policy: null, failback: null, preferredPath: null, weights: [], timeouts: {} };
 const SPEC = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr: null, hostIface: null };
 
 Deno.test("parseSettings() takes policies, paths, weights and every time", () => {
   assertEquals(parseSettings(["policy=queue-depth"]), { ...NOTHING, policy: "queue-depth" });
   assertEquals(parseSettings(["slow-path=demote"]), { ...NOTHING, slowPath: "demote" });
+  assertEquals(parseSettings(["failback=now"]), { ...NOTHING, failback: "now" });
   assertEquals(parseSettings(["preferred-path=3"]), { ...NOTHING, preferredPath: { id: 3 } });
   assertEquals(parseSettings(["preferred-path=none"]), { ...NOTHING, preferredPath: "none" });
   assertEquals(parseSettings(["preferred-path=192.0.2.1"]).preferredPath, SPEC);
@@ -42,6 +43,7 @@ Deno.test("parseSettings() says which word is wrong, and why", () => {
     [["io-timeout=auto"], '"auto" for io-timeout'],
     [["io-timeout=5"], "it has no unit"],
     [["connect-timeout=off"], "Cannot turn connect-timeout off"],
+    [["failback=never"], "auto, manual and now"],
     [["weight.0=0"], '"0" for weight.0'],
     [["weight.0=1001"], "from 1 to 1000"],
     [["weight.=3"], "it is empty"],

@@ -40,6 +40,9 @@ Deno.test("volumeDetails() shows the volume and its paths, and escapes what the 
   assert(auto.includes("             write-hold 10s (auto)"), auto.join("\n"));
   const preferring = volumeDetails({ ...VOLUME, policy: "active-passive", preferredPath: 2 });
   assert(preferring.includes("  policy     active-passive, path 2 preferred"), preferring.join("\n"));
+  const manual = volumeDetails({ ...VOLUME, failback: "manual", paths: [{ ...PATH, standby: true }] });
+  assert(manual.includes("  policy     round-robin, failback manual"), manual.join("\n"));
+  assert(manual.some((line) => line.includes("  live, optimized, standby, controller")), manual.join("\n"));
   assert(volumeDetails({ ...VOLUME, readOnly: true, device: null }).join().includes("512 B, read-only"));
 });
 

@@ -214,7 +214,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
 
   handleLive(): void {}
 
-  wakeWorkers(): void {}
+  handlePathChanged(): void {}
 
   handleNamespaceChange(): void {}
 

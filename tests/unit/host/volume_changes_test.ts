@@ -124,6 +124,49 @@ testSet("set() switches the policy under load, and no request notices", 3, async
 });
 
 testSet(
+  "set() with failback=manual keeps I/O on the path that took over, until failback=now",
+  2,
+  async (rig, target) => {
+    const [first, second] = target.portals;
+    [first.ana, second.ana] = [AnaStateCode.OPTIMIZED, AnaStateCode.NON_OPTIMIZED];
+    const timeouts = { reconnectDelayMs: 20, writeHoldMs: null };
+    const { volume } = await rig.attach(target.portals, { failback: "manual", timeouts });
+    assertEquals([volume.failback, ...volume.paths.map(({ standby }) => standby)], ["manual", false, false]);
+    const load = new Load(rig);
+    await load.start();
+    await load.more(50);
+    /** What each path has served of the next requests. */
+    const served = async () => {
+      await load.more(20);
+      const before = rig.paths().map(done);
+      await load.more(100);
+      return rig.paths().map((path, i) => done(path) > before[i]);
+    };
+    assertEquals(await served(), [true, false]);
+    const loseFirst = async () => {
+      const { reconnects } = rig.paths()[0];
+      await first.kill();
+      await eventually(
+        "it is back",
+        () => rig.paths()[0].reconnects > reconnects && rig.states().join() === "live,live",
+      );
+    };
+    await loseFirst();
+    assertEquals([await served(), rig.paths().map(({ standby }) => standby)], [[false, true], [true, false]]);
+    assertEquals(set(rig, { failback: "now" }).paths[0].standby, false);
+    assertEquals([await served(), rig.set.find(VOLUME).info().failback], [[true, false], "manual"]);
+    await loseFirst();
+    assertEquals(await served(), [false, true]);
+    set(rig, { failback: "auto" });
+    assertEquals(await served(), [true, false]);
+    await loseFirst();
+    assertEquals(await served(), [true, false]);
+    await load.finish();
+    assertThrows(() => set(rig, { failback: "later" }), UmpathError, 'failback "later"');
+  },
+);
+
+testSet(
   "an I/O that is answered with an ANA status moves at once, and the ANA log is read again",
   2,
   async (rig, target) => {

@@ -890,3 +890,22 @@ Deno.test("Volume prefers a non-optimized path to an optimized one that has refu
   rig.pump();
   assertEquals([rig.commands(0).length, rig.commands(1).length], [1, 1], "other requests use it all the same");
 });
+
+Deno.test("Volume uses a path on standby only while no other serves, or for a request that all others have refused", () => {
+  const rig = new Rig({ ...MANUAL });
+  rig.table.setAna(1, AnaStateCode.NON_OPTIMIZED);
+  rig.table.setStandby(0, true);
+  rig.submit(0, BlockOp.READ, 0, 1);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length], [0, 1]);
+  rig.target(1).respond(rig.commands(1)[0].cid, StatusCode.INTERNAL_PATH_ERROR);
+  rig.pump();
+  assertEquals([rig.commands(0).length, rig.commands(1).length], [1, 0]);
+  rig.answer(0, rig.commands(0)[0]);
+  rig.losePath(1);
+  rig.submit(1, BlockOp.READ, 0, 1);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0]);
+  assertEquals(rig.answers(), [[0, 0], [1, 0]]);
+  rig.checkIdle();
+});
