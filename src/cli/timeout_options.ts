@@ -43,6 +43,12 @@ export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze(
       description: "I/O waits so long for a path, then fails, or off: for ever",
     },
     {
+      name: "--fast-io-fail-timeout",
+      key: "fastIoFailTimeoutMs",
+      off: true,
+      description: "I/O does not wait for a path that is lost for so long, or off",
+    },
+    {
       name: "--ctrl-loss-timeout",
       key: "ctrlLossTimeoutMs",
       off: true,

@@ -120,6 +120,7 @@ function timeWords({ timeouts: times, writeHoldAuto }: VolumeInfo): string[] {
     `keep-alive ${formatDuration(times.keepAliveMs)}`,
     `io ${formatDuration(times.ioTimeoutMs)}`,
     `no-path ${formatDuration(times.noPathTimeoutMs)}`,
+    `fast-io-fail ${formatDuration(times.fastIoFailTimeoutMs)}`,
     `ctrl-loss ${formatDuration(times.ctrlLossTimeoutMs)}`,
     `reconnect ${formatDuration(times.reconnectDelayMs)} to ${formatDuration(times.reconnectDelayMaxMs)}`,
     `write-hold ${formatDuration(times.writeHoldMs)}${writeHoldAuto ? " (auto)" : ""}`,

@@ -33,6 +33,8 @@ export interface Timeouts {
   ioTimeoutMs: number | null;
   /** How long I/O waits when no path is live; then it fails with EIO. */
   noPathTimeoutMs: number | null;
+  /** I/O does not wait for a path that is lost for so long, though it goes on being tried. */
+  fastIoFailTimeoutMs: number | null;
   /** Give a lost path up after so long. */
   ctrlLossTimeoutMs: number | null;
   /** First delay between two attempts to reconnect; it doubles up to `reconnectDelayMaxMs`. */

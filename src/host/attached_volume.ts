@@ -92,8 +92,9 @@ export class AttachedVolume implements PathOwner {
   #workersLeft = 0;
   #workersGone = Promise.withResolvers<void>();
   #isOpened = false;
-  /** Every path was refused, and waits for one are cut short. */
+  /** Waits for a path are cut short: no path is expected, or the volume is to go, which is for good. */
   #isHopeless = false;
+  #isCutForGood = false;
   #resizes: { left: number; done: () => void } = { left: 0, done: () => {} };
   #detaching: Promise<void> | null = null;
 
@@ -296,7 +297,7 @@ export class AttachedVolume implements PathOwner {
     if (failback !== null) this.failback.setMode(failback);
     if (isChoiceAnew(changes)) this.failback.release();
     if (Object.keys(timeouts).length > 0) this.paths.all.forEach((path) => path.handleTimesChanged());
-    this.wakeWorkers();
+    this.handlePathChanged();
     if (preferred !== null && !heedsPreferred(this.settings.policy)) {
       warn(`The policy of ${this.name}, ${this.settings.policy}, does not heed the preferred path`);
     }
@@ -310,8 +311,6 @@ export class AttachedVolume implements PathOwner {
   }
 
   #handlePathMade(index: number, isNew: boolean): void {
-    if (this.#isHopeless) this.table.uncut();
-    this.#isHopeless = false;
     this.failback.forget(index);
     if (!isNew) return;
     this.#counters.forEach((counters) => counters.clearPath(index));
@@ -406,7 +405,22 @@ export class AttachedVolume implements PathOwner {
 
   handlePathChanged(): void {
     this.failback.handleChange();
+    this.#judgeHope();
     this.wakeWorkers();
+  }
+
+  /** I/O waits for a path as long as one is expected; while the volume is detached, only for one that serves. */
+  #judgeHope(): void {
+    const paths = this.paths.all;
+    const isLost = paths.some(({ prospect }) => prospect === "lost");
+    const isHopeless = this.isDetaching
+      ? !paths.some(({ isServing }) => isServing)
+      : isLost && !paths.some(({ prospect }) => prospect === "expected");
+    if (this.#isCutForGood || isHopeless === this.#isHopeless) return;
+    this.#isHopeless = isHopeless;
+    if (!isHopeless) return this.table.uncut();
+    log.error(`${this.name}: no path is expected to come back soon: I/O fails until one does`);
+    this.table.cut();
   }
 
   wakeWorkers(): void {
@@ -424,8 +438,7 @@ export class AttachedVolume implements PathOwner {
     log.error(`${this.name}: path ${path.index} is out of use: ${path.reason}`);
     if (this.paths.all.some((other) => other.state !== "disabled")) return;
     log.error(`${this.name}: no path leads to its namespace any more: I/O fails until one is attached that does`);
-    this.#isHopeless = true;
-    this.cutWaits();
+    this.handlePathChanged();
   }
 
   resize(blocks: number): void {
@@ -504,7 +517,7 @@ export class AttachedVolume implements PathOwner {
 
   async #detach(options: { force: boolean }): Promise<void> {
     log.info(`${this.name}: detaching${this.device === null ? "" : ` ${this.device}`}`);
-    const isStuck = this.paths.all.every((path) => path.state !== "live");
+    const isStuck = this.paths.all.every((path) => !path.isServing);
     if (isStuck || options.force) this.cutWaits();
     if (this.#device !== null) {
       const warnings = await this.#device.destroy(options);
@@ -517,6 +530,7 @@ export class AttachedVolume implements PathOwner {
 
   /** Nothing waits for a path any more: what has none fails. Makes a detach that is under way quick. */
   cutWaits(): void {
+    this.#isCutForGood = true;
     this.table.cut();
     this.wakeWorkers();
   }

@@ -38,6 +38,7 @@ export const TIMEOUT_DEFAULTS: Readonly<Omit<Timeouts, "writeHoldMs">> = Object.
   keepAliveMs: 5_000,
   ioTimeoutMs: 30_000,
   noPathTimeoutMs: 60_000,
+  fastIoFailTimeoutMs: null,
   ctrlLossTimeoutMs: null,
   reconnectDelayMs: 250,
   reconnectDelayMaxMs: 5_000,
@@ -49,6 +50,7 @@ export const TIMEOUT_WORDS: Readonly<Record<keyof Timeouts, string>> = Object.fr
   keepAliveMs: "keep-alive",
   ioTimeoutMs: "io-timeout",
   noPathTimeoutMs: "no-path-timeout",
+  fastIoFailTimeoutMs: "fast-io-fail-timeout",
   ctrlLossTimeoutMs: "ctrl-loss-timeout",
   reconnectDelayMs: "reconnect-delay",
   reconnectDelayMaxMs: "reconnect-delay-max",
@@ -110,7 +112,10 @@ function contradiction(times: Timeouts, given: Partial<Timeouts>): Contradiction
   // Whoever does not wait for a path at all waits for no reconnect either.
   const reconnect = times.noPathTimeoutMs === 0 ? null : longer("reconnectDelayMs", "noPathTimeoutMs", TOO_LATE);
   const loss = "a lost path would be given up before it is tried again";
-  return hold ?? reconnect ?? longer("reconnectDelayMs", "ctrlLossTimeoutMs", loss);
+  return hold ?? reconnect ?? longer("reconnectDelayMs", "ctrlLossTimeoutMs", loss) ??
+    longer("reconnectDelayMs", "fastIoFailTimeoutMs", TOO_LATE) ??
+    longer("fastIoFailTimeoutMs", "noPathTimeoutMs", "I/O would have failed before") ??
+    longer("fastIoFailTimeoutMs", "ctrlLossTimeoutMs", "a lost path would have been given up before");
 }
 
 /** The first delay and the longest. Where only one is given, the other gives way. */

@@ -31,6 +31,12 @@ const ANA_CODES: Readonly<Record<AnaStateName, number>> = Object.freeze({
   change: AnaStateCode.CHANGE,
 });
 
+/**
+ * Whether I/O may wait for a path: it is expected to serve, now or later; it is lost, for so long or for such a reason
+ * that nobody counts on it; or somebody has taken it out of use.
+ */
+export type PathProspect = "expected" | "lost" | "out-of-use";
+
 /** What a path needs of the volume that it belongs to. */
 export interface PathOwner {
   readonly name: string;
@@ -49,7 +55,7 @@ export interface PathOwner {
   drain(path: VolumePath): Promise<boolean>;
   /** A path has a new controller. */
   handleLive(): void;
-  /** A path became usable or is not any more, or its ANA state is another. */
+  /** A path became usable or is not any more, its ANA state is another, or its prospect. */
   handlePathChanged(): void;
   /** Namespaces have changed on the path's controller. */
   handleNamespaceChange(path: VolumePath, session: ControllerSession): void;
@@ -92,6 +98,7 @@ export class VolumePath {
   #refusal: string | null = null;
   /** Since when there is no controller. */
   #lostAtMs = performance.now();
+  #fastIoFailTimer: ReturnType<typeof setTimeout> | undefined;
   #life: Promise<void> | null = null;
 
   constructor(options: {
@@ -139,6 +146,14 @@ export class VolumePath {
     return this.#state === "live" && anaServesIo(this.#ana);
   }
 
+  get prospect(): PathProspect {
+    const isForeign = this.#refusal !== null && !this.#wasLive;
+    if (this.#ended.signal.aborted || isForeign) return "out-of-use";
+    if (this.#state === "live") return "expected";
+    const isLost = this.#state === "disabled" || this.#leftOfMs(this.#owner.timeouts.fastIoFailTimeoutMs) <= 0;
+    return isLost ? "lost" : "expected";
+  }
+
   get openLinks(): number {
     return this.#openLinks;
   }
@@ -153,6 +168,7 @@ export class VolumePath {
     const was = this.#state;
     this.#state = to;
     this.reason = reason;
+    this.#watchFastIoFail();
     const why = reason === null ? "" : `: ${reason}`;
     if (to === "live") log.info(`${this.#words} is live (${this.#ana})`);
     else if (this.#ended.signal.aborted) log.info(`${this.#words} ends${why}`);
@@ -161,6 +177,8 @@ export class VolumePath {
 
   /** Begins to live; `session` is one that was opened for it before. Resolves after the first attempt: why it failed. */
   start(session: ControllerSession | null): Promise<UmpathError | null> {
+    this.#watchFastIoFail();
+    this.#owner.handlePathChanged();
     this.#life ??= this.#live(session);
     return this.#firstOutcome.promise;
   }
@@ -192,6 +210,7 @@ export class VolumePath {
   handleTimesChanged(): void {
     const { reconnectDelayMs, reconnectDelayMaxMs } = this.#owner.timeouts;
     this.#backoff.setDelays({ delayMs: reconnectDelayMs, delayMsMax: reconnectDelayMaxMs });
+    this.#watchFastIoFail();
     this.#endPause();
   }
 
@@ -238,12 +257,32 @@ export class VolumePath {
     if (this.#leftUntilGivenUpMs() > 0) return false;
     const timeoutMs = this.#owner.timeouts.ctrlLossTimeoutMs ?? 0;
     this.#transition("disabled", `given up after ${timeoutMs / 1000} s without the controller: ${this.reason}`);
+    this.#owner.handlePathChanged();
     return true;
   }
 
   #leftUntilGivenUpMs(): number {
-    const timeoutMs = this.#owner.timeouts.ctrlLossTimeoutMs;
-    return timeoutMs === null ? Infinity : timeoutMs - (performance.now() - this.#lostAtMs);
+    return this.#leftOfMs(this.#owner.timeouts.ctrlLossTimeoutMs);
+  }
+
+  /** What is left of a limit that begins with the loss of the path. */
+  #leftOfMs(limitMs: number | null): number {
+    return limitMs === null ? Infinity : limitMs - (performance.now() - this.#lostAtMs);
+  }
+
+  /** Tells the owner when the path has been lost for too long to wait for it. */
+  #watchFastIoFail(): void {
+    clearTimeout(this.#fastIoFailTimer);
+    const leftMs = this.#leftOfMs(this.#owner.timeouts.fastIoFailTimeoutMs);
+    if (this.#state === "live" || this.#state === "disabled" || leftMs === Infinity || leftMs <= 0) return;
+    this.#fastIoFailTimer = setTimeout(() => this.#handleFastIoFail(), Math.ceil(leftMs));
+  }
+
+  #handleFastIoFail(): void {
+    // A timer may be a moment early.
+    if (this.prospect === "expected") return this.#watchFastIoFail();
+    log.warn(`${this.#words} is lost for longer than fast-io-fail-timeout: I/O does not wait for it any more`);
+    this.#owner.handlePathChanged();
   }
 
   get #endFailure(): UmpathError {
@@ -328,7 +367,6 @@ export class VolumePath {
     if (session.hasNamespaceChanged) session.onNamespaceChange();
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
-    this.#owner.handlePathChanged();
     const { controller, keepAliveMs } = session.controller;
     this.#executesMs = executesForMs({ ...controller, keepAliveMs });
     this.#owner.handleLive();
@@ -336,6 +374,7 @@ export class VolumePath {
     this.#wasLive = true;
     this.#backoff.handleSuccess();
     this.#transition("live", null);
+    this.#owner.handlePathChanged();
     this.#firstOutcome.resolve(null);
   }
 
@@ -351,10 +390,10 @@ export class VolumePath {
     this.#owner.table.setUsable(this.index, false);
     this.#lostAtMs = performance.now();
     this.#anaTransition.stop();
-    this.#owner.handlePathChanged();
     this.#session = null;
     const isEnded = this.#ended.signal.aborted;
     if (!isEnded) this.#transition(this.#refusal === null ? "reconnecting" : "disabled", reason);
+    this.#owner.handlePathChanged();
     try {
       const isDrained = !isEnded || !this.#drains || await this.#owner.drain(this);
       // Links end before the controller is told, so that held writes are known when it has answered.

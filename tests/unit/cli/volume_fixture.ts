@@ -60,6 +60,7 @@ export const VOLUME: VolumeInfo = {
     keepAliveMs: 5000,
     ioTimeoutMs: 30_000,
     noPathTimeoutMs: 60_000,
+    fastIoFailTimeoutMs: null,
     ctrlLossTimeoutMs: null,
     reconnectDelayMs: 250,
     reconnectDelayMaxMs: 10_000,

@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
+import type { Timeouts } from "../../../src/host/api.ts";
 import { fillTimeouts, POLICY_NAMES, readPolicy } from "../../../src/host/defaults.ts";
 
 Deno.test("fillTimeouts() holds writes as long as the keep-alive timeout, unless told", () => {
@@ -44,6 +45,19 @@ Deno.test("fillTimeouts() refuses to give a lost path up before it is tried agai
   const failure = assertThrows(() => fillTimeouts(times), UmpathError);
   assertStringIncludes(failure.message, "--reconnect-delay 2s with --ctrl-loss-timeout 1s");
   assertEquals(fillTimeouts({ ...times, ctrlLossTimeoutMs: 2_000 }).ctrlLossTimeoutMs, 2_000);
+});
+
+Deno.test("fillTimeouts() refuses a fast-io-fail-timeout that comes before a reconnect, or after I/O has failed", () => {
+  const cases: [Partial<Timeouts>, string][] = [
+    [{ fastIoFailTimeoutMs: 100 }, "--reconnect-delay 250ms with --fast-io-fail-timeout 100ms: I/O would fail before"],
+    [{ fastIoFailTimeoutMs: 90_000 }, "--fast-io-fail-timeout 90s with --no-path-timeout 1m: I/O would have failed"],
+    [{ fastIoFailTimeoutMs: 9_000, ctrlLossTimeoutMs: 8_000 }, "--fast-io-fail-timeout 9s with --ctrl-loss-timeout 8s"],
+  ];
+  for (const [times, words] of cases) {
+    assertStringIncludes(assertThrows(() => fillTimeouts(times), UmpathError).message, words);
+  }
+  assertEquals(fillTimeouts({ fastIoFailTimeoutMs: 9_000, ctrlLossTimeoutMs: 9_000 }).fastIoFailTimeoutMs, 9_000);
+  assertEquals(fillTimeouts({ fastIoFailTimeoutMs: 90_000, noPathTimeoutMs: null }).fastIoFailTimeoutMs, 90_000);
 });
 
 Deno.test("fillTimeouts() refuses to notice a silent controller by nothing at all", () => {

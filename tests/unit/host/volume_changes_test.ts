@@ -1,5 +1,6 @@
 /** What is changed of a volume while it runs: policy, times and paths, under a load that knows what every block holds. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { EIO } from "../../../src/base/errno.ts";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { LoadControl, LoadOrder } from "../../../src/block/load_control.ts";
 import type { PathInfo, VolumeChanges } from "../../../src/host/api.ts";
@@ -437,4 +438,73 @@ testSet("paths that are added, removed, disabled and enabled all the time cost n
   await load.finish();
   assertEquals(rig.states(), ["live", "live", "live"]);
   assertEquals(rig.paths().map(({ failovers }) => failovers), [0, 0, 0]);
+});
+
+// ── no path ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Reads and writes until a request fails; how long that takes, and its errno. */
+async function failureOfLoad(rig: Rig): Promise<{ ms: number; errno: number }> {
+  const control = new LoadControl();
+  rig.set.find(VOLUME).startLoad({ depth: 4, unitBytes: 4096, units: 64, seed: 9, control: control.buffer });
+  control.give(LoadOrder.MIX);
+  rig.set.find(VOLUME).wakeWorkers();
+  const startMs = performance.now();
+  await eventually("a request fails", () => control.failure !== null, 15_000);
+  return { ms: performance.now() - startMs, errno: control.failure!.errno };
+}
+
+testSet(
+  "I/O fails when every path is lost for longer than fast-io-fail-timeout, until one is back",
+  2,
+  async (rig, target) => {
+    const timeouts = { fastIoFailTimeoutMs: 600, reconnectDelayMs: 50, reconnectDelayMaxMs: 50, writeHoldMs: null };
+    await rig.attach(target.portals, { timeouts });
+    const [first, second] = target.portals;
+    const { table } = rig.set.find(VOLUME);
+    await first.stop();
+    await delay(800);
+    assertEquals([rig.states().join(), table.isCut], ["reconnecting,live", false]);
+    await second.stop();
+    await eventually("the second is lost", () => rig.states().join() === "reconnecting,reconnecting");
+    assertEquals(table.isCut, false);
+    const { ms, errno } = await failureOfLoad(rig);
+    assertEquals(errno, EIO);
+    assert(ms > 300 && ms < 3_000, `${ms} ms`);
+    const words = rig.log.join("\n");
+    assertMatch(words, /warn.* path 0 .* is lost for longer than fast-io-fail-timeout: I\/O does not wait for it/i);
+    assertMatch(words, /error.* no path is expected to come back soon: I\/O fails until one does/i);
+    second.start();
+    await eventually("it is back", () => rig.states()[1] === "live");
+    assertEquals(table.isCut, false);
+  },
+);
+
+testSet("fast-io-fail-timeout holds for paths that are lost already when it is set", 1, async (rig, target) => {
+  const { table } = rig.set.find((await rig.attach(target.portals, { timeouts: { writeHoldMs: null } })).volume.name);
+  await target.portals[0].stop();
+  await eventually("it is lost", () => rig.states()[0] === "reconnecting");
+  await delay(350);
+  assertEquals(table.isCut, false);
+  set(rig, { timeouts: { fastIoFailTimeoutMs: 300 } });
+  assertEquals(table.isCut, true);
+  set(rig, { timeouts: { fastIoFailTimeoutMs: null } });
+  assertEquals(table.isCut, false);
+  set(rig, { timeouts: { fastIoFailTimeoutMs: 900 } });
+  assertEquals(table.isCut, false);
+  await eventually("it is over", () => table.isCut);
+});
+
+testSet("I/O fails when every path is given up, but waits when somebody has disabled them", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  await rig.attach(target.portals, { timeouts: { ctrlLossTimeoutMs: 300, writeHoldMs: null } });
+  const { table } = rig.set.find(VOLUME);
+  await away(rig, "disable", second);
+  await away(rig, "disable", first, true);
+  assertEquals([rig.states().join(), table.isCut], ["disabled,disabled", false]);
+  await enable(rig, first);
+  await first.stop();
+  await eventually("it is given up", () => rig.states()[0] === "disabled");
+  assertEquals([table.isCut, (await failureOfLoad(rig)).errno], [true, EIO]);
+  await enable(rig, second);
+  assertEquals([rig.states().join(), table.isCut], ["disabled,live", false]);
 });
