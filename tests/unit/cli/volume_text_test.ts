@@ -37,7 +37,7 @@ Deno.test("volumeDetails() shows the volume and its paths, and escapes what the 
   const long = { ...VOLUME.timeouts, connectTimeoutMs: 1_234_567, ioTimeoutMs: 1_234_567, noPathTimeoutMs: 7_654_321 };
   for (const line of volumeDetails({ ...VOLUME, timeouts: long })) assert(line.length < 100, line);
   const auto = volumeDetails({ ...VOLUME, writeHoldAuto: true, timeouts: { ...VOLUME.timeouts, writeHoldMs: 10_000 } });
-  assert(auto.includes("             write-hold 10s (auto)"), auto.join("\n"));
+  assert(auto.includes("             reconnect 250ms to 10s, write-hold 10s (auto)"), auto.join("\n"));
   const preferring = volumeDetails({ ...VOLUME, policy: "active-passive", preferredPath: 2 });
   assert(preferring.includes("  policy     active-passive, path 2 preferred"), preferring.join("\n"));
   const manual = volumeDetails({ ...VOLUME, failback: "manual", paths: [{ ...PATH, standby: true }] });
