@@ -85,7 +85,7 @@ Deno.test("umpath set failback=now ends the standby of a path whose I/O another 
   const [first, second] = target.portals;
   [first.ana, second.ana] = [AnaStateCode.OPTIMIZED, AnaStateCode.NON_OPTIMIZED];
   assertEquals((await attach(cli, target.portals, "--failback", "manual")).code, 0);
-  assertStringIncludes((await done(cli, "show")).stdout, "policy     round-robin, failback manual");
+  assertStringIncludes((await done(cli, "show")).stdout, "policy     queue-depth, failback manual");
   await first.kill();
   await eventuallySeen(async () => (await show(cli)).paths.map((path) => path.reconnects).join() === "1,0", 10_000);
   const standbys = async () => (await show(cli)).paths.map(({ state, standby }) => `${state} ${standby}`).join();
