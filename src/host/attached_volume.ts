@@ -393,7 +393,9 @@ export class AttachedVolume implements PathOwner {
   }
 
   handleLive(): void {
+    const { writeHoldMs: holdMs } = this.settings.timeouts;
     this.settings.setExecutes(Math.max(...this.paths.all.map((path) => path.executesMs)));
+    if (this.settings.timeouts.writeHoldMs !== holdMs) this.settings.warnIfHoldIsLong(this.name);
   }
 
   releaseHeld(path: VolumePath): void {

@@ -1,8 +1,12 @@
+import { logger } from "../base/log.ts";
+import { formatDuration } from "../base/units.ts";
 import type { PathTable } from "../multipath/path_table.ts";
 import type { PolicyName } from "../multipath/policy_names.ts";
 import type { NamedTimeouts, Timeouts } from "./api.ts";
 import { fillTimeouts, isHoldAuto } from "./defaults.ts";
 import type { SlowPathMode } from "./latency_settings.ts";
+
+const log = logger("volume");
 
 /** Settings that somebody has named. */
 export interface NamedSettings {
@@ -77,6 +81,18 @@ export class VolumeSettings {
   setExecutes(ms: number): void {
     this.#executesMs = ms;
     this.#tell();
+  }
+
+  /** Nobody could be told at attach: how long controllers may execute is known once they are connected. */
+  warnIfHoldIsLong(name: string): void {
+    const { writeHoldMs, noPathTimeoutMs } = this.timeouts;
+    if (writeHoldMs === null || noPathTimeoutMs === null || writeHoldMs <= noPathTimeoutMs) return;
+    log.warn(
+      `${name}: writes of a lost path are held for ${
+        formatDuration(writeHoldMs)
+      }, as its controllers ask for, which is ` +
+        `longer than no-path-timeout: without a path they fail only then. Make no-path-timeout longer`,
+    );
   }
 
   #tell(): void {
