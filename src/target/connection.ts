@@ -485,7 +485,8 @@ export class TargetConnection {
     const identifier = this.#memory[sgl + SglAt.IDENTIFIER];
     const length = this.#view.getUint32(sgl + SglAt.LENGTH, true);
     const address = this.#view.getUint32(sgl, true) | this.#view.getUint32(sgl + 4, true);
-    if (identifier === SglIdentifier.TRANSPORT_DATA_BLOCK && hasData) {
+    const isNull = identifier === SglIdentifier.DATA_BLOCK_ADDRESS && length === 0;
+    if (hasData && (isNull || identifier === SglIdentifier.TRANSPORT_DATA_BLOCK)) {
       return this.#reject(pduFault(`sent ${bytes} bytes in a capsule whose SGL does not name them`, PduAt.PLEN));
     }
     if (identifier === SglIdentifier.DATA_BLOCK_OFFSET && address === 0 && bytes !== length) {

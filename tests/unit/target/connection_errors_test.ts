@@ -94,6 +94,10 @@ Deno.test("TargetConnection refuses PDUs that the protocol does not allow", () =
     ["SGL shorter", (wire) => changed(write(wire), 40, 60, 4), /64 bytes in a capsule whose SGL names 60/, FIELD, 4],
     ["SGL longer", (wire) => changed(write(wire), 40, 68, 4), /64 bytes in a capsule whose SGL names 68/, FIELD, 4],
     ["SGL without data", (wire) => changed(command(wire), 47, 1).fill(4, 40, 41), /0 bytes in a capsule/, FIELD, 4],
+    [
+      ...["SGL of nothing", (wire: TargetWire) => changed(changed(write(wire), 47, 0), 40, 0, 4)] as const,
+      ...[/64 bytes in a capsule whose SGL does not name them/, FIELD, 4] as const,
+    ],
     ["SGL elsewhere", (wire) => changed(write(wire), 47, 0x5a), /whose SGL does not name them/, FIELD, 4],
     ["huge PLEN", (wire) => changed(command(wire), 4, 0xffffffff, 4), /CapsuleCmd with its data at 0/, FIELD, 3],
   ];
