@@ -163,12 +163,21 @@ export class TargetWire {
     const piece = this.#pending.subarray(0, Math.min(room, this.receiveSplit(Math.min(room, this.#pending.length))));
     this.#pending = this.#pending.slice(piece.length);
     const first = Math.min(piece.length, bytes[0]);
-    const wasFree = [...connection.commands.phase].map((phase) => phase === SlotPhase.FREE);
+    const wasFree = this.#beforeBytes();
     this.memory.set(piece.subarray(0, first), offset[0]);
     if (first < piece.length) this.memory.set(piece.subarray(first), offset[1]);
     connection.handleReceived(piece.length);
     this.#allow(wasFree);
     return true;
+  }
+
+  /** Notes what may be written before bytes arrive, for they may free a slot and use it again; says which are free. */
+  #beforeBytes(): boolean[] {
+    const { phase, dataBytes } = this.connection.commands;
+    for (let slot = 0; slot < this.slots; slot++) {
+      if (phase[slot] === SlotPhase.FETCHING) this.#allowed[slot] = Math.max(this.#allowed[slot], dataBytes[slot]);
+    }
+    return [...phase].map((one) => one === SlotPhase.FREE);
   }
 
   #allow(wasFree: boolean[]): void {
@@ -201,7 +210,7 @@ export class TargetWire {
       else for (const byte of part) this.sent.push(byte);
     }
     // A stalled capsule may go on now.
-    const wasFree = [...connection.commands.phase].map((phase) => phase === SlotPhase.FREE);
+    const wasFree = this.#beforeBytes();
     connection.handleSent(bytes);
     this.#allow(wasFree);
     return true;
