@@ -42,6 +42,26 @@ export function fuzz(
 /** What came of a call: its value, or an error of one of the `errors`; any other is thrown. */
 export type Outcome<T> = { value: T } | { error: string };
 
+/** Counts how cases end: a test whose cases nearly all end alike tests nothing. */
+export class Tally {
+  #good = 0;
+  #bad = 0;
+
+  note(isGood: boolean): void {
+    if (isGood) this.#good++;
+    else this.#bad++;
+  }
+
+  /** Of each kind there is at least one in `rarest`; given to `fuzz()` as its end. */
+  atEnd(rarest = 20): (cases: number) => void {
+    return (cases) => {
+      if (cases < 100) return;
+      const words = `${this.#good} good ones and ${this.#bad} bad ones`;
+      assert(Math.min(this.#good, this.#bad) * rarest >= this.#good + this.#bad, words);
+    };
+  }
+}
+
 // deno-lint-ignore no-explicit-any
 export type ErrorClass = abstract new (...args: any[]) => Error;
 
