@@ -5,6 +5,8 @@ import { pause } from "./run_sequence.ts";
 import { NO_QUEUES, runControl } from "./ublk_driver.ts";
 
 const PREFIX = "ublk-";
+/** Numbers as they are written, so that a note is read under the name that it was found by. */
+const RECORD = /^ublk-(0|[1-9]\d{0,8})$/;
 
 /** A process that was killed loses the lock of the run folder a moment before it is gone. */
 const EXIT_MS = 2_000;
@@ -28,7 +30,7 @@ export function forgetDevice(devId: number, dir = runDir()): void {
 export function leftUblkDevices(dir: RunDir): LeftDevice[] {
   const left: LeftDevice[] = [];
   for (const { name: file } of Deno.readDirSync(dir.path)) {
-    const devId = /^ublk-(\d+)$/.exec(file)?.[1];
+    const devId = RECORD.exec(file)?.[1];
     if (devId === undefined) continue;
     const [pid, name = ""] = readRecord(dir, Number(devId)).split("\n");
     left.push({

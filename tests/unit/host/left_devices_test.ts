@@ -62,7 +62,7 @@ Deno.test("leftUblkDevices() reads the records of a run folder, old ones too, an
   withRunDir((dir) => {
     Deno.writeTextFileSync(`${dir.path}/ublk-0`, "4242\nvol1-n1\n");
     Deno.writeTextFileSync(`${dir.path}/ublk-12`, "4243\n");
-    for (const other of ["ublk-", "ublk-x", "ublk-1.bak", "daemon.log"]) {
+    for (const other of ["ublk-", "ublk-x", "ublk-1.bak", "ublk-007", "ublk-9999999999", "daemon.log"]) {
       Deno.writeTextFileSync(`${dir.path}/${other}`, "1\n");
     }
     const found = leftUblkDevices(dir).map(({ name, device }) => [device, name]).sort();
