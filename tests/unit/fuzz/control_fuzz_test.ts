@@ -1,0 +1,94 @@
+/** Requests on the control socket that no client sends, and notes of devices in the run folder that no daemon wrote. */
+import { assert, assertEquals } from "@std/assert";
+import { setLogSink } from "../../../src/base/log.ts";
+import { leftUblkDevices } from "../../../src/host/device_record.ts";
+import { matchesLeft } from "../../../src/host/left_devices.ts";
+import { parseLine, readLines } from "../../../src/host/control_lines.ts";
+import { serveControl } from "../../../src/host/control_server.ts";
+import { ensureRunDir, type RunDir, runDirAt } from "../../../src/host/run_dir.ts";
+import { removeStaleDevice } from "../../../src/ublk/control.ts";
+import { encodeDeviceInfo } from "../../../src/ublk/device_info.ts";
+import { refusingHandlers } from "../host/handlers.ts";
+import { FakeControl } from "../ublk/fake_control.ts";
+import { fuzz, Tally } from "./harness.ts";
+import { join, mutate, mutateText, pick } from "./mutator.ts";
+
+async function withRunDir(test: (dir: RunDir) => Promise<void> | void): Promise<void> {
+  const folder = Deno.makeTempDirSync({ prefix: "umpath-fuzz-" });
+  setLogSink(() => {});
+  try {
+    await test(ensureRunDir(runDirAt(`${folder}/run`)));
+  } finally {
+    setLogSink(null);
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+const REQUESTS = [
+  '{"id":1,"method":"list","params":{}}\n',
+  '{"id":2,"method":"detach","params":{"volumes":["a"],"all":false,"force":true}}\n',
+  '{"id":3,"method":"info"}\n',
+].map((text) => new TextEncoder().encode(text));
+const LAST = new TextEncoder().encode('\n{"id":4294967296,"method":"list"}\n');
+/** Far above what twenty answers take. */
+const ANSWERS_MS = 3_000;
+const answersSeen = new Tally();
+
+fuzz("serveControl() answers every garbled line with an error or a result, and goes on", 40, async (prng) => {
+  await withRunDir(async (dir) => {
+    const handlers = refusingHandlers({ list: () => Promise.resolve({ volumes: [] }) });
+    await using _server = serveControl({ socketPath: dir.socketPath, handlers });
+    const lines = Array.from({ length: 20 }, () => mutate(prng, pick(prng, REQUESTS), { other: pick(prng, REQUESTS) }));
+    using socket = await Deno.connect({ transport: "unix", path: dir.socketPath });
+    // A request that is not answered ends the answers.
+    const giveUp = setTimeout(() => void socket.closeWrite(), ANSWERS_MS);
+    const bytes = join(...lines, LAST);
+    const sending = (async () => {
+      for (let done = 0; done < bytes.length;) {
+        done += await socket.write(bytes.subarray(done, done + 1 + prng.below(3000)));
+      }
+    })();
+    const expected = bytes.filter((byte) => byte === 10).length;
+    let answers = 0, last = false;
+    for await (const line of readLines(socket, 1 << 20)) {
+      const { id, result, error } = parseLine(line) as { id: unknown; result?: unknown; error?: { code: string } };
+      assert((result === undefined) !== (error === undefined) && (id === null || typeof id === "number"));
+      assert(error === undefined || ["usage", "refused"].includes(error.code), error?.code);
+      answersSeen.note(result !== undefined);
+      if (id === 4294967296) last = result !== undefined;
+      if (++answers === expected) break;
+    }
+    clearTimeout(giveUp);
+    await sending;
+    assertEquals(answers, expected, "Every line is answered");
+    assert(last, "The last request is a good one, and is answered");
+  });
+}, answersSeen.atEnd());
+
+const OWNER = 77;
+const RECORD = /^ublk-(0|[1-9]\d{0,8})$/;
+const LEFT = encodeDeviceInfo({ devId: 7, queues: 2, depth: 128, maxIoBytes: 1 << 19, features: 66n, pid: OWNER });
+
+fuzz("leftUblkDevices() reads any note, and only what is proved to be left is removed", 200, async (prng) => {
+  await withRunDir((dir) => {
+    const other = mutateText(prng, "ublk-7").toWellFormed().replace(/[/\0]/g, "_").slice(0, 60) || "x";
+    const file = pick(prng, ["ublk-7", "ublk-7", `ublk-${prng.below(100)}`, other]);
+    // Half a surrogate pair is not written as it is.
+    const text = prng.below(3) === 0 ? `${OWNER}\nvol-1\n` : mutateText(prng, `${OWNER}\nvol-1\n`).toWellFormed();
+    if (file === "." || file === "..") return;
+    Deno.writeTextFileSync(`${dir.path}/${file}`, text);
+    const known = leftUblkDevices(dir);
+    assertEquals(known.length, RECORD.test(file) ? 1 : 0);
+    for (const left of known) {
+      assertEquals(left.device, `/dev/ublkb${/\d+/.exec(file)![0]}`);
+      assertEquals(left.name, text.split("\n")[1] ?? "");
+      assert(!matchesLeft(left, "vol-2"));
+    }
+    const devId = Number(RECORD.exec(file)?.[1] ?? NaN), pid = Number(text.split("\n")[0]);
+    if (Number.isNaN(devId)) return;
+    const control = new FakeControl();
+    control.info = LEFT.slice();
+    const outcome = control.run(removeStaleDevice(devId, pid));
+    assertEquals(outcome === "removed", devId === 7 && pid === OWNER, `${file}: ${text}`);
+  });
+});
