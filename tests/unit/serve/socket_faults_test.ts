@@ -4,7 +4,7 @@ import { NvmOpcode } from "../../../src/spec/nvme.ts";
 import { StatusCode } from "../../../src/spec/nvme_status.ts";
 import { FaultScript } from "../../../src/target/fault_script.ts";
 import { parseFaults } from "../../../src/target/fault_words.ts";
-import { delay } from "../host/host_fixture.ts";
+import { FakeClock } from "./fake_clock.ts";
 
 /** Faults in force from now on, and what was done to the connection in order. */
 class Rig implements Disposable {
@@ -60,37 +60,40 @@ Deno.test("SocketFaults decides once for a command, though it comes up again wit
   assertEquals(rig.command(1, NvmOpcode.WRITE), StatusCode.WRITE_FAULT);
 });
 
-Deno.test("SocketFaults holds an answer back, then gives it and has it sent", async () => {
+Deno.test("SocketFaults holds an answer back, then gives it and has it sent", () => {
+  using clock = new FakeClock();
   using rig = new Rig("1:delay=30ms,op=read");
   rig.command(1, NvmOpcode.READ);
   rig.command(2, NvmOpcode.WRITE);
-  assertEquals([rig.done, rig.faults.isHolding], [["answer 2"], true]);
-  await delay(60);
-  assertEquals([rig.done.filter((what) => what !== "wake"), rig.faults.isHolding], [["answer 2", "answer 1"], false]);
-  assertEquals(rig.done.at(-1), "wake");
+  clock.advance(29);
+  assertEquals([rig.done, rig.faults.isHolding], [["answer 2", "wake"], true]);
+  clock.advance(1);
+  assertEquals([rig.done, rig.faults.isHolding], [["answer 2", "wake", "answer 1", "wake"], false]);
 });
 
-Deno.test("SocketFaults gives no answer that was held back to a connection that is over", async () => {
+Deno.test("SocketFaults gives no answer that was held back to a connection that is over", () => {
+  using clock = new FakeClock();
   using failed = new Rig("1:delay=20ms");
   const disposed = new Rig("1:delay=20ms");
   failed.command(1, NvmOpcode.READ);
   disposed.command(1, NvmOpcode.READ);
   failed.connection.state = "failed";
   disposed[Symbol.dispose]();
-  await delay(50);
-  assertEquals([failed.done.includes("answer 1"), disposed.done], [false, []]);
+  clock.advance(50);
+  assertEquals([failed.done, disposed.done], [["wake"], []]);
 });
 
-Deno.test("SocketFaults wakes its owner for faults that begin, now and later, and when they end", async () => {
+Deno.test("SocketFaults wakes its owner for faults that begin, now and later, and when they end", () => {
+  using clock = new FakeClock();
   using rig = new Rig("1:stall,at=40ms,for=40ms");
-  assertEquals(rig.faults.link.isSilent, false);
-  await delay(15);
+  assertEquals([rig.done, rig.faults.link.isSilent], [[], false]);
+  clock.advance(39);
   assertEquals([rig.done, rig.faults.link.isSilent], [["wake"], false]);
-  await delay(45);
+  clock.advance(40);
   assertEquals([rig.done, rig.faults.link.isSilent], [["wake", "wake"], true]);
-  await delay(45);
+  clock.advance(1);
   assertEquals([rig.done, rig.faults.link.isSilent], [["wake", "wake", "wake"], false]);
   rig.set("1:stall");
-  await delay(15);
-  assertEquals(rig.faults.link.isSilent, true);
+  clock.advance(0);
+  assertEquals([rig.done.length, rig.faults.link.isSilent], [4, true]);
 });
