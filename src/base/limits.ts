@@ -29,6 +29,9 @@ export const ARENA_BYTES_MAX = 2 ** 31 - 1;
 /** Times that one request is sent again after answers that ask for it, before it fails. */
 export const RETRIES_MAX = 16;
 
+/** Times that one request is sent again after the connection that it was on has ended, before it fails. */
+export const LOSSES_MAX = 16;
+
 /** Delay before a request is sent again that a controller could not take just now, for each time it was refused. */
 export const RETRY_DELAY_MS = 100;
 export const RETRY_DELAY_MS_MAX = 2_000;

@@ -1,4 +1,7 @@
-/** When a request is sent again after an answer that asks for it. How often is bounded by `RETRIES_MAX`. */
+/**
+ * When a request is sent again after an answer that asks for it. How often is bounded by `RETRIES_MAX`; `suspects.ts` has
+ * those that get no answer, for their connection ends each time.
+ */
 import { CONTROLLER_DELAY_MS_MAX, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "../base/limits.ts";
 import { retryDelayIndex } from "../nvme/status.ts";
 

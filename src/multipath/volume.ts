@@ -31,6 +31,7 @@ import { makePolicies } from "./policies.ts";
 import { ALL_FULL, type Candidates, NO_PATH, RANK_SLOW } from "./policy.ts";
 import { Again, Place, RequestStates } from "./request_states.ts";
 import { controllerDelayMs, retryDelayMs } from "./retry.ts";
+import { Suspects } from "./suspects.ts";
 
 export type { PathLimits };
 
@@ -70,6 +71,7 @@ export class Volume implements BlockDevice, Candidates {
   readonly #policies = makePolicies();
   readonly #probe = new PathProbe();
   readonly #states: RequestStates;
+  readonly #suspects: Suspects;
   readonly #encoder: CommandEncoder;
 
   /** The request that a path is picked for, the paths that have refused it and those that are slow, and the time. */
@@ -99,6 +101,7 @@ export class Volume implements BlockDevice, Candidates {
     this.#ready = new Fifo(depth);
     this.#completions = new Fifo(depth);
     this.#states = new RequestStates(options.requests);
+    this.#suspects = new Suspects(depth);
     this.#encoder = new CommandEncoder({ ...options, states: this.#states });
   }
 
@@ -107,6 +110,7 @@ export class Volume implements BlockDevice, Candidates {
   submit(slot: number, nowMs: number): void {
     if (this.#inside++ === 0) this.#expectLook(nowMs);
     this.#states.reset(slot);
+    this.#suspects.reset(slot);
     const op = this.#requests.op[slot];
     if (this.#readOnly && op !== BlockOp.READ && op !== BlockOp.FLUSH) return this.#complete(slot, EROFS);
     if (this.#ready.length > 0 || !this.#issue(slot, nowMs)) this.#makeReady(slot);
@@ -248,9 +252,11 @@ export class Volume implements BlockDevice, Candidates {
   dispatch(nowMs: number): void {
     for (let slot = this.#ready.peek(); slot >= 0; slot = this.#ready.peek()) {
       const isOver = this.#states.error[slot] !== 0 || this.#states.again[slot] !== Again.NO;
-      if (!isOver && !this.#issue(slot, nowMs)) break;
+      const hasTurn = isOver || this.#suspects.takeTurn(slot);
+      if (hasTurn && !isOver && !this.#issue(slot, nowMs)) break;
       this.#ready.shift();
       this.#states.place[slot] = Place.NOWHERE;
+      if (!hasTurn) this.#park(slot, Place.DELAYED, Infinity);
       if (isOver && this.#states.outstanding[slot] === 0) this.#settle(slot, nowMs);
     }
     this.#countWaiting();
@@ -395,6 +401,7 @@ export class Volume implements BlockDevice, Candidates {
   /** No command of the request is in flight: it is answered, or goes round again. */
   #settle(slot: number, nowMs: number): void {
     const states = this.#states;
+    this.#endTurn(slot);
     // A request that failed is held, too: what is written after its answer must not be overwritten by a part of it.
     if (states.holdUntilMs[slot] > nowMs) return this.#park(slot, Place.HELD, states.holdUntilMs[slot]);
     states.holdPaths[slot] = 0;
@@ -404,8 +411,12 @@ export class Volume implements BlockDevice, Candidates {
     if (isRefusal && ++states.retries[slot] > RETRIES_MAX) {
       return this.#complete(slot, statusErrno(states.lastStatus[slot]));
     }
-    const isDelayed = isRefusal && (states.again[slot] === Again.LATER || !this.#hasOtherPath(slot));
-    const delayMs = retryDelayMs(states.retries[slot], states.controllerDelayMs[slot]);
+    if (!isRefusal && !this.#suspects.handleLost(slot)) {
+      return this.#complete(slot, states.isTimedOut[slot] === 1 ? ETIMEDOUT : EIO);
+    }
+    const lossesAlone = isRefusal ? 0 : this.#suspects.lossesAlone(slot);
+    const isDelayed = isRefusal ? states.again[slot] === Again.LATER || !this.#hasOtherPath(slot) : lossesAlone > 0;
+    const delayMs = retryDelayMs(isRefusal ? states.retries[slot] : lossesAlone, states.controllerDelayMs[slot]);
     if (isDelayed) states.refusedPaths[slot] = 0;
     states.restart(slot);
     if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + delayMs);
@@ -433,8 +444,15 @@ export class Volume implements BlockDevice, Candidates {
     this.#makeReady(slot);
   }
 
+  /** Another request that has to be sent alone may be sent now. */
+  #endTurn(slot: number): void {
+    const next = this.#suspects.endTurn(slot);
+    if (next >= 0) this.#unpark(next);
+  }
+
   #complete(slot: number, errno: number): void {
     assert(this.#states.outstanding[slot] === 0, "A request is answered when none of its commands is in flight");
+    this.#endTurn(slot);
     this.#inside--;
     this.#requests.status[slot] = errno;
     this.#completions.push(slot);
