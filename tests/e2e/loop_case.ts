@@ -23,6 +23,23 @@ export function loopTest(name: string, fn: () => Promise<void>): void {
   });
 }
 
+/** The same, and it needs these programs of others. */
+export function toolTest(name: string, tools: string[], fn: () => Promise<void>): void {
+  const missing = tools.filter((tool) => !hasTool(tool));
+  if (missing.length === 0) loopTest(name, fn);
+  else Deno.test({ name: `${name} (left out: this machine has no ${missing.join(", ")})`, ignore: true, fn });
+}
+
+function hasTool(name: string): boolean {
+  return ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].some((folder) => {
+    try {
+      return Deno.statSync(`${folder}/${name}`).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
 /** What failed first ends the test; what then failed while it was cleaned up is told too. */
 function tellBoth(error: unknown): never {
   if (!(error instanceof SuppressedError)) throw error;

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertNotEquals, assertStringInclude
 import { delay } from "../unit/host/host_fixture.ts";
 import { loadErrors, mixedLoad, smallLoad, underLoad } from "../vm/load.ts";
 import { UMPATH } from "./cli_fixture.ts";
-import { loopTest } from "./loop_case.ts";
+import { loopTest, toolTest } from "./loop_case.ts";
 import { LoopRig, sysfs } from "./loop_rig.ts";
 
 const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);
@@ -11,23 +11,6 @@ const MIB = 1 << 20;
 const NAME = "loop-n1";
 /** As much as fio has time to write in a test; a run that fails leaves no file of its state in the working folder. */
 const QUICK = { size: "6m", rate: "6m,6m", verify_state_save: 0 };
-
-function hasTool(name: string): boolean {
-  return ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].some((folder) => {
-    try {
-      return Deno.statSync(`${folder}/${name}`).isFile;
-    } catch {
-      return false;
-    }
-  });
-}
-
-/** A test that needs these programs of others. */
-function toolTest(name: string, tools: string[], fn: () => Promise<void>): void {
-  const missing = tools.filter((tool) => !hasTool(tool));
-  if (missing.length === 0) loopTest(name, fn);
-  else Deno.test({ name: `${name} (left out: this machine has no ${missing.join(", ")})`, ignore: true, fn });
-}
 
 /** One direct read of 4 KiB; null if it went well, else why not. */
 async function readError(rig: LoopRig, device: string): Promise<string | null> {
