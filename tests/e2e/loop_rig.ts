@@ -7,6 +7,7 @@ import { runDirAt } from "../../src/host/run_dir.ts";
 import { delay } from "../unit/host/host_fixture.ts";
 import { run as runProcess, type RunResult } from "../vm/process.ts";
 import { Cli, UMPATH } from "./cli_fixture.ts";
+import type { Network } from "./network.ts";
 import { Served } from "./served.ts";
 
 const NQN = "nqn.2026-11.io.test:loop";
@@ -25,23 +26,30 @@ const COMMAND_MS_MAX = 30_000;
 const WAIT_MS_MAX = 15_000;
 const SETTLE_MS_MAX = 5_000;
 
-/** The target has two listeners. What is done here takes at most half a minute a command, whatever hangs. */
+/**
+ * The target has two listeners, or one for each path of a network. What is done here takes at most half a minute a
+ * command, whatever hangs.
+ */
 export class LoopRig implements AsyncDisposable {
   readonly cli: Cli;
   readonly target: Served;
+  /** Words before `umpath`, so that it runs at the host's end of the network. */
+  readonly #launcher: string[];
   readonly #children: Deno.ChildProcess[] = [];
   #isTargetEnded = false;
 
-  private constructor(cli: Cli, target: Served) {
+  private constructor(cli: Cli, target: Served, launcher: string[]) {
     this.cli = cli;
     this.target = target;
+    this.#launcher = launcher;
   }
 
-  /** Starts the target; `words` say what it serves. */
-  static async start(words: string[] = ["--ram", "64M"]): Promise<LoopRig> {
+  /** Starts the target; `words` say what it serves, over `network` or this machine's loopback. */
+  static async start(words: string[] = ["--ram", "64M"], network?: Network): Promise<LoopRig> {
     const cli = new Cli();
     try {
-      return new LoopRig(cli, await Served.start(cli, { nqn: NQN, words }));
+      const where = network === undefined ? {} : { at: network.portals, launcher: network.enter("storage") };
+      return new LoopRig(cli, await Served.start(cli, { nqn: NQN, words, ...where }), network?.enter("host") ?? []);
     } catch (error) {
       await cli[Symbol.asyncDispose]();
       throw error;
@@ -59,7 +67,8 @@ export class LoopRig implements AsyncDisposable {
   }
 
   umpath(...args: string[]): Promise<RunResult> {
-    return this.run(UMPATH, ...args);
+    const [program, ...words] = [...this.#launcher, UMPATH, ...args];
+    return this.run(program!, ...words);
   }
 
   /** Runs a program that has to succeed; what it prints. */
@@ -87,7 +96,7 @@ export class LoopRig implements AsyncDisposable {
     return child;
   }
 
-  /** Attaches by both listeners. */
+  /** Attaches by all listeners. */
   attach(...words: string[]): Promise<RunResult> {
     const paths = this.target.portals.flatMap(({ words }) => ["-p", words]);
     return this.umpath("attach", NQN, ...paths, ...HOST, ...TIMES, "--device", "loop", ...words);

@@ -22,6 +22,8 @@ export interface ServedOptions {
   at?: readonly ServedPortal[];
   /** Further words of `umpath serve`. */
   words?: string[];
+  /** Words before the program, of one that starts it somewhere else. */
+  launcher?: readonly string[];
 }
 
 /** A running target. It has to end by itself with exit code 0 when it is asked to. */
@@ -44,8 +46,10 @@ export class Served implements AsyncDisposable {
     });
     const listen = this.portals.flatMap(({ words }) => ["--listen", words]);
     this.#cli = cli;
-    this.#process = new Deno.Command(UMPATH, {
-      args: ["serve", "--nqn", options.nqn, ...listen, ...(options.words ?? ["--ram", "64M"])],
+    const serve = [UMPATH, "serve", "--nqn", options.nqn, ...listen, ...(options.words ?? ["--ram", "64M"])];
+    const [program, ...args] = [...options.launcher ?? [], ...serve];
+    this.#process = new Deno.Command(program!, {
+      args,
       clearEnv: true,
       env: { PATH: "/usr/bin:/bin", UMPATH_RUN_DIR: cli.runDir },
       stdin: "null",
