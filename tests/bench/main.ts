@@ -2,15 +2,16 @@
  * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]
  * [--update]`.
  *
- * A name is that of a group ("native", "target", "loop", "vm", "vm-target") or the beginning of a case's name; without
- * one everything runs. With `--against` the native cases of another checkout run in turns with those of this one. The
- * tables are printed, the samples go to the JSON file. `--update` accepts the medians as the baseline of this machine,
- * which later runs on it are compared with.
+ * A name is that of a group ("native", "target", "loop", "vm", "vm-target", "failover") or the beginning of a case's
+ * name; without one everything runs. With `--against` the native cases of another checkout run in turns with those of
+ * this one. The tables are printed, the samples go to the JSON file. `--update` accepts the medians as the baseline of
+ * this machine, which later runs on it are compared with.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { runTool } from "../../scripts/build_tool.ts";
 import { endEnclosed } from "./enclosure.ts";
 import { readBaseline, updateBaseline } from "./baseline.ts";
+import { FAILOVER_CASES } from "./failover_cases.ts";
 import { cleanUpLoop, runLoop } from "./loop.ts";
 import { LOOP_CASES } from "./loop_cases.ts";
 import { type Series, table } from "./measure.ts";
@@ -40,6 +41,8 @@ interface Group {
   cases: readonly string[];
   /** It runs `dist/umpath`, or the C library only. */
   needs: "build" | "lib";
+  /** How often its cases run unless asked otherwise; {@linkcode REPS_DEFAULT} times without it. */
+  reps?: number;
   title(options: GroupOptions): string;
   run(options: GroupOptions): Promise<Series[]>;
 }
@@ -79,6 +82,15 @@ const GROUPS: readonly Group[] = [
     needs: "build",
     title: ({ kernel }) => `In the virtual machine, kernel ${kernel}, the kernel's nvme-tcp on two targets`,
     run: ({ names, reps, kernel }) => runVm({ guest: "vm_target_guest.ts", names, reps, kernel }),
+  },
+  {
+    name: "failover",
+    cases: FAILOVER_CASES,
+    needs: "build",
+    reps: 3,
+    title: ({ kernel }) =>
+      `In the virtual machine, kernel ${kernel}, one of two paths in trouble: longest I/O, latencies`,
+    run: ({ names, reps, kernel }) => runVm({ guest: "failover_guest.ts", names, reps, kernel }),
   },
 ];
 
@@ -147,7 +159,7 @@ async function main(): Promise<void> {
   }
   const results: Record<string, Series[]> = {};
   for (const { group, names } of selected) {
-    const options = { names, reps: reps ?? REPS_DEFAULT, kernel, against };
+    const options = { names, reps: reps ?? group.reps ?? REPS_DEFAULT, kernel, against };
     const series = await group.run(options);
     console.log(`${group.title(options)}, ${options.reps} repetitions\n`);
     console.log(`${table(series, readBaseline())}\n`);

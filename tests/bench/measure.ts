@@ -12,6 +12,7 @@ export interface Sample {
 
 /** Further columns of the table, for the samples that have them. */
 export const DETAILS: Readonly<Record<string, string>> = {
+  writeMs: "write ms",
   p50Us: "p50 µs",
   p99Us: "p99 µs",
   p999Us: "p99.9 µs",

@@ -40,6 +40,8 @@ export interface NvmetOptions {
   allowAnyHost?: boolean;
   /** Host NQNs. */
   allowedHosts?: string[];
+  /** Words before a program so that it runs in the network namespace that the ports are in. Default: this one. */
+  enter?: string[];
 }
 
 interface PortState extends NvmetPort {
@@ -99,7 +101,9 @@ export class NvmetTarget {
     const port = this.#port(index);
     if (!port.present) await this.#createPortFolder(port);
     if (port.linked) return;
-    await Deno.symlink(this.#folder, this.#linkOf(port));
+    // The port listens in the namespace of whoever makes the link.
+    const [program, ...words] = [...this.#options.enter ?? [], "ln", "-s", this.#folder, this.#linkOf(port)];
+    await run(program!, words, { check: true });
     port.linked = true;
   }
 
@@ -118,6 +122,16 @@ export class NvmetTarget {
   /** Hides a namespace from the hosts; what it holds is kept. */
   async disableNamespace(nsid: number): Promise<void> {
     await write(`${this.#namespaceFolder(nsid)}/enable`, "0");
+  }
+
+  /** Puts a namespace into another ANA group; hosts are told by an asynchronous event. */
+  async setAnaGroup(nsid: number, group: number): Promise<void> {
+    await write(`${this.#namespaceFolder(nsid)}/ana_grpid`, String(group));
+  }
+
+  /** Controllers have at most so many I/O queues from now on: those that are connected are ended. */
+  async setQueuesMax(queues: number): Promise<void> {
+    await write(`${this.#folder}/attr_qid_max`, String(queues));
   }
 
   /** The target looks how large the namespace's file is by now; hosts are told if it has changed. */
