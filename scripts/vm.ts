@@ -2,6 +2,7 @@
  * Runs a command as root in a virtual machine whose root file system is this one's, with a kernel of choice.
  * All writes there are forgotten; stdout, stderr and the exit code come back.
  */
+import { bootTwiceAtMost, isDeath, KernelDied } from "./vm_boot.ts";
 import { Signals, TimeLimit } from "./vm_end.ts";
 import { EXIT_MACHINE, VmError } from "./vm_error.ts";
 import { devCache } from "./vm_kernel.ts";
@@ -28,21 +29,34 @@ async function writeAll(target: { write(bytes: Uint8Array): Promise<number> }, b
   for (let done = 0; done < bytes.length;) done += await target.write(bytes.subarray(done));
 }
 
-/** Boots, runs the job, and gives its exit code. */
-async function runJob(machine: Machine, request: VmRequest, signals: Signals, limit: TimeLimit): Promise<number> {
+/** A machine that is ready for its job. */
+interface Booted {
+  machine: Machine;
+  ports: Record<string, Deno.UnixConn>;
+  /** What it says on the control port from now on. */
+  lines: AsyncIterator<string>;
+}
+
+async function boot(machine: Machine, request: VmRequest): Promise<Booted> {
   const started = performance.now();
   const repo = repoFolder();
   const { kernel, out, shell } = request;
   const ports = await machine.start({ kernel, repo, cache: devCache(), ...(out ? { out } : {}), terminal: shell });
-  const control = ports.control!;
-  const lines = readLines(control.readable)[Symbol.asyncIterator]();
-
+  const lines = readLines(ports.control!.readable)[Symbol.asyncIterator]();
   const first = await lines.next();
   if (first.done || first.value !== "ready") {
-    throw new Error(`The machine stopped while it booted (${await machine.howItEnded()})`);
+    const message = `The machine stopped while it booted (${await machine.howItEnded()})`;
+    throw isDeath(machine.console.text()) ? new KernelDied(message) : new Error(message);
   }
   note(request, `kernel ${kernel.release}, ready after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  return { machine, ports, lines };
+}
 
+/** Runs the job, and gives its exit code. */
+async function runJob(booted: Booted, request: VmRequest, signals: Signals, limit: TimeLimit): Promise<number> {
+  const { machine, ports, lines } = booted;
+  const { shell } = request;
+  const control = ports.control!;
   const token = crypto.randomUUID();
   const relays = Promise.all([
     relayUntilMarker(ports.stdout!.readable, token, (bytes) => writeAll(Deno.stdout, bytes)),
@@ -86,11 +100,22 @@ async function* readLines(source: ReadableStream<Uint8Array>): AsyncGenerator<st
 }
 
 async function run(request: VmRequest): Promise<number> {
-  const machine = new Machine();
+  let machine = new Machine();
   const signals = new Signals();
   const limit = new TimeLimit(request.timeoutS);
+  const bootOnce = async () => {
+    // The one before has died.
+    await machine.close();
+    machine = new Machine();
+    return await boot(machine, request);
+  };
+  const tell = ({ message }: KernelDied) => {
+    console.error(`vm: ${message}: the kernel died, booting once more; its last lines:`);
+    console.error(machine.console.text(CONSOLE_LINES_SHOWN));
+  };
   try {
-    return await Promise.race([runJob(machine, request, signals, limit), limit.reached, signals.stopped]);
+    const job = bootTwiceAtMost(bootOnce, tell).then((booted) => runJob(booted, request, signals, limit));
+    return await Promise.race([job, limit.reached, signals.stopped]);
   } catch (error) {
     const code = error instanceof VmError ? error.code : EXIT_MACHINE;
     const message = error instanceof Error ? error.message : String(error);
