@@ -3,7 +3,13 @@ import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_DEFAULT_MAX, W
 import { quote } from "../base/text.ts";
 import type { AttachParams, AttachResult, PathSpec } from "../host/api.ts";
 import { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
-import { SLOW_PATH_DEFAULT, SLOW_PATH_MODES } from "../host/latency_settings.ts";
+import {
+  formatHedge,
+  HEDGE_DEFAULT,
+  parseHedge,
+  SLOW_PATH_DEFAULT,
+  SLOW_PATH_MODES,
+} from "../host/latency_settings.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import { attachAll, discoverPaths, hostEndsOf, type OfferedNamespace } from "./attach_discovered.ts";
@@ -69,6 +75,11 @@ export const declare: Declare = (command, context) => {
       choiceOption("--failback <when>", "when I/O returns to a path that was lost", FAILBACK_NAMES)
         .default(FAILBACK_DEFAULT),
     )
+    .option(
+      "--hedge-reads <budget>",
+      withDefault("send a read again over another path after p99, 20ms and so on, or off", HEDGE_DEFAULT),
+      parseHedgeOption,
+    )
     .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
     .option(
       "--queues <number>",
@@ -88,13 +99,13 @@ export const declare: Declare = (command, context) => {
   for (const option of timeoutOptions()) attachCommand.addOption(option);
   attachCommand.addHelpText("after", HELP).action(async (nqn, options) => {
     const { device, queues = null, depth = null, name = null, readOnly = false, nsid, policy } = options;
-    const { slowPath, failback } = options;
+    const { slowPath, failback, hedgeReads = HEDGE_DEFAULT } = options;
     const isGiven = (option: "device" | "policy" | "slowPath" | "failback" | "nsid") =>
       attachCommand.getOptionValueSource(option) === "cli";
     checkWords({ nqn, ...options, nsid: isGiven("nsid") ? nsid : undefined });
     const timeouts = chosenTimeouts(options);
     const digests = { headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true };
-    const settings = { device, policy, slowPath, failback };
+    const settings = { device, policy, slowPath, failback, hedgeReads };
     const common = { name, ...settings, queues, depth, readOnly: readOnly === true, ...digests, timeouts };
     const given = {
       ...{ name: options.name, queues: options.queues, depth: options.depth, readOnly: readOnly === true, timeouts },
@@ -102,6 +113,7 @@ export const declare: Declare = (command, context) => {
       policy: isGiven("policy") ? policy : undefined,
       slowPath: isGiven("slowPath") ? slowPath : undefined,
       failback: isGiven("failback") ? failback : undefined,
+      hedgeReads: options.hedgeReads,
       ...digests,
     };
     const { output } = context;
@@ -169,6 +181,10 @@ function addPath(word: string, before: PathSpec[] = []): PathSpec[] {
     throw new UmpathError("usage", `Cannot use path ${quote(word)}: it is given twice`);
   }
   return [...before, path];
+}
+
+function parseHedgeOption(word: string): string {
+  return formatHedge(parseHedge(word, "--hedge-reads"));
 }
 
 function addHostTraddr(word: string, before: string[] = []): string[] {

@@ -4,7 +4,7 @@ import { type CommandEntry, COMMANDS, type Context, type Declare, findCommand } 
 import { SHELLS } from "./completion_scripts.ts";
 import type { VolumeInfo } from "../host/api.ts";
 import { POLICY_NAMES } from "../host/defaults.ts";
-import { SLOW_PATH_MODES } from "../host/latency_settings.ts";
+import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { pathWords } from "../host/path_words.ts";
 import { matchesVolume } from "../host/volume_match.ts";
 import { attachedVolumes } from "./daemon_calls.ts";
@@ -116,6 +116,7 @@ function settingCandidates(volume: VolumeInfo | undefined): Candidate[] {
     ...paths.map(({ word, description }) => ({ word: `preferred-path=${word}`, description })),
     ...paths.map(({ word, description }) => ({ word: `weight.${word}=`, description })),
     ...plain(SLOW_PATH_MODES.map((mode) => `slow-path=${mode}`)),
+    ...plain(HEDGE_EXAMPLES.map((budget) => `hedge-reads=${budget}`)),
     ...TIMEOUT_OPTIONS.map(({ name, description }) => ({ word: `${name.slice(2)}=`, description })),
   ];
 }

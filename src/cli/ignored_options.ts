@@ -11,6 +11,7 @@ export interface GivenOptions {
   policy?: string | undefined;
   slowPath?: string | undefined;
   failback?: string | undefined;
+  hedgeReads?: string | undefined;
   queues?: number | undefined;
   depth?: number | undefined;
   readOnly?: boolean | undefined;
@@ -19,8 +20,9 @@ export interface GivenOptions {
   timeouts: NamedTimeouts;
 }
 
+const TIMES = TIMEOUT_OPTIONS.map(({ name }) => name);
 /** What can be changed of it in another way. */
-const SETTABLE = ["--policy", "--slow-path", "--failback", ...TIMEOUT_OPTIONS.map(({ name }) => name)];
+const SETTABLE = ["--policy", "--slow-path", "--failback", "--hedge-reads", ...TIMES];
 
 /** Names every option that differs from what the volume has, and what that is; null if none does. */
 export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | null {
@@ -33,7 +35,7 @@ export function ignoredWords(given: GivenOptions, volume: VolumeInfo): string | 
 }
 
 function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
-  const { name, device, policy, slowPath, queues, depth, readOnly } = given;
+  const { name, device, policy, slowPath, hedgeReads, queues, depth, readOnly } = given;
   const differences: string[] = [];
   const compare = (option: string, wanted: string | number | undefined, inForce: string | number) => {
     if (wanted !== undefined && wanted !== inForce) differences.push(`${option} ${wanted} (it is ${inForce})`);
@@ -43,6 +45,7 @@ function plainDifferences(given: GivenOptions, volume: VolumeInfo): string[] {
   compare("--policy", policy, volume.policy);
   compare("--slow-path", slowPath, volume.slowPath);
   compare("--failback", given.failback, volume.failback);
+  compare("--hedge-reads", hedgeReads, volume.hedgeReads);
   compare("--queues", queues, volume.queues);
   compare("--depth", depth, volume.depth);
   if (readOnly && !volume.readOnly) differences.push("--read-only (it takes writes)");

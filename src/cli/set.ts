@@ -19,6 +19,7 @@ const HELP = commandHelp({
     "umpath set vol1-n1 policy=weighted weight.0=3 weight.1=1",
     "umpath set vol1-n1 failback=now",
     "umpath set vol1-n1 no-path-timeout=5m io-timeout=10s",
+    "umpath set vol1-n1 slow-path=demote hedge-reads=p99",
   ],
 });
 

@@ -3,7 +3,7 @@ import { UmpathError } from "../base/errors.ts";
 import { listWords, nearest, quote } from "../base/text.ts";
 import type { Timeouts, VolumeChanges } from "../host/api.ts";
 import { FAILBACK_NAMES, POLICY_NAMES, WEIGHT_MAX } from "../host/defaults.ts";
-import { SLOW_PATH_MODES } from "../host/latency_settings.ts";
+import { formatHedge, parseHedge, SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { oneOf, wholeNumber } from "./option_words.ts";
 import { parsePathName } from "./path_spec.ts";
 import { parseTime, TIMEOUT_OPTIONS } from "./timeout_options.ts";
@@ -20,6 +20,7 @@ export const SETTING_KEYS: readonly string[] = Object.freeze([
   "preferred-path",
   `${WEIGHT_PREFIX}<path>`,
   "slow-path",
+  "hedge-reads",
   ...TIMEOUT_OPTIONS.map(({ name }) => name.slice(2)),
 ]);
 
@@ -51,6 +52,7 @@ function takeSetting(changes: VolumeChanges, key: string, value: string): void {
   else if (key === "failback") changes.failback = oneOf("failback", FAILBACK_VALUES)(value);
   else if (key === "preferred-path") changes.preferredPath = value === "none" ? "none" : parsePathName(value);
   else if (key === "slow-path") changes.slowPath = oneOf(key, SLOW_PATH_MODES)(value);
+  else if (key === "hedge-reads") changes.hedgeReads = formatHedge(parseHedge(value));
   else if (key.startsWith(WEIGHT_PREFIX)) {
     const path = parsePathName(key.slice(WEIGHT_PREFIX.length));
     changes.weights.push({ path, weight: wholeNumber(key, { min: 1, max: WEIGHT_MAX })(value) });

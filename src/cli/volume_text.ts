@@ -44,10 +44,19 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
     ["policy", policyWords(volume)],
     ...(volume.slowPath === "off" ? [] : [["slow-path", volume.slowPath]]),
+    ...hedgeFacts(volume),
     ...digestFacts(volume),
     ...timeLines(volume).map((line, i) => [i === 0 ? "times" : "", line]),
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
+}
+
+function hedgeFacts(volume: VolumeInfo): string[][] {
+  const { hedgeReads, hedges, hedgesWon, hedgesSuppressed, hedgeMs } = volume;
+  if (hedgeReads === "off") return [];
+  const now = hedgeReads.startsWith("p") ? `, ${hedgeMs === null ? "not known yet" : `${shortMs(hedgeMs)} now`}` : "";
+  const reads = `${count(hedges, "read")} sent twice, ${hedgesWon} of them won, ${hedgesSuppressed} late but not sent`;
+  return [["hedging", `${hedgeReads}${now}: ${reads}`]];
 }
 
 function digestFacts({ headerDigest, dataDigest }: VolumeInfo): string[][] {

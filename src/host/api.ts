@@ -66,6 +66,8 @@ export interface AttachParams {
   dataDigest?: boolean;
   /** What is done about a path that is much slower than its peers: "off" unless told, or "demote". */
   slowPath?: string;
+  /** When a read is sent again over another path: "off" unless told, a percentile ("p99") or a time ("20ms"). */
+  hedgeReads?: string;
   /** Only what the user named; the daemon fills in the rest. */
   timeouts: NamedTimeouts;
   hostNqn: string;
@@ -105,6 +107,7 @@ export interface VolumeChanges {
   preferredPath: PathName | "none" | null;
   weights: { path: PathName; weight: number }[];
   slowPath?: string | null;
+  hedgeReads?: string | null;
   timeouts: NamedTimeouts;
 }
 
@@ -193,6 +196,8 @@ export interface VolumeInfo {
   preferredPath: number | null;
   /** "off" or "demote". */
   slowPath: string;
+  /** "off", a percentile or a time. */
+  hedgeReads: string;
   queues: number;
   depth: number;
   /** True if PDUs have digests of their headers, of their data. */
@@ -202,6 +207,12 @@ export interface VolumeInfo {
   waiting: number;
   /** Writes held after the loss of a path. */
   held: number;
+  /** Reads that were sent twice, those whose second copy was answered first, and those that were late and not sent twice. */
+  hedges: number;
+  hedgesWon: number;
+  hedgesSuppressed: number;
+  /** After how long a read is late at present; null if that is off or not known. */
+  hedgeMs: number | null;
   timeouts: Timeouts;
   /** The write hold among them follows from what the controllers go by; otherwise somebody has named it. */
   writeHoldAuto: boolean;

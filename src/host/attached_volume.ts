@@ -19,7 +19,7 @@ import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_
 import { deviceUseWords, visibleUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
 import { readFailback, readPolicy } from "./defaults.ts";
-import { readSlowPath, type SlowPathMode } from "./latency_settings.ts";
+import { formatHedge, type HedgeBudget, parseHedge, readSlowPath, type SlowPathMode } from "./latency_settings.ts";
 import { createVolumeLoop } from "./loop_device.ts";
 import { NamespaceWatch } from "./namespace_watch.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
@@ -46,6 +46,7 @@ export interface VolumePlan {
   policy: PolicyName;
   slowPath: SlowPathMode;
   failback: FailbackName;
+  hedgeReads: HedgeBudget;
   queues: number;
   depth: number;
   readOnly: boolean;
@@ -282,13 +283,14 @@ export class AttachedVolume implements PathOwner {
    * @throws UmpathError "not-found" for a path, "usage" for a policy or a time.
    */
   change(changes: VolumeChanges, warn: (message: string) => void): void {
-    const { policy, preferredPath, weights, slowPath = null, timeouts } = changes;
+    const { policy, preferredPath, weights, slowPath = null, hedgeReads = null, timeouts } = changes;
     const failback = changes.failback == null || changes.failback === "now" ? null : readFailback(changes.failback);
     const preferred = preferredPath === null || preferredPath === "none" ? null : this.paths.named(preferredPath);
     const weighed = weights.map(({ path, weight }) => ({ path: this.paths.named(path), weight }));
     this.settings.change({
       ...policy === null ? {} : { policy: readPolicy(policy) },
       ...slowPath === null ? {} : { slowPath: readSlowPath(slowPath) },
+      ...hedgeReads === null ? {} : { hedgeReads: parseHedge(hedgeReads) },
       timeouts,
     });
     this.#slow.setMode(this.settings.slowPath);
@@ -559,8 +561,9 @@ export class AttachedVolume implements PathOwner {
   info(): VolumeInfo {
     const { name, nqn, nsid, queues, depth, session } = this.plan;
     const { policy, slowPath, timeouts, writeHoldAuto } = this.settings;
+    const hedgeReads = formatHedge(this.settings.hedgeReads);
     const facts = {
-      ...{ name, nqn, nsid, policy, slowPath, queues, depth, timeouts, writeHoldAuto },
+      ...{ name, nqn, nsid, policy, slowPath, hedgeReads, queues, depth, timeouts, writeHoldAuto },
       failback: this.failback.mode,
       preferredPath: this.table.preferred < 0 ? null : this.table.preferred,
       headerDigest: session.digests?.header ?? false,

@@ -5,7 +5,7 @@ import type { PathInfo, VolumeInfo, VolumeState } from "./api.ts";
 import type { VolumePath } from "./volume_path.ts";
 
 /** What the volume itself says. */
-type VolumeFacts = Omit<VolumeInfo, "state" | "waiting" | "held" | "paths">;
+type VolumeFacts = Omit<VolumeInfo, "state" | "paths" | keyof QueueFacts>;
 
 /** Where the rest comes from. */
 interface VolumeParts {
@@ -21,14 +21,28 @@ export function volumeInfo(facts: VolumeFacts, { paths, counters, table, slow }:
   return {
     ...facts,
     state: volumeState(paths),
-    waiting: sum(counters, (of) => of.queue(QueueCounter.WAITING)),
-    held: sum(counters, (of) => of.queue(QueueCounter.HELD)),
+    ...queueFacts(counters),
     paths: paths.toSorted((a, b) => a.index - b.index).map((path) => ({
       ...pathInfo(path, counters),
       weight: table.weight(path.index),
       slowSince: slow.since(path.index)?.toISOString() ?? null,
       standby: path.isServing && table.isStandby(path.index),
     })),
+  };
+}
+
+/** What the queues have counted of themselves. */
+type QueueFacts = Pick<VolumeInfo, "waiting" | "held" | "hedges" | "hedgesWon" | "hedgesSuppressed" | "hedgeMs">;
+
+function queueFacts(counters: readonly Counters[]): QueueFacts {
+  const count = (counter: number) => sum(counters, (of) => of.queue(counter));
+  return {
+    waiting: count(QueueCounter.WAITING),
+    held: count(QueueCounter.HELD),
+    hedges: count(QueueCounter.HEDGES),
+    hedgesWon: count(QueueCounter.HEDGES_WON),
+    hedgesSuppressed: count(QueueCounter.HEDGES_SUPPRESSED),
+    hedgeMs: rounded(Math.max(0, ...counters.map((of) => of.queue(QueueCounter.HEDGE_MS)))) || null,
   };
 }
 

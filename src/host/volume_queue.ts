@@ -10,6 +10,7 @@ import type { RingOwner } from "../io/ring_loop.ts";
 import { SocketLink } from "../io/socket_link.ts";
 import { TokenKind } from "../io/token.ts";
 import { Counters } from "../multipath/counters.ts";
+import { HedgedReads } from "../multipath/hedged_reads.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { Volume } from "../multipath/volume.ts";
 import { Connection, CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
@@ -46,7 +47,8 @@ export class VolumeQueue implements RingOwner {
     this.#blockSize = message.geometry.blockSize;
     this.#linksAt = message.depth * message.requestBytes;
     this.#linkStride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
-    const portAt = this.#linksAt + PATHS_MAX * this.#linkStride;
+    const hedgesAt = this.#linksAt + PATHS_MAX * this.#linkStride;
+    const portAt = hedgesAt + HedgedReads.arenaBytes;
     const portBytes = message.fuse ? FusePort.arenaBytes(message.depth) : 0;
     this.#memory = Memory.allocate(portAt + portBytes, { lock: true });
     this.#requests = new RequestTable(message.depth, { bufferBytes: message.requestBytes });
@@ -58,6 +60,7 @@ export class VolumeQueue implements RingOwner {
       readOnly: message.geometry.readOnly,
       paths: new PathTable(message.paths),
       counters: new Counters(message.counters),
+      hedgesAt,
     });
     this.#port = this.#makePort(message, portAt);
   }
@@ -70,6 +73,10 @@ export class VolumeQueue implements RingOwner {
 
   get isBusy(): boolean {
     return this.volume.isBusy || this.#load?.isBusy === true;
+  }
+
+  get nextDueMs(): number {
+    return this.volume.nextDueMs;
   }
 
   // ── control ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ import type {
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { FAILBACK_DEFAULT, fillTimeouts, readFailback, readPolicy } from "./defaults.ts";
-import { readSlowPath, SLOW_PATH_DEFAULT } from "./latency_settings.ts";
+import { HEDGE_DEFAULT, parseHedge, readSlowPath, SLOW_PATH_DEFAULT } from "./latency_settings.ts";
 import { chooseDriver } from "./device_choice.ts";
 import { uuidBytes } from "./nqn.ts";
 import { ForeignPath, PathFailure, reasonOf } from "./path_failure.ts";
@@ -131,6 +131,7 @@ export class VolumeSet {
     readPolicy(params.policy);
     readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT);
     readFailback(params.failback ?? FAILBACK_DEFAULT);
+    parseHedge(params.hedgeReads ?? HEDGE_DEFAULT);
     this.#checkName(params.name);
     await this.#pool.start();
     const queues = Math.min(params.queues ?? this.#pool.size, this.#pool.size);
@@ -187,6 +188,7 @@ export class VolumeSet {
       policy: readPolicy(params.policy),
       slowPath: readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT),
       failback: readFailback(params.failback ?? FAILBACK_DEFAULT),
+      hedgeReads: parseHedge(params.hedgeReads ?? HEDGE_DEFAULT),
       queues: Math.min(session.queues, first.controller.queues),
       depth: session.depth,
       readOnly: params.readOnly,

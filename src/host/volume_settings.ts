@@ -4,7 +4,7 @@ import type { PathTable } from "../multipath/path_table.ts";
 import type { PolicyName } from "../multipath/policy_names.ts";
 import type { NamedTimeouts, Timeouts } from "./api.ts";
 import { fillTimeouts, isHoldAuto } from "./defaults.ts";
-import type { SlowPathMode } from "./latency_settings.ts";
+import { type HedgeBudget, hedgeWord, type SlowPathMode } from "./latency_settings.ts";
 
 const log = logger("volume");
 
@@ -12,6 +12,7 @@ const log = logger("volume");
 export interface NamedSettings {
   policy: PolicyName;
   slowPath: SlowPathMode;
+  hedgeReads: HedgeBudget;
   timeouts: NamedTimeouts;
 }
 
@@ -20,6 +21,7 @@ export class VolumeSettings {
   readonly #table: PathTable;
   #policy: PolicyName;
   #slowPath: SlowPathMode;
+  #hedgeReads: HedgeBudget;
   /** The times that somebody has named: the others follow from them. */
   #named: NamedTimeouts;
   #timeouts: Timeouts;
@@ -27,10 +29,11 @@ export class VolumeSettings {
   #executesMs = 0;
 
   /** @throws UmpathError "usage" if two times contradict each other. */
-  constructor(table: PathTable, { policy, slowPath, timeouts }: NamedSettings) {
+  constructor(table: PathTable, { policy, slowPath, hedgeReads, timeouts }: NamedSettings) {
     this.#table = table;
     this.#policy = policy;
     this.#slowPath = slowPath;
+    this.#hedgeReads = hedgeReads;
     this.#named = timeouts;
     this.#timeouts = fillTimeouts(timeouts);
     this.#tell();
@@ -42,6 +45,10 @@ export class VolumeSettings {
 
   get slowPath(): SlowPathMode {
     return this.#slowPath;
+  }
+
+  get hedgeReads(): HedgeBudget {
+    return this.#hedgeReads;
   }
 
   /** All times, with the write hold that is in force. */
@@ -65,12 +72,13 @@ export class VolumeSettings {
    *
    * @throws UmpathError "usage" if a time contradicts another one.
    */
-  change({ policy, slowPath, timeouts }: Partial<NamedSettings>): void {
+  change({ policy, slowPath, hedgeReads, timeouts }: Partial<NamedSettings>): void {
     const named = { ...this.#named, ...timeouts };
     this.#timeouts = fillTimeouts(named, { prefix: "" });
     this.#named = named;
     this.#policy = policy ?? this.#policy;
     this.#slowPath = slowPath ?? this.#slowPath;
+    if (hedgeReads !== undefined) this.#hedgeReads = hedgeReads;
     this.#tell();
   }
 
@@ -98,6 +106,7 @@ export class VolumeSettings {
   #tell(): void {
     const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = this.timeouts;
     this.#table.setPolicy(this.#policy);
+    this.#table.setHedge(hedgeWord(this.#hedgeReads));
     this.#table.setTimeouts({
       ioTimeoutMs: ioTimeoutMs ?? -1,
       noPathTimeoutMs: noPathTimeoutMs ?? -1,

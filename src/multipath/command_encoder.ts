@@ -63,6 +63,18 @@ export class CommandEncoder {
     return Math.max(range.blocks, 1);
   }
 
+  /** Encodes a read of a part of a request again, which lies at `dataOffset` in the arena; its data goes to `into`. */
+  encodeCopy(slot: number, part: { dataOffset: number; dataBytes: number }, into: number): void {
+    const range = this.#range;
+    const low = this.#requests.lbaLow[slot] + (part.dataOffset - this.#requests.dataOffset[slot]) / this.#blockSize;
+    range.lbaLow = low >>> 0;
+    range.lbaHigh = this.#requests.lbaHigh[slot] + (low > 0xffffffff ? 1 : 0);
+    range.blocks = part.dataBytes / this.#blockSize;
+    encodeRead(this.submission, this.#nsid, range);
+    this.submission.dataOffset = into;
+    this.submission.dataBytes = part.dataBytes;
+  }
+
   #blocksMax(op: number, limits: PathLimits): number {
     switch (op) {
       case BlockOp.READ:

@@ -31,6 +31,13 @@ export const QueueCounter = {
   WAITING: 0,
   /** Writes held after the loss of a path. */
   HELD: 1,
+  /** Reads that were sent again over another path, and those of them whose copy answered first. */
+  HEDGES: 2,
+  HEDGES_WON: 3,
+  /** Reads that were late and not sent again: too many were, or it was too large. */
+  HEDGES_SUPPRESSED: 4,
+  /** The time after which a read is late now, in milliseconds; 0 if there is none. */
+  HEDGE_MS: 5,
 } as const;
 
 const PATH_WORDS = 16;
@@ -69,6 +76,10 @@ export class Counters {
 
   queue(counter: number): number {
     return this.values[counter];
+  }
+
+  addQueue(counter: number, amount: number): void {
+    this.values[counter] += amount;
   }
 
   setQueue(counter: number, value: number): void {

@@ -14,6 +14,7 @@ const Header = {
   POLICY: 5,
   PREFERRED: 6,
   SLOW: 7,
+  HEDGE: 8,
   WORDS: 12,
 } as const;
 
@@ -62,6 +63,15 @@ export class PathTable {
 
   setSlow(paths: number): void {
     Atomics.store(this.#words, Header.SLOW, paths);
+  }
+
+  /** When a read is sent again: 0 for never, a time in milliseconds, or below zero a percentile in thousandths. */
+  get hedge(): number {
+    return this.#words[Header.HEDGE];
+  }
+
+  setHedge(budget: number): void {
+    Atomics.store(this.#words, Header.HEDGE, budget);
   }
 
   /** How much a policy with weights uses the path beside others. */

@@ -24,6 +24,7 @@ import type { Connection } from "../nvme/connection.ts";
 import { statusDisposition, statusErrno } from "../nvme/status.ts";
 import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
 import { type Counters, PathCounter, QueueCounter } from "./counters.ts";
+import { type CopySender, HedgedReads, LOST, type ReadInFlight } from "./hedged_reads.ts";
 import { PathMeasurements } from "./path_measurements.ts";
 import type { PathTable } from "./path_table.ts";
 import { PathProbe } from "./path_probe.ts";
@@ -44,6 +45,8 @@ export interface VolumeOptions {
   readonly readOnly: boolean;
   readonly paths: PathTable;
   readonly counters: Counters;
+  /** Where in the arena `HedgedReads.arenaBytes` are; without them no read is sent again. */
+  readonly hedgesAt?: number;
 }
 
 /**
@@ -56,7 +59,7 @@ const RANK_AVOIDED = 8;
 /** A look at the deadlines that comes so long after the one before it, though one is due every tick, comes late. */
 const LOOK_LATE_MS = 5 * TICK_MS;
 
-export class Volume implements BlockDevice, Candidates {
+export class Volume implements BlockDevice, Candidates, CopySender {
   readonly #requests: RequestTable;
   readonly #blockSize: number;
   readonly #readOnly: boolean;
@@ -73,6 +76,9 @@ export class Volume implements BlockDevice, Candidates {
   readonly #states: RequestStates;
   readonly #suspects: Suspects;
   readonly #encoder: CommandEncoder;
+  readonly #hedges: HedgedReads;
+  /** Owners of commands below it are request slots, the others are pairs of hedged reads. */
+  readonly #depth: number;
 
   /** The request that a path is picked for, the paths that have refused it and those that are slow, and the time. */
   #slot = 0;
@@ -103,6 +109,10 @@ export class Volume implements BlockDevice, Candidates {
     this.#states = new RequestStates(options.requests);
     this.#suspects = new Suspects(depth);
     this.#encoder = new CommandEncoder({ ...options, states: this.#states });
+    const { memory, counters, hedgesAt: buffersAt = null } = options;
+    this.#hedges = new HedgedReads({ depth, memory, counters, connections: this.#connections, buffersAt });
+    this.#hedges.handleSetting(options.paths.hedge, -Infinity);
+    this.#depth = depth;
   }
 
   // ── the block device ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -120,9 +130,19 @@ export class Volume implements BlockDevice, Candidates {
     return this.#completions.shift();
   }
 
-  /** True while any request is inside: only then time matters. */
+  /** True while any request is inside, or what is left of a read that was sent twice: only then time matters. */
   get isBusy(): boolean {
-    return this.#inside > 0;
+    return this.#inside > 0 || this.#hedges.inUse > 0;
+  }
+
+  /** When the volume wants to look at the time though nothing has come in; Infinity for never. */
+  get nextDueMs(): number {
+    return this.#hedges.isOn ? this.#hedges.dueMs : Infinity;
+  }
+
+  /** Reads of which two copies were sent, and not both are over yet. */
+  get hedgesInUse(): number {
+    return this.#hedges.inUse;
   }
 
   // ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,27 +171,27 @@ export class Volume implements BlockDevice, Candidates {
     if (connection === null) return;
     connection.handleQuiet();
     this.#drainCompletions(path, connection, nowMs);
+    this.#nowMs = nowMs;
     this.#countDigestErrors(path, connection);
     this.#connections[path] = null;
     this.#limits[path] = null;
     const commands = connection.commands;
     for (let command = 0; command < commands.depth; command++) {
       if (commands.phase[command] === CommandPhase.FREE) continue;
-      this.#commandLost(path, commands.owner[command], nowMs);
+      if (this.#servedBy(commands.owner[command]) >= 0) this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
+      this.#handleEnd(path, commands.owner[command], LOST);
     }
     this.#measured.end(path);
+    this.#takeWon(nowMs);
   }
 
-  #commandLost(path: number, slot: number, nowMs: number): void {
+  #handleLoss(path: number, slot: number): void {
     const holdMs = this.#table.writeHoldMs;
-    this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
-    this.#states.outstanding[slot]--;
     this.#states.again[slot] = Again.ELSEWHERE;
     if (holdMs > 0 && changesData(this.#requests.op[slot])) {
-      this.#states.holdUntilMs[slot] = nowMs + holdMs;
+      this.#states.holdUntilMs[slot] = this.#nowMs + holdMs;
       this.#states.holdPaths[slot] |= 1 << path;
     }
-    if (this.#states.outstanding[slot] === 0 && this.#states.place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
   }
 
   /** The last controller of `path` is known to execute nothing any more: writes held for it may go elsewhere now. */
@@ -250,6 +270,7 @@ export class Volume implements BlockDevice, Candidates {
 
   /** Issues what is ready, as far as paths take it. */
   dispatch(nowMs: number): void {
+    this.#nowMs = nowMs;
     for (let slot = this.#ready.peek(); slot >= 0; slot = this.#ready.peek()) {
       const isOver = this.#states.error[slot] !== 0 || this.#states.again[slot] !== Again.NO;
       const hasTurn = isOver || this.#suspects.takeTurn(slot);
@@ -257,7 +278,7 @@ export class Volume implements BlockDevice, Candidates {
       this.#ready.shift();
       this.#states.place[slot] = Place.NOWHERE;
       if (!hasTurn) this.#park(slot, Place.DELAYED, Infinity);
-      if (isOver && this.#states.outstanding[slot] === 0) this.#settle(slot, nowMs);
+      if (isOver && this.#states.outstanding[slot] === 0) this.#settle(slot);
     }
     this.#countWaiting();
   }
@@ -314,7 +335,37 @@ export class Volume implements BlockDevice, Candidates {
     const command = this.#connections[path]!.submit(this.#encoder.submission, nowMs);
     assert(command >= 0, "The policy picked a path that has room");
     this.#measured.handleSubmitted(path, command, this.#requests.op[slot], nowMs);
+    if (this.#hedges.isOn && this.#requests.op[slot] === BlockOp.READ) this.#hedges.handleSubmitted(nowMs);
     return blocks;
+  }
+
+  sendCopy(read: ReadInFlight, slot: number, { owner, into }: { owner: number; into: number }): boolean {
+    const { dataOffset, dataBytes } = read.connection.commands;
+    const part = { dataOffset: dataOffset[read.command], dataBytes: dataBytes[read.command] };
+    this.#consider(slot, this.#nowMs);
+    const path = this.#otherPath(read.path, part.dataBytes);
+    if (path === NO_PATH) return false;
+    this.#encoder.encodeCopy(slot, part, into);
+    this.#encoder.submission.owner = owner;
+    const command = this.#connections[path]!.submit(this.#encoder.submission, this.#nowMs);
+    this.#measured.handleSubmitted(path, command, BlockOp.READ, this.#nowMs);
+    return true;
+  }
+
+  /** The best path of no worse rank than `than`; of those the one that is expected to answer first. NO_PATH: none. */
+  #otherPath(than: number, bytes: number): number {
+    // A path that takes nothing any more is worse than any.
+    let rankMax = this.rank(than) || Infinity;
+    let best = NO_PATH;
+    for (let path = 0; path < this.#paths; path++) {
+      const rank = this.rank(path);
+      if (path === than || rank === 0 || rank > rankMax || this.room(path) <= 0) continue;
+      if (this.#limits[path]!.maxTransferBytes < bytes) continue;
+      if (best >= 0 && rank === rankMax && this.expectedMs(path) >= this.expectedMs(best)) continue;
+      best = path;
+      rankMax = rank;
+    }
+    return best;
   }
 
   /** True if the request was answered because it has waited too long for a path. */
@@ -341,30 +392,60 @@ export class Volume implements BlockDevice, Candidates {
       const connection = this.#connections[path];
       if (connection !== null) this.#drainCompletions(path, connection, nowMs);
     }
+    if (this.#hedges.hasWon) this.#takeWon(nowMs);
+    if (this.#hedges.isOn && nowMs >= this.#hedges.dueMs) this.#hedgeLate(nowMs);
     if (this.#ready.length > 0) this.dispatch(nowMs);
     else this.#countWaiting();
   }
 
   #drainCompletions(path: number, connection: Connection, nowMs: number): void {
     const commands = connection.commands;
+    this.#nowMs = nowMs;
     for (let command = connection.pollCompletion(); command >= 0; command = connection.pollCompletion()) {
-      const slot = commands.owner[command];
+      const owner = commands.owner[command];
       const status = commands.status[command];
       const bytes = commands.dataBytes[command];
-      this.#measured.handleAnswered(path, command, this.#requests.op[slot], nowMs);
-      connection.release(command);
-      this.#states.outstanding[slot]--;
-      if (status === 0) this.#count(path, slot, bytes);
-      else {
-        this.#countDigestErrors(path, connection);
-        this.#handleStatus(path, slot, status);
+      const op = owner < this.#depth ? this.#requests.op[owner] : BlockOp.READ;
+      this.#measured.handleAnswered(path, command, op, nowMs);
+      if (this.#hedges.isOn && op === BlockOp.READ && status === 0) {
+        this.#hedges.handleLatency(nowMs - commands.submittedAtMs[command]);
       }
-      if (this.#states.outstanding[slot] === 0 && this.#states.place[slot] === Place.NOWHERE) this.#settle(slot, nowMs);
+      connection.release(command);
+      if (status === 0) this.#count(path, op, bytes);
+      else this.#noteStatus(path, owner, status);
+      this.#handleEnd(path, owner, status);
     }
   }
 
-  #count(path: number, slot: number, bytes: number): void {
-    const op = this.#requests.op[slot];
+  /** A command ended with a status or LOST: the part of the request is over, unless another command has it, too. */
+  #handleEnd(path: number, owner: number, status: number): void {
+    if (owner < this.#depth) return this.#handlePartOver(path, owner, status);
+    const slot = this.#hedges.handleEnd(owner, status);
+    if (slot >= 0) this.#handlePartOver(path, slot, this.#hedges.result);
+  }
+
+  #handlePartOver(path: number, slot: number, result: number): void {
+    const states = this.#states;
+    states.outstanding[slot]--;
+    if (result === LOST) this.#handleLoss(path, slot);
+    else if (result !== 0) this.#handleStatus(slot, result);
+    if (states.outstanding[slot] === 0 && states.place[slot] === Place.NOWHERE) this.#settle(slot);
+  }
+
+  /** Takes the reads whose second copy was answered first. */
+  #takeWon(nowMs: number): void {
+    this.#nowMs = nowMs;
+    for (let slot = this.#hedges.pollWon(); slot >= 0; slot = this.#hedges.pollWon()) {
+      this.#handlePartOver(NO_PATH, slot, this.#hedges.result);
+    }
+  }
+
+  #hedgeLate(nowMs: number): void {
+    this.#nowMs = nowMs;
+    this.#hedges.handleDue(this, nowMs);
+  }
+
+  #count(path: number, op: number, bytes: number): void {
     if (op === BlockOp.READ) {
       this.#counters.addPath(path, PathCounter.READS, 1);
       this.#counters.addPath(path, PathCounter.READ_BYTES, bytes);
@@ -378,16 +459,33 @@ export class Volume implements BlockDevice, Candidates {
     this.#counters.addPath(path, PathCounter.DIGEST_ERRORS, connection.takeDigestErrors());
   }
 
-  #handleStatus(path: number, slot: number, status: number): void {
+  /** What an answer other than success says of its path. */
+  #noteStatus(path: number, owner: number, status: number): void {
+    this.#countDigestErrors(path, this.#connections[path]!);
     this.#counters.addPath(path, PathCounter.ERRORS, 1);
-    this.#states.lastStatus[slot] = status;
+    const slot = this.#servedBy(owner);
+    if (slot >= 0) this.#noteDelay(path, slot, status);
+    if (statusDisposition(status) !== "failover") return;
+    this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
+    this.#anaChanged |= 1 << path;
+    if (slot >= 0) this.#states.refusedPaths[slot] |= 1 << path;
+  }
+
+  #noteDelay(path: number, slot: number, status: number): void {
     const delayMs = controllerDelayMs(status, this.#limits[path]?.retryDelaysMs ?? []);
     this.#states.controllerDelayMs[slot] = Math.max(this.#states.controllerDelayMs[slot], delayMs);
+  }
+
+  /** The request that a command may still serve; -1 if another command has served it. */
+  #servedBy(owner: number): number {
+    return owner < this.#depth ? owner : this.#hedges.slotOf(owner);
+  }
+
+  /** What it says of the request. */
+  #handleStatus(slot: number, status: number): void {
+    this.#states.lastStatus[slot] = status;
     switch (statusDisposition(status)) {
       case "failover":
-        this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
-        this.#anaChanged |= 1 << path;
-        this.#states.refusedPaths[slot] |= 1 << path;
         this.#states.again[slot] = Again.ELSEWHERE;
         break;
       case "retry":
@@ -399,11 +497,13 @@ export class Volume implements BlockDevice, Candidates {
   }
 
   /** No command of the request is in flight: it is answered, or goes round again. */
-  #settle(slot: number, nowMs: number): void {
+  #settle(slot: number): void {
     const states = this.#states;
     this.#endTurn(slot);
     // A request that failed is held, too: what is written after its answer must not be overwritten by a part of it.
-    if (states.holdUntilMs[slot] > nowMs) return this.#park(slot, Place.HELD, states.holdUntilMs[slot]);
+    if (states.holdUntilMs[slot] !== 0 && states.holdUntilMs[slot] > this.#nowMs) {
+      return this.#park(slot, Place.HELD, states.holdUntilMs[slot]);
+    }
     states.holdPaths[slot] = 0;
     if (states.error[slot] !== 0) return this.#complete(slot, states.error[slot]);
     if (states.again[slot] === Again.NO) return this.#complete(slot, 0);
@@ -419,7 +519,7 @@ export class Volume implements BlockDevice, Candidates {
     const delayMs = retryDelayMs(isRefusal ? states.retries[slot] : lossesAlone, states.controllerDelayMs[slot]);
     if (isDelayed) states.refusedPaths[slot] = 0;
     states.restart(slot);
-    if (isDelayed) this.#park(slot, Place.DELAYED, nowMs + delayMs);
+    if (isDelayed) this.#park(slot, Place.DELAYED, this.#nowMs + delayMs);
     else this.#makeReady(slot);
   }
 
@@ -462,7 +562,8 @@ export class Volume implements BlockDevice, Candidates {
 
   /** Notices deadlines that have passed: commands without an answer, holds, delays, and no path for too long. */
   handleTime(nowMs: number): void {
-    if (this.#inside === 0) return;
+    this.#hedges.handleSetting(this.#table.hedge, nowMs);
+    if (!this.isBusy) return;
     // After a pause of this process the answers may be there and not be read yet: the look after this one counts.
     this.#isLookLate = !this.#isLookLate && nowMs - this.#lookedAtMs >= LOOK_LATE_MS;
     this.#lookedAtMs = nowMs;
@@ -487,7 +588,8 @@ export class Volume implements BlockDevice, Candidates {
       for (let command = 0; command < commands.depth; command++) {
         const isWaiting = commands.phase[command] !== CommandPhase.FREE;
         if (!isWaiting || nowMs - commands.submittedAtMs[command] < timeoutMs) continue;
-        this.#states.isTimedOut[commands.owner[command]] = 1;
+        const slot = this.#servedBy(commands.owner[command]);
+        if (slot >= 0) this.#states.isTimedOut[slot] = 1;
         connection.handleTransportError(`a command was not answered within ${timeoutMs / 1000} s`);
       }
     }

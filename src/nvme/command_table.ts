@@ -43,6 +43,8 @@ export class CommandTable {
   readonly epoch: Int32Array;
   /** 1 if data of the command came with a wrong digest. */
   readonly spoilt: Uint8Array;
+  /** 1 if the data goes elsewhere since it was submitted, and so belongs to nobody. */
+  readonly redirected: Uint8Array;
   /** Whatever number the submitter gave. */
   readonly owner: Int32Array;
   readonly submittedAtMs: Float64Array;
@@ -72,6 +74,7 @@ export class CommandTable {
     this.sends = new Uint16Array(depth);
     this.epoch = new Int32Array(depth);
     this.spoilt = new Uint8Array(depth);
+    this.redirected = new Uint8Array(depth);
     this.owner = new Int32Array(depth);
     this.submittedAtMs = new Float64Array(depth);
     this.status = new Uint16Array(depth);
@@ -93,6 +96,7 @@ export class CommandTable {
     const slot = this.#free[--this.#freeCount];
     this.phase[slot] = CommandPhase.ACTIVE;
     this.spoilt[slot] = 0;
+    this.redirected[slot] = 0;
     this.cid[slot] += 1 << this.#slotBits;
     if (this.cid[slot] === CID_NONE) this.cid[slot] += 1 << this.#slotBits;
     return slot;

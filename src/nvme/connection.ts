@@ -344,13 +344,14 @@ export class Connection {
   /** Wrong data is the matter of its command alone, which goes on until it is answered. */
   #parseDataDigest(): boolean {
     if (this.receiveBuffer.available < DIGEST_BYTES) return false;
-    const { dataOffset, transferred, spoilt } = this.commands;
+    const { dataOffset, transferred, spoilt, redirected } = this.commands;
     const command = this.#dataCommand;
     const offset = dataOffset[command] + transferred[command] - this.#dataBytes;
     const received = this.#view.getUint32(this.receiveBuffer.at, true);
     this.receiveBuffer.take(DIGEST_BYTES);
     this.#isDigestDue = false;
-    if (received !== (this.#crc32c!(offset, this.#dataBytes) >>> 0)) {
+    // What was redirected may lie in two places, and nobody wants it.
+    if (redirected[command] === 0 && received !== (this.#crc32c!(offset, this.#dataBytes) >>> 0)) {
       spoilt[command] = 1;
       this.#digestErrors++;
     }
@@ -408,6 +409,25 @@ export class Connection {
   #commandOnWire(at: number): number {
     const command = this.commands.find(this.#view.getUint16(at, true));
     return command >= 0 && this.commands.epoch[command] !== this.sendBuffer.epoch ? command : -1;
+  }
+
+  /**
+   * Lets the data of a read in flight go to `offset`, where there is room for all of it, from now on: nothing is written
+   * to where it went before. False, and nothing has changed, while a receive in the kernel may write there, or if the
+   * command is answered already.
+   */
+  redirect(command: number, offset: number): boolean {
+    const commands = this.commands;
+    assert(
+      commands.direction[command] === DataDirection.FROM_CONTROLLER,
+      "Only what is read can be received elsewhere",
+    );
+    if (commands.phase[command] !== CommandPhase.ACTIVE) return false;
+    const isReceiving = this.#dataCommand === command && this.receiveBuffer.isInData;
+    if (isReceiving && !this.receiveBuffer.redirect(offset - commands.dataOffset[command])) return false;
+    commands.dataOffset[command] = offset;
+    commands.redirected[command] = 1;
+    return true;
   }
 
   // ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -94,6 +94,13 @@ export class ReceiveBuffer {
     this.#paddingMissing = padding;
   }
 
+  /** The rest of the present data goes `by` bytes further; false while a receive writes it to where it goes now. */
+  redirect(by: number): boolean {
+    if (this.#directBytes > 0) return false;
+    this.#dataOffset += by;
+    return true;
+  }
+
   /** Moves what the buffer has of the data to its place. True if that was the rest of it. */
   moveData(): boolean {
     const padding = Math.min(this.available, this.#paddingMissing);

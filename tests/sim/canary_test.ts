@@ -19,6 +19,12 @@ interface Canary {
 
 const SEEDS_MAX = 60;
 
+/** Reads that take longer than a millisecond are sent twice. */
+const HEDGING: Partial<Scenario> = {
+  policies: [{ fromIo: 0, policy: "round-robin", weights: [1, 1, 1, 1], preferred: -1, hedge: 1 }],
+  iosPerFault: 50,
+};
+
 const CANARIES: readonly Canary[] = [
   { name: "writes on a lost path go elsewhere at once", broken: { hasNoHold: true }, caughtBy: ["data"] },
   { name: "held writes go on before the reset is answered", broken: { isResetBlind: true }, caughtBy: ["data"] },
@@ -59,6 +65,18 @@ const CANARIES: readonly Canary[] = [
     caughtBy: ["progress"],
     fixed: { noPathTimeoutMs: -1, keepAliveMs: 5_000, writeHoldMs: 5_000, connectTimeoutMs: 5_000, iosPerFault: 50 },
   },
+  {
+    name: "both copies of a read go to the request's buffer",
+    broken: { sharesHedgeBuffer: true },
+    caughtBy: ["data", "torn", "buffer"],
+    fixed: HEDGING,
+  },
+  {
+    name: "the loser of two copies goes on writing into the request's buffer",
+    broken: { neverRedirects: true },
+    caughtBy: ["data", "torn", "buffer"],
+    fixed: HEDGING,
+  },
   { name: "another size is not taken over", broken: { ignoresSize: true }, caughtBy: ["progress"] },
   { name: "a request fails for no reason", broken: { failsOneIn: 2_000 }, caughtBy: ["errno"] },
   {
@@ -82,11 +100,12 @@ function lostPolicy(policy: PolicyName): Canary {
     broken: { losesPolicy: true },
     caughtBy: ["spread"],
     fixed: {
-      policies: [{ fromIo: 0, policy: before, weights, preferred: 1 }, {
+      policies: [{ fromIo: 0, policy: before, weights, preferred: 1, hedge: 0 }, {
         fromIo: 2_000,
         policy,
         weights,
         preferred: 1,
+        hedge: 0,
       }],
     },
   };

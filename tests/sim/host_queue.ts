@@ -2,6 +2,7 @@ import { PATHS_MAX, TICK_MS } from "../../src/base/limits.ts";
 import type { BlockDevice, Geometry } from "../../src/block/device.ts";
 import { RequestTable } from "../../src/block/request.ts";
 import type { Counters } from "../../src/multipath/counters.ts";
+import { HedgedReads, type ReadInFlight } from "../../src/multipath/hedged_reads.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
 import { type PathLimits, Volume } from "../../src/multipath/volume.ts";
 import { Connection, type Digests } from "../../src/nvme/connection.ts";
@@ -84,7 +85,8 @@ export class HostQueue {
     this.#options = options;
     this.index = options.index;
     this.#linkStride = roundUp(Connection.arenaBytes(options.connectionDepthMax, options.receiveBytes));
-    this.memory = new Uint8Array(depth * requestBytes + PATHS_USED_MAX * this.#linkStride);
+    const hedgesAt = roundUp(depth * requestBytes) + PATHS_USED_MAX * this.#linkStride;
+    this.memory = new Uint8Array(hedgesAt + HedgedReads.arenaBytes);
     this.requests = new RequestTable(depth, { bufferBytes: requestBytes });
     this.volume = new Volume({
       requests: this.requests,
@@ -94,7 +96,9 @@ export class HostQueue {
       readOnly: false,
       paths: options.table,
       counters: options.counters,
+      hedgesAt,
     });
+    if (options.broken.sharesHedgeBuffer === true) shareHedgeBuffer(this.volume);
     this.selection = new SelectionCheck(this.volume, options.setting);
     const onDone = (tag: number, result: number) => options.events.handleDone(this, tag, result);
     this.driver = new UblkDriver({ depth, blockSize: geometry.blockSize, onDone });
@@ -172,6 +176,7 @@ export class HostQueue {
     this.#endFailedLinks(nowMs);
     this.driver.takeCommands();
     for (let path = 0; path < this.#paths; path++) this.links[path]?.arm();
+    if (this.volume.nextDueMs < Infinity) this.#turn.by(this.volume.nextDueMs);
   }
 
   // ── links ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,10 +216,12 @@ export class HostQueue {
   #watch(path: number, connection: Connection): void {
     const submit = connection.submit.bind(connection);
     connection.submit = (submission, nowMs) => {
-      this.selection.check(path);
+      if (submission.owner < this.#options.depth) this.selection.check(path);
+      else this.selection.checkCopy(path);
       return submit(submission, nowMs);
     };
-    const { leaksSlotsOneIn = 0 } = this.#options.broken;
+    const { leaksSlotsOneIn = 0, neverRedirects = false } = this.#options.broken;
+    if (neverRedirects) connection.redirect = () => true;
     if (leaksSlotsOneIn > 0) {
       const release = connection.release.bind(connection);
       let released = 0;
@@ -299,6 +306,12 @@ export class HostQueue {
     this.driver.abort(this.#options.shared.clock.nowMs);
     this.#tick.cancel();
   }
+}
+
+function shareHedgeBuffer(volume: Volume): void {
+  const send = volume.sendCopy.bind(volume);
+  volume.sendCopy = (read: ReadInFlight, slot: number, { owner }: { owner: number }) =>
+    send(read, slot, { owner, into: read.connection.commands.dataOffset[read.command] });
 }
 
 /** Paths of a simulated volume. */

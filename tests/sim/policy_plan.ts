@@ -10,10 +10,14 @@ export interface PolicySetting {
   readonly weights: readonly number[];
   /** -1: none. */
   readonly preferred: number;
+  /** When reads are sent again, as the path table has it: 0 for never. */
+  readonly hedge: number;
 }
 
 const CHANGES_MAX = 4;
 const WEIGHTS = [WEIGHT_DEFAULT, 1, 2, 3, 7];
+/** Milliseconds, and percentiles in thousandths below zero. */
+const HEDGES = [0, 1, 3, 10, 50, -90_000, -99_000];
 
 /** Draws what a volume begins with, and in every other seed some changes under load. `policy` is what it keeps to. */
 export function drawPolicies(
@@ -26,14 +30,25 @@ export function drawPolicies(
     policy: policy ?? POLICY_NAMES[prng.below(POLICY_NAMES.length)],
     weights: Array.from({ length: paths }, () => WEIGHTS[prng.below(WEIGHTS.length)]),
     preferred: prng.below(paths + 1) - 1,
+    hedge: 0,
   });
   const froms = Array.from({ length: changes }, () => 2 + prng.below(ios)).sort((a, b) => a - b);
   return [draw(0), ...froms.map(draw)];
 }
 
+/** In one seed of three reads are sent again: that comes and goes with the policies. */
+export function drawHedges(prng: Prng, settings: readonly PolicySetting[]): PolicySetting[] {
+  if (prng.below(3) > 0) return [...settings];
+  const first = 1 + prng.below(HEDGES.length - 1);
+  return settings.map((setting, i) => ({ ...setting, hedge: HEDGES[i === 0 ? first : prng.below(HEDGES.length)] }));
+}
+
 /** The setting in words, for people. */
-export function policyWords({ policy, weights, preferred }: PolicySetting): string {
-  return `${policy}, weights ${weights.join(":")}, ${preferred < 0 ? "no path" : `path ${preferred}`} preferred`;
+export function policyWords({ policy, weights, preferred, hedge }: PolicySetting): string {
+  const hedging = hedge === 0 ? "" : hedge > 0 ? `, hedges after ${hedge} ms` : `, hedges from p${-hedge / 1000}`;
+  return `${policy}, weights ${weights.join(":")}, ${
+    preferred < 0 ? "no path" : `path ${preferred}`
+  } preferred${hedging}`;
 }
 
 /** Tells the path table what is due, as the main thread does on `set`: a word after the other, while workers go on. */
@@ -67,8 +82,9 @@ export class PolicyPlan {
     if (!this.#isLost) this.#tell(this.current);
   }
 
-  #tell({ policy, weights, preferred }: PolicySetting): void {
+  #tell({ policy, weights, preferred, hedge }: PolicySetting): void {
     this.#table.setPolicy(policy);
+    this.#table.setHedge(hedge);
     this.#table.setPreferred(preferred);
     weights.forEach((weight, path) => this.#table.setWeight(path, weight));
   }

@@ -12,6 +12,8 @@ export interface SeedResult {
   readonly failed: number;
   readonly faults: number;
   readonly digestErrors: number;
+  /** Reads that were sent twice, and those of them that the second copy has answered. */
+  readonly hedges: { readonly sent: number; readonly won: number };
   readonly events: number;
   readonly simulatedMs: number;
   readonly longestMs: number;
@@ -41,6 +43,7 @@ export function runSeed(seed: number, options: RunOptions = {}): SeedResult {
     failed: world.workload.failed,
     faults: world.faultsBegun,
     digestErrors: world.digestErrors,
+    hedges: world.hedges,
     events: world.clock.events,
     simulatedMs: world.clock.nowMs,
     longestMs: world.workload.longestMs,

@@ -2,7 +2,7 @@ import { Prng } from "../../src/base/prng.ts";
 import type { PolicyName } from "../../src/multipath/policy_names.ts";
 import type { Digests } from "../../src/nvme/connection.ts";
 import { NO_DIGESTS } from "../../src/nvme/transfer.ts";
-import { drawPolicies, type PolicySetting, policyWords } from "./policy_plan.ts";
+import { drawHedges, drawPolicies, type PolicySetting, policyWords } from "./policy_plan.ts";
 import type { BrokenStore } from "./store.ts";
 
 /**
@@ -32,6 +32,10 @@ export interface Broken {
   readonly hasNoPathTimeout?: boolean;
   /** A request that was refused too often is begun anew. */
   readonly neverGivesUp?: boolean;
+  /** Both copies of a read that is sent twice go to the buffer of the request. */
+  readonly sharesHedgeBuffer?: boolean;
+  /** The original of a read that was sent twice goes on to where it went, though the read is answered. */
+  readonly neverRedirects?: boolean;
   /** Another size of the namespace is not taken over. */
   readonly ignoresSize?: boolean;
   /** Sockets of lost links stay open. */
@@ -127,6 +131,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
   const kind = pick<ScenarioKind>(prng, ["safety", "safety", "liveness", "liveness", "liveness", "calm"]);
   // A stream of its own, so that what is drawn from it leaves the rest of the seed as it was.
   const more = new Prng(mix(mix(seed) + 1));
+  const hedging = new Prng(mix(mix(seed) + 2));
   const blockSize = pick(prng, [512, 512, 512, 4096]);
   const depth = pick(prng, [4, 16, 16, 32]);
   const paths = 2 + prng.below(3);
@@ -140,7 +145,10 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
     seed,
     kind: options.kind ?? kind,
     ios: options.ios ?? IOS_DEFAULT,
-    policies: drawPolicies(more, { paths, ios: options.ios ?? IOS_DEFAULT, policy: options.policy }),
+    policies: drawHedges(
+      hedging,
+      drawPolicies(more, { paths, ios: options.ios ?? IOS_DEFAULT, policy: options.policy }),
+    ),
     paths,
     isOneTarget: prng.below(3) === 0,
     digests: pick(more, DIGESTS),
@@ -176,12 +184,16 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
   return scenario.kind === "calm" ? calmed(scenario) : scenario;
 }
 
-/** A spread can be promised where paths are alike; that by weights only where the heaviest is never full. */
+/**
+ * A spread can be promised where paths are alike, and no read is sent twice; that by weights only where the heaviest is
+ * never full.
+ */
 function calmed(scenario: Scenario): Scenario {
   const isWeighted = scenario.policies.some(({ policy }) => policy === "weighted");
   const commandsMax = scenario.depth * Math.ceil(scenario.requestBytes / scenario.transferBytesMax);
   return {
     ...scenario,
+    policies: scenario.policies.map((setting) => ({ ...setting, hedge: 0 })),
     latencyMs: scenario.latencyMs.map(() => 0.1),
     hasHardErrors: false,
     connectionDepth: isWeighted ? commandsMax : scenario.connectionDepth,

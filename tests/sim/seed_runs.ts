@@ -14,6 +14,8 @@ export interface SeedSums {
   failedIos: number;
   faults: number;
   digestErrors: number;
+  hedges: number;
+  hedgesWon: number;
   simulatedMs: number;
   /** Seeds that failed, in rising order. */
   failures: SeedResult[];
@@ -33,7 +35,10 @@ export async function runSeeds(
   } & ScenarioOptions,
   onResult: (sums: SeedSums) => void = () => {},
 ): Promise<SeedSums> {
-  const sums: SeedSums = { seeds: 0, ios: 0, failedIos: 0, faults: 0, digestErrors: 0, simulatedMs: 0, failures: [] };
+  const sums: SeedSums = {
+    ...{ seeds: 0, ios: 0, failedIos: 0, faults: 0, digestErrors: 0, hedges: 0, hedgesWon: 0, simulatedMs: 0 },
+    failures: [],
+  };
   let next = first;
   const order = (): SeedOrder | null => {
     if (next >= first + count || sums.failures.length >= FAILURES_MAX) return null;
@@ -78,13 +83,15 @@ function add(sums: SeedSums, result: SeedResult): void {
   sums.failedIos += result.failed;
   sums.faults += result.faults;
   sums.digestErrors += result.digestErrors;
+  sums.hedges += result.hedges.sent;
+  sums.hedgesWon += result.hedges.won;
   sums.simulatedMs += result.simulatedMs;
   if (result.failure !== null) sums.failures.push(result);
 }
 
-/** "1000 seeds: 10000000 requests, 5012 of them failed as they may, 33000 faults, 800 wrong digests, 9.1 hours simulated". */
+/** "1000 seeds: 10000000 requests, 5012 of them failed as they may, 33000 faults, 800 wrong digests, 25000 reads sent twice, 9.1 hours simulated". */
 export function sumsWords(sums: SeedSums): string {
   const hours = (sums.simulatedMs / 3_600_000).toFixed(1);
   return `${sums.seeds} seeds: ${sums.ios} requests, ${sums.failedIos} of them failed as they may, ` +
-    `${sums.faults} faults, ${sums.digestErrors} wrong digests, ${hours} hours simulated`;
+    `${sums.faults} faults, ${sums.digestErrors} wrong digests, ${sums.hedges} reads sent twice, ${hours} hours simulated`;
 }

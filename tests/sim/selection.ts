@@ -71,6 +71,13 @@ export class SelectionCheck {
     );
   }
 
+  /** The second copy of a read is about to be sent on `path`: no policy says where to, but it has to be usable. */
+  checkCopy(path: number): void {
+    const candidates = this.#candidates;
+    if (candidates.rank(path) > 0 && candidates.room(path) > 0) return;
+    throw new Violation("spread", `The copy of a read goes to path ${path}, which does not take it`);
+  }
+
   /** The next one after the path that was used last. */
   #inTurn({ path, open }: Choice): string | null {
     const next = open.find((index) => index > this.#last) ?? open[0];

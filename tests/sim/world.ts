@@ -2,7 +2,7 @@ import { assert } from "../../src/base/assert.ts";
 import { RETRIES_MAX } from "../../src/base/limits.ts";
 import { Prng } from "../../src/base/prng.ts";
 import type { Geometry } from "../../src/block/device.ts";
-import { Counters, PathCounter } from "../../src/multipath/counters.ts";
+import { Counters, PathCounter, QueueCounter } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { SILENCE_MS_MAX } from "../../src/target/keep_alive_timer.ts";
@@ -155,6 +155,12 @@ export class World {
     return this.counters.reduce((sum, counters) => sum + sumOf(counters), 0);
   }
 
+  /** Reads that were sent twice, and those of them that the second copy has answered. */
+  get hedges(): { sent: number; won: number } {
+    const sumOf = (counter: number) => this.counters.reduce((sum, counters) => sum + counters.queue(counter), 0);
+    return { sent: sumOf(QueueCounter.HEDGES), won: sumOf(QueueCounter.HEDGES_WON) };
+  }
+
   get traceLines(): string[] {
     return this.#trace?.lines ?? [];
   }
@@ -304,7 +310,10 @@ export class World {
   }
 
   get #isDone(): boolean {
-    return this.workload.issued === this.scenario.ios && this.workload.inFlight === 0;
+    const { issued, inFlight } = this.workload;
+    // Of a read that was sent twice, what lost may be answered later.
+    return issued === this.scenario.ios && inFlight === 0 &&
+      this.queues.every(({ volume }) => volume.hedgesInUse === 0);
   }
 
   #runUntil(what: string, isOver: () => boolean, withinMs: number): void {

@@ -70,6 +70,7 @@ Deno.test("candidates() asks the daemon for volumes", async () => {
     assertEquals(await words("umpath set vol-n1 slow"), ["slow-path=off", "slow-path=demote"]);
     assertEquals(await words("umpath set vol-n1 failback="), ["failback=auto", "failback=manual", "failback=now"]);
     assertEquals(await words("umpath attach --failback "), ["auto", "manual"]);
+    assertEquals(await words("umpath set vol-n1 hedge-reads=p"), ["hedge-reads=p99", "hedge-reads=p99.9"]);
     assertEquals(await words("umpath set vol-n1 policy=weighted w"), [
       ...["weight.127.0.0.1:4420=", "weight.[::1]:4420=", "write-hold="],
     ]);

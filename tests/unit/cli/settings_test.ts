@@ -10,6 +10,9 @@ Deno.test("parseSettings() takes policies, paths, weights and every time", () =>
   assertEquals(parseSettings(["policy=queue-depth"]), { ...NOTHING, policy: "queue-depth" });
   assertEquals(parseSettings(["slow-path=demote"]), { ...NOTHING, slowPath: "demote" });
   assertEquals(parseSettings(["failback=now"]), { ...NOTHING, failback: "now" });
+  for (const budget of ["off", "p99", "p99.9", "p50", "20ms", "2s"]) {
+    assertEquals(parseSettings([`hedge-reads=${budget}`]), { ...NOTHING, hedgeReads: budget });
+  }
   assertEquals(parseSettings(["preferred-path=3"]), { ...NOTHING, preferredPath: { id: 3 } });
   assertEquals(parseSettings(["preferred-path=none"]), { ...NOTHING, preferredPath: "none" });
   assertEquals(parseSettings(["preferred-path=192.0.2.1"]).preferredPath, SPEC);
@@ -38,6 +41,12 @@ Deno.test("parseSettings() says which word is wrong, and why", () => {
     [["weight.0"], '"weight.0": it is not KEY=VALUE'],
     [["policy=fastest"], '"fastest" for policy'],
     [["slow-path=demoted"], '"demoted" for slow-path: it is not one of off and demote'],
+    [["hedge-reads=sometimes"], '"sometimes" for hedge-reads: it is neither a percentile nor a duration'],
+    [["hedge-reads=p100"], '"p100" for hedge-reads: it is neither'],
+    [["hedge-reads=p49"], '"p49" for hedge-reads: percentiles are from p50 to p99.99'],
+    [["hedge-reads=p99.995"], "percentiles are from p50 to p99.99"],
+    [["hedge-reads=5"], '"5" for hedge-reads: it has no unit'],
+    [["hedge-reads=0ms"], "it is shorter than 1ms"],
     [["polcy=weighted"], '"polcy": a volume has no such setting'],
     [["io-timeout=soon"], '"soon" for io-timeout'],
     [["io-timeout=auto"], '"auto" for io-timeout'],

@@ -62,6 +62,17 @@ Deno.test("volumeDetails() tells what is done about slow paths, and which are sl
   assert(lines.includes(path), lines.join("\n"));
 });
 
+Deno.test("volumeDetails() tells of reads that are sent twice", () => {
+  const volume = { ...VOLUME, hedges: 12, hedgesWon: 9, hedgesSuppressed: 3 };
+  const line = (hedgeReads: string, hedgeMs: number | null) =>
+    volumeDetails({ ...volume, hedgeReads, hedgeMs }).find((words) => words.startsWith("  hedging "));
+  const counts = "12 reads sent twice, 9 of them won, 3 late but not sent";
+  assertEquals(line("off", null), undefined);
+  assertEquals(line("20ms", 20), `  hedging    20ms: ${counts}`);
+  assertEquals(line("p99", 1.2345), `  hedging    p99, 1.23 ms now: ${counts}`);
+  assertEquals(line("p99", null), `  hedging    p99, not known yet: ${counts}`);
+});
+
 Deno.test("findVolume() takes a name, a device or an identifier", () => {
   const volumes = [{ ...VOLUME, name: "other", device: null, uuid: "00112233445566778899aabbccddeeff" }, VOLUME];
   const words = [

@@ -3,6 +3,7 @@ import { assert } from "@std/assert";
 import { PATHS_MAX } from "../../../src/base/limits.ts";
 import { RequestTable } from "../../../src/block/request.ts";
 import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
+import { HedgedReads } from "../../../src/multipath/hedged_reads.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
 import type { PolicyName } from "../../../src/multipath/policy_names.ts";
 import { type PathLimits, Volume } from "../../../src/multipath/volume.ts";
@@ -32,6 +33,8 @@ export interface RigOptions {
   noPathTimeoutMs?: number;
   writeHoldMs?: number;
   policy?: PolicyName;
+  /** As the path table has it. */
+  hedge?: number;
   manners?: Partial<TargetManners>;
   storage?: TargetStorage;
 }
@@ -40,6 +43,8 @@ export interface RigOptions {
 export interface RigPath {
   connection: Connection;
   target: ScriptedTarget;
+  /** Where a receive that is in the kernel writes to, if one was put there. */
+  armed: { offset: [number, number]; bytes: [number, number] } | null;
 }
 
 const RECEIVE_BYTES = 8192;
@@ -65,7 +70,8 @@ export class Rig {
     this.blockSize = options.blockSize ?? 512;
     this.#connectionDepth = options.connectionDepth ?? 8;
     this.#connectionsAt = depth * requestBytes;
-    this.memory = new Uint8Array(this.#connectionsAt + PATHS_MAX * this.#connectionBytes);
+    const hedgesAt = this.#connectionsAt + PATHS_MAX * this.#connectionBytes;
+    this.memory = new Uint8Array(hedgesAt + HedgedReads.arenaBytes);
     this.requests = new RequestTable(depth, { bufferBytes: requestBytes });
     this.limits = {
       maxTransferBytes: 4096,
@@ -80,6 +86,7 @@ export class Rig {
       writeHoldMs: options.writeHoldMs ?? 2_000,
     });
     this.table.setPolicy(options.policy ?? "round-robin");
+    this.table.setHedge(options.hedge ?? 0);
     this.volume = new Volume({
       requests: this.requests,
       memory: this.memory,
@@ -88,6 +95,7 @@ export class Rig {
       readOnly: options.readOnly ?? false,
       paths: this.table,
       counters: this.counters,
+      hedgesAt,
     });
     for (let path = 0; path < (options.paths ?? 2); path++) this.addPath(path);
   }
@@ -117,7 +125,7 @@ export class Rig {
     this.volume.addConnection(path, connection, limits);
     this.table.setAna(path, ana);
     this.table.setUsable(path, true);
-    return this.paths[path] = { connection, target };
+    return this.paths[path] = { connection, target, armed: null };
   }
 
   target(path: number): ScriptedTarget {
@@ -170,15 +178,24 @@ export class Rig {
     return true;
   }
 
-  receive({ connection, target }: RigPath, bytesMax = Infinity): boolean {
+  /** Puts a receive into the kernel, as happens at the end of each turn: it goes on to write where it was told to. */
+  arm(path: RigPath): void {
+    if (path.armed !== null || path.connection.state === "failed") return;
+    path.connection.prepareReceive();
+    const { offset, bytes, segments } = path.connection.receiveBuffer;
+    path.armed = { offset: [...offset], bytes: [bytes[0], segments > 1 ? bytes[1] : 0] };
+  }
+
+  receive(path: RigPath, bytesMax = Infinity): boolean {
+    const { connection, target } = path;
     if (connection.state === "failed" || target.pending === 0) return false;
-    connection.prepareReceive();
-    const { offset: receiveOffset, bytes: receiveBytes, segments } = connection.receiveBuffer;
-    const room = receiveBytes[0] + (segments > 1 ? receiveBytes[1] : 0);
-    const bytes = target.take(Math.min(room, bytesMax));
-    const first = bytes.subarray(0, receiveBytes[0]);
-    this.memory.set(first, receiveOffset[0]);
-    this.memory.set(bytes.subarray(first.length), receiveOffset[1]);
+    this.arm(path);
+    const { offset, bytes: room } = path.armed!;
+    const bytes = target.take(Math.min(room[0] + room[1], bytesMax));
+    const first = bytes.subarray(0, room[0]);
+    this.memory.set(first, offset[0]);
+    this.memory.set(bytes.subarray(first.length), offset[1]);
+    path.armed = null;
     connection.handleReceived(bytes.length);
     return true;
   }
@@ -256,6 +273,7 @@ export class Rig {
   /** Nothing is left inside, anywhere. */
   checkIdle(): void {
     assert(!this.volume.isBusy, "no request is inside");
+    assert(this.volume.hedgesInUse === 0, `${this.volume.hedgesInUse} hedges are left`);
     assert(this.held === 0 && this.waiting === 0, `${this.held} held, ${this.waiting} waiting`);
     this.paths.forEach((path, index) => {
       assert(this.count(index, "IN_FLIGHT") === 0, `path ${index} counts ${this.count(index, "IN_FLIGHT")} in flight`);

@@ -1,13 +1,14 @@
 /**
  * A volume in bad weather: paths fail and come back, controllers that were lost go on executing for a while, answers are
- * late, refused or never come, time jumps, somebody plays with the policies. Whatever happens, each request is answered once, no buffer is touched by
- * anybody but its owner, and each block holds what was written last. UMPATH_SEED reproduces a run, UMPATH_REQUESTS makes
+ * late, refused or never come, time jumps, somebody plays with the policies, reads are sent twice. Whatever happens, each
+ * request is answered once, no buffer is touched by anybody but its owner, and each block holds what was written last. UMPATH_SEED reproduces a run, UMPATH_REQUESTS makes
  * it longer.
  */
 import { assert, assertEquals } from "@std/assert";
 import { Prng } from "../../../src/base/prng.ts";
 import { BlockOp } from "../../../src/block/request.ts";
 import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
+import { QueueCounter } from "../../../src/multipath/counters.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
@@ -18,8 +19,8 @@ const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);
 const REQUESTS = Number(Deno.env.get("UMPATH_REQUESTS") ?? 100_000);
 const PATHS = 3;
 const DEPTH = 24;
-const BLOCK_BYTES = 512;
-const BLOCK_WORDS = BLOCK_BYTES / 4;
+/** Of the large ones so many fit into a command that the kernel receives them straight into their buffers. */
+const BLOCK_BYTES = [512, 4096] as const;
 const REQUEST_BLOCKS_MAX = 6;
 const BLOCKS = 192;
 /** The blocks lie around the carry from the low to the high half of an LBA. */
@@ -32,18 +33,24 @@ type Versions = Uint32Array;
 /** The namespace: of each block the one number that fills it. */
 class Namespace {
   readonly versions: Versions = new Uint32Array(BLOCKS);
+  readonly #blockWords: number;
+
+  constructor(blockBytes: number) {
+    this.#blockWords = blockBytes / 4;
+  }
 
   execute(command: TargetCommand, data: Uint8Array): void {
     const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength >> 2);
+    const blockWords = this.#blockWords;
     switch (command.opcode) {
       case NvmOpcode.READ:
         for (let i = 0; i < command.blocks; i++) {
-          words.fill(this.versions[this.#index(command.lba + i)], i * BLOCK_WORDS, (i + 1) * BLOCK_WORDS);
+          words.fill(this.versions[this.#index(command.lba + i)], i * blockWords, (i + 1) * blockWords);
         }
         return;
       case NvmOpcode.WRITE:
         for (let i = 0; i < command.blocks; i++) {
-          this.versions[this.#index(command.lba + i)] = uniform(words, i * BLOCK_WORDS);
+          this.versions[this.#index(command.lba + i)] = uniform(words, i * blockWords, blockWords);
         }
         return;
       case NvmOpcode.WRITE_ZEROES:
@@ -62,9 +69,9 @@ class Namespace {
 }
 
 /** The number that fills a block. */
-function uniform(words: Uint32Array, at: number): number {
+function uniform(words: Uint32Array, at: number, count: number): number {
   const value = words[at];
-  for (let i = 1; i < BLOCK_WORDS; i++) assert(words[at + i] === value, "a block is written and read as a whole");
+  for (let i = 1; i < count; i++) assert(words[at + i] === value, "a block is written and read as a whole");
   return value;
 }
 
@@ -91,7 +98,11 @@ const STATUSES = [
 
 class Storm {
   readonly #prng: Prng;
-  readonly #namespace = new Namespace();
+  readonly #blockBytes: number;
+  readonly #blockWords: number;
+  readonly #namespace: Namespace;
+  /** Until when nothing moves on a path. */
+  readonly #stalledUntilMs = new Float64Array(PATHS);
   readonly #rig: Rig;
   readonly #words: Uint32Array;
   readonly #phase: PathPhase[] = new Array(PATHS).fill("live");
@@ -114,15 +125,27 @@ class Storm {
   zombieWrites = 0;
   policyChanges = 0;
 
+  count(counter: number): number {
+    return this.#rig.counters.queue(counter);
+  }
+
   constructor(seed: number) {
     this.#prng = new Prng(seed);
+    this.#blockBytes = BLOCK_BYTES[seed % 2];
+    this.#blockWords = this.#blockBytes / 4;
+    this.#namespace = new Namespace(this.#blockBytes);
     this.#rig = new Rig({
       paths: PATHS,
       depth: DEPTH,
-      requestBytes: REQUEST_BLOCKS_MAX * BLOCK_BYTES,
+      requestBytes: REQUEST_BLOCKS_MAX * this.#blockBytes,
+      blockSize: this.#blockBytes,
       connectionDepth: 7,
-      inCapsuleBytes: [0, BLOCK_BYTES][this.#prng.below(2)],
-      limits: { maxTransferBytes: 2 * BLOCK_BYTES, maxDiscardBlocks: 4, maxWriteZeroesBlocks: 3 },
+      inCapsuleBytes: [0, this.#blockBytes][this.#prng.below(2)],
+      limits: {
+        maxTransferBytes: (this.#blockBytes === 512 ? 2 : 4) * this.#blockBytes,
+        maxDiscardBlocks: 4,
+        maxWriteZeroesBlocks: 3,
+      },
       ioTimeoutMs: 4000,
       noPathTimeoutMs: 3000,
       writeHoldMs: WRITE_HOLD_MS,
@@ -146,7 +169,7 @@ class Storm {
 
   #range(slot: number): Uint32Array {
     const at = this.#rig.requests.dataOffset[slot] >> 2;
-    return this.#words.subarray(at, at + REQUEST_BLOCKS_MAX * BLOCK_WORDS);
+    return this.#words.subarray(at, at + REQUEST_BLOCKS_MAX * this.#blockWords);
   }
 
   /** Seals the buffer of a slot that is ours again. */
@@ -179,7 +202,7 @@ class Storm {
     this.#open(slot);
     this.#first[slot] = first;
     this.#version[slot] = op === BlockOp.WRITE ? ++this.#lastVersion : 0;
-    if (op === BlockOp.WRITE) this.#range(slot).fill(this.#version[slot], 0, blocks * BLOCK_WORDS);
+    if (op === BlockOp.WRITE) this.#range(slot).fill(this.#version[slot], 0, blocks * this.#blockWords);
     this.submitted++;
     this.#rig.submit(slot, op, FIRST_LBA + first, blocks);
   }
@@ -204,7 +227,7 @@ class Storm {
       const block = this.#first[slot] + i;
       this.#users[block]--;
       if (requests.status[slot] !== 0) continue;
-      const version = uniform(words, i * BLOCK_WORDS);
+      const version = uniform(words, i * this.#blockWords, this.#blockWords);
       const allowed = this.#allowed[block];
       assert(allowed.has(version), `block ${block} holds ${version} where ${[...allowed].join(" or ")} was written`);
       // What a failed request has left is known from now on, and does not change by itself.
@@ -227,7 +250,7 @@ class Storm {
   /** Moves some bytes, and lets targets do some of their work. */
   work(calm: boolean): void {
     for (let path = 0; path < PATHS; path++) {
-      if (this.#phase[path] !== "live") continue;
+      if (this.#phase[path] !== "live" || (!calm && this.#rig.nowMs < this.#stalledUntilMs[path])) continue;
       const ends = this.#rig.paths[path]!;
       for (let i = 1 + this.#prng.below(3); i > 0; i--) {
         this.#rig.send(ends, this.#chance(4) && !calm ? 1 + this.#prng.below(600) : Infinity);
@@ -240,6 +263,7 @@ class Storm {
       }
     }
     this.#rig.volume.handleAnswers(this.#rig.nowMs);
+    this.#rig.paths.forEach((ends) => ends !== null && this.#rig.arm(ends));
   }
 
   #serve(target: ScriptedTarget, command: TargetCommand, calm: boolean): void {
@@ -252,7 +276,7 @@ class Storm {
     if (command.ttag >= 0) return;
     if (!calm && this.#chance(60)) return this.#refuse(target, command);
     const missing = command.data.length - command.received;
-    if (missing > 0) target.sendR2t(command.cid, this.#chance(3) ? Math.min(missing, BLOCK_BYTES) : missing);
+    if (missing > 0) target.sendR2t(command.cid, this.#chance(3) ? Math.min(missing, this.#blockBytes) : missing);
     else target.answer(command.cid);
   }
 
@@ -267,6 +291,7 @@ class Storm {
 
   disturb(): void {
     if (this.#chance(5)) this.#changePolicy();
+    if (this.#chance(6)) this.#stalledUntilMs[this.#prng.below(PATHS)] = this.#rig.nowMs + this.#prng.below(200);
     const path = this.#prng.below(PATHS);
     const phase = this.#phase[path];
     if (phase === "live" && this.#chance(8)) this.#changeAna(path);
@@ -280,6 +305,8 @@ class Storm {
     table.setPolicy(POLICY_NAMES[this.#prng.below(POLICY_NAMES.length)]);
     table.setPreferred(this.#prng.below(PATHS + 1) - 1);
     table.setWeight(this.#prng.below(PATHS), 1 + this.#prng.below(5));
+    table.setSlow(this.#chance(2) ? 0 : this.#prng.below(1 << PATHS));
+    table.setHedge([0, 2, 10, 30, -90_000, -99_000][this.#prng.below(6)]);
     this.policyChanges++;
   }
 
@@ -307,7 +334,10 @@ class Storm {
 
   /** The kernel may still receive to where it was told to. */
   #lastBytes(path: number): void {
-    const { commands } = this.#rig.paths[path]!.connection;
+    const { connection: { commands }, armed } = this.#rig.paths[path]!;
+    if (armed !== null) {
+      for (let i = 0; i < 2; i++) this.#rig.memory.fill(0xee, armed.offset[i], armed.offset[i] + armed.bytes[i]);
+    }
     for (let command = 0; command < commands.depth; command++) {
       if (commands.phase[command] !== 1 || commands.direction[command] !== 1 || !this.#chance(4)) continue;
       const at = commands.dataOffset[command] + commands.transferred[command];
@@ -417,7 +447,7 @@ class Storm {
 
 Deno.test(`Volume answers ${REQUESTS} requests once each and keeps every block, whatever the weather`, () => {
   const runs = 5;
-  const sum = { failed: 0, losses: 0, zombieWrites: 0, policyChanges: 0 };
+  const sum = { failed: 0, losses: 0, zombieWrites: 0, policyChanges: 0, hedges: 0, hedgesWon: 0 };
   for (let run = 0; run < runs; run++) {
     const seed = (SEED + run) % 2 ** 31;
     const storm = new Storm(seed);
@@ -431,12 +461,15 @@ Deno.test(`Volume answers ${REQUESTS} requests once each and keeps every block, 
     sum.losses += storm.losses;
     sum.zombieWrites += storm.zombieWrites;
     sum.policyChanges += storm.policyChanges;
+    sum.hedges += storm.count(QueueCounter.HEDGES);
+    sum.hedgesWon += storm.count(QueueCounter.HEDGES_WON);
   }
   // The storm is worth something only if enough goes wrong, and most goes well.
   if (REQUESTS >= 50_000) {
     assert(sum.failed > REQUESTS / 1000 && sum.failed < REQUESTS / 5, `${sum.failed} requests failed`);
     assert(sum.losses > 100 && sum.zombieWrites > 100, `${sum.losses} losses, ${sum.zombieWrites} late writes`);
     assert(sum.policyChanges > 100, `${sum.policyChanges} changes of the policy`);
+    assert(sum.hedges > 500 && sum.hedgesWon > 200, `${sum.hedges} reads were sent twice, ${sum.hedgesWon} won`);
   }
 });
 
