@@ -7,7 +7,7 @@ Deno.test("VolumeSettings warns of a hold that controllers ask for and that is l
   const lines: string[] = [];
   const heldFor = (executesMs: number, timeouts = {}): number => {
     const table = new PathTable();
-    const settings = new VolumeSettings(table, { policy: "queue-depth", slowPath: "off", timeouts });
+    const settings = new VolumeSettings(table, { policy: "queue-depth", slowPath: "off", hedgeReads: null, timeouts });
     settings.setExecutes(executesMs);
     settings.warnIfHoldIsLong("vol");
     return table.writeHoldMs;
