@@ -14,25 +14,23 @@
  * when its socket is quiet (`handlePathLost`).
  */
 import { assert } from "../base/assert.ts";
-import { EIO, EOPNOTSUPP, EROFS, ETIMEDOUT } from "../base/errno.ts";
+import { EOPNOTSUPP, EROFS } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
-import { PATHS_MAX, RETRIES_MAX, TICK_MS } from "../base/limits.ts";
+import { PATHS_MAX, TICK_MS } from "../base/limits.ts";
 import type { BlockDevice } from "../block/device.ts";
 import { BlockOp, type RequestTable } from "../block/request.ts";
 import { CommandPhase } from "../nvme/command_table.ts";
 import type { Connection } from "../nvme/connection.ts";
-import { statusDisposition, statusErrno } from "../nvme/status.ts";
+import { statusDisposition } from "../nvme/status.ts";
 import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
 import { type Counters, PathCounter, QueueCounter } from "./counters.ts";
 import { type CopySender, HedgedReads, LOST, type ReadInFlight } from "./hedged_reads.ts";
+import { PathChoice } from "./path_choice.ts";
 import { PathMeasurements } from "./path_measurements.ts";
 import type { PathTable } from "./path_table.ts";
-import { PathProbe } from "./path_probe.ts";
-import { makePolicies } from "./policies.ts";
-import { ALL_FULL, type Candidates, NO_PATH, RANK_SLOW } from "./policy.ts";
+import { ALL_FULL, type Candidates, NO_PATH } from "./policy.ts";
 import { Again, Place, RequestStates } from "./request_states.ts";
-import { controllerDelayMs, retryDelayMs } from "./retry.ts";
-import { Suspects } from "./suspects.ts";
+import { Retries, SEND_AGAIN } from "./retry.ts";
 
 export type { PathLimits };
 
@@ -49,19 +47,11 @@ export interface VolumeOptions {
   readonly hedgesAt?: number;
 }
 
-/**
- * What is added to the rank of a path on standby, more than the ranks of ANA states and slowness differ, and of one that
- * has refused the request, more than all of these do.
- */
-const RANK_STANDBY = 4;
-const RANK_AVOIDED = 8;
-
 /** A look at the deadlines that comes so long after the one before it, though one is due every tick, comes late. */
 const LOOK_LATE_MS = 5 * TICK_MS;
 
-export class Volume implements BlockDevice, Candidates, CopySender {
+export class Volume implements BlockDevice, CopySender {
   readonly #requests: RequestTable;
-  readonly #blockSize: number;
   readonly #readOnly: boolean;
   readonly #table: PathTable;
   readonly #counters: Counters;
@@ -71,21 +61,15 @@ export class Volume implements BlockDevice, Candidates, CopySender {
   readonly #ready: Fifo;
   readonly #completions: Fifo;
   readonly #measured: PathMeasurements;
-  readonly #policies = makePolicies();
-  readonly #probe = new PathProbe();
+  readonly #choice: PathChoice;
   readonly #states: RequestStates;
-  readonly #suspects: Suspects;
+  readonly #retries: Retries;
   readonly #encoder: CommandEncoder;
   readonly #hedges: HedgedReads;
   /** Owners of commands below it are request slots, the others are pairs of hedged reads. */
   readonly #depth: number;
 
-  /** The request that a path is picked for, the paths that have refused it and those that are slow, and the time. */
-  #slot = 0;
-  #avoided = 0;
-  #slow = 0;
   #nowMs = 0;
-  #paths = 0;
   #inside = 0;
   /** Since when no path serves, as far as requests have noticed, and the table's count of that moment. */
   #noPathSinceMs = NaN;
@@ -99,7 +83,6 @@ export class Volume implements BlockDevice, Candidates, CopySender {
   constructor(options: VolumeOptions) {
     const depth = options.requests.depth;
     this.#requests = options.requests;
-    this.#blockSize = options.blockSize;
     this.#readOnly = options.readOnly;
     this.#table = options.paths;
     this.#counters = options.counters;
@@ -107,7 +90,11 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     this.#ready = new Fifo(depth);
     this.#completions = new Fifo(depth);
     this.#states = new RequestStates(options.requests);
-    this.#suspects = new Suspects(depth);
+    this.#choice = new PathChoice({
+      ...options,
+      ...{ connections: this.#connections, limits: this.#limits, states: this.#states, measured: this.#measured },
+    });
+    this.#retries = new Retries(depth, this.#states);
     this.#encoder = new CommandEncoder({ ...options, states: this.#states });
     const { memory, counters, hedgesAt: buffersAt = null } = options;
     this.#hedges = new HedgedReads({ depth, memory, counters, connections: this.#connections, buffersAt });
@@ -120,7 +107,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
   submit(slot: number, nowMs: number): void {
     if (this.#inside++ === 0) this.#expectLook(nowMs);
     this.#states.reset(slot);
-    this.#suspects.reset(slot);
+    this.#retries.reset(slot);
     const op = this.#requests.op[slot];
     if (this.#readOnly && op !== BlockOp.READ && op !== BlockOp.FLUSH) return this.#complete(slot, EROFS);
     if (this.#ready.length > 0 || !this.#issue(slot, nowMs)) this.#makeReady(slot);
@@ -140,6 +127,11 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     return this.#hedges.isOn ? this.#hedges.dueMs : Infinity;
   }
 
+  /** The paths as its policy sees them, for those who check what it picks. */
+  get candidates(): Candidates {
+    return this.#choice;
+  }
+
   /** Reads of which two copies were sent, and not both are over yet. */
   get hedgesInUse(): number {
     return this.#hedges.inUse;
@@ -153,7 +145,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     this.#connections[path] = connection;
     this.#limits[path] = limits;
     this.#measured.begin(path, connection.commands);
-    this.#paths = Math.max(this.#paths, path + 1);
+    this.#choice.handleConnection(path);
     this.#states.keepHeld(path);
   }
 
@@ -187,7 +179,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
 
   #handleLoss(path: number, slot: number): void {
     const holdMs = this.#table.writeHoldMs;
-    this.#states.again[slot] = Again.ELSEWHERE;
+    this.#retries.handleLoss(slot);
     if (holdMs > 0 && changesData(this.#requests.op[slot])) {
       this.#states.holdUntilMs[slot] = this.#nowMs + holdMs;
       this.#states.holdPaths[slot] |= 1 << path;
@@ -214,58 +206,6 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     return path;
   }
 
-  // ── candidates of the policy ──────────────────────────────────────────────────────────────────────────────────────
-
-  get paths(): number {
-    return this.#paths;
-  }
-
-  rank(path: number): number {
-    if (this.#limits[path] === null || !this.#table.isUsable(path)) return 0;
-    if (this.#connections[path]!.state !== "ready") return 0;
-    const rank = this.#table.anaRank(path);
-    return rank === 0 ? 0 : rank + this.#handicap(path);
-  }
-
-  #handicap(path: number): number {
-    const isSlow = (this.#slow & (1 << path)) !== 0;
-    const isAvoided = (this.#avoided & (1 << path)) !== 0;
-    const isStandby = this.#table.isStandby(path);
-    return (isSlow ? RANK_SLOW : 0) + (isStandby ? RANK_STANDBY : 0) + (isAvoided ? RANK_AVOIDED : 0);
-  }
-
-  room(path: number): number {
-    const commands = this.#connections[path]!.commands;
-    return commands.depth - commands.inUse;
-  }
-
-  inFlight(path: number): number {
-    return this.#connections[path]!.commands.inUse;
-  }
-
-  expectedMs(path: number): number {
-    const op = this.#requests.op[this.#slot];
-    const hasData = op === BlockOp.READ || op === BlockOp.WRITE;
-    const blocksLeft = hasData ? this.#requests.blocks[this.#slot] - this.#states.issued[this.#slot] : 0;
-    return this.#measured.expectedMs(path, op, blocksLeft * this.#blockSize, this.#nowMs);
-  }
-
-  lastUsedMs(path: number): number {
-    return this.#measured.lastUsedMs(path, this.#requests.op[this.#slot]);
-  }
-
-  weight(path: number): number {
-    return this.#table.weight(path);
-  }
-
-  get preferred(): number {
-    return this.#table.preferred;
-  }
-
-  get nowMs(): number {
-    return this.#nowMs;
-  }
-
   // ── requests out ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Issues what is ready, as far as paths take it. */
@@ -273,7 +213,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     this.#nowMs = nowMs;
     for (let slot = this.#ready.peek(); slot >= 0; slot = this.#ready.peek()) {
       const isOver = this.#states.error[slot] !== 0 || this.#states.again[slot] !== Again.NO;
-      const hasTurn = isOver || this.#suspects.takeTurn(slot);
+      const hasTurn = isOver || this.#retries.takeTurn(slot);
       if (hasTurn && !isOver && !this.#issue(slot, nowMs)) break;
       this.#ready.shift();
       this.#states.place[slot] = Place.NOWHERE;
@@ -296,9 +236,10 @@ export class Volume implements BlockDevice, Candidates, CopySender {
   #issue(slot: number, nowMs: number): boolean {
     const states = this.#states;
     const total = Math.max(this.#requests.blocks[slot], 1);
-    this.#consider(slot, nowMs);
+    this.#nowMs = nowMs;
+    this.#choice.consider(slot, nowMs);
     while (states.issued[slot] < total) {
-      const path = this.#selectPath();
+      const path = this.#choice.select();
       if (path === ALL_FULL) return false;
       if (path === NO_PATH) return this.#handleNoPath(slot, nowMs);
       this.#noPathSinceMs = NaN;
@@ -315,19 +256,6 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     return true;
   }
 
-  /** The candidates are those for the request from now on. */
-  #consider(slot: number, nowMs: number): void {
-    this.#avoided = this.#states.refusedPaths[slot];
-    this.#slow = this.#table.slow;
-    this.#slot = slot;
-    this.#nowMs = nowMs;
-  }
-
-  #selectPath(): number {
-    const probed = this.#slow === 0 ? NO_PATH : this.#probe.select(this, this.#slow & ~this.#avoided);
-    return probed >= 0 ? probed : this.#policies[this.#table.policy].select(this);
-  }
-
   /** Issues one command for the next part of a request; how many blocks it is about, 0 if the path cannot do it. */
   #issueCommand(slot: number, path: number, nowMs: number): number {
     const blocks = this.#encoder.encode(slot, this.#limits[path]!);
@@ -342,30 +270,14 @@ export class Volume implements BlockDevice, Candidates, CopySender {
   sendCopy(read: ReadInFlight, slot: number, { owner, into }: { owner: number; into: number }): boolean {
     const { dataOffset, dataBytes } = read.connection.commands;
     const part = { dataOffset: dataOffset[read.command], dataBytes: dataBytes[read.command] };
-    this.#consider(slot, this.#nowMs);
-    const path = this.#otherPath(read.path, part.dataBytes);
+    this.#choice.consider(slot, this.#nowMs);
+    const path = this.#choice.selectBeside(read.path, part.dataBytes);
     if (path === NO_PATH) return false;
     this.#encoder.encodeCopy(slot, part, into);
     this.#encoder.submission.owner = owner;
     const command = this.#connections[path]!.submit(this.#encoder.submission, this.#nowMs);
     this.#measured.handleSubmitted(path, command, BlockOp.READ, this.#nowMs);
     return true;
-  }
-
-  /** The best path of no worse rank than `than`; of those the one that is expected to answer first. NO_PATH: none. */
-  #otherPath(than: number, bytes: number): number {
-    // A path that takes nothing any more is worse than any.
-    let rankMax = this.rank(than) || Infinity;
-    let best = NO_PATH;
-    for (let path = 0; path < this.#paths; path++) {
-      const rank = this.rank(path);
-      if (path === than || rank === 0 || rank > rankMax || this.room(path) <= 0) continue;
-      if (this.#limits[path]!.maxTransferBytes < bytes) continue;
-      if (best >= 0 && rank === rankMax && this.expectedMs(path) >= this.expectedMs(best)) continue;
-      best = path;
-      rankMax = rank;
-    }
-    return best;
   }
 
   /** True if the request was answered because it has waited too long for a path. */
@@ -378,7 +290,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     const timeoutMs = this.#table.noPathTimeoutMs;
     const isOver = this.#table.isCut || (timeoutMs >= 0 && nowMs - this.#noPathSinceMs >= timeoutMs);
     if (!isOver) return false;
-    const errno = this.#states.isTimedOut[slot] === 1 ? ETIMEDOUT : EIO;
+    const errno = this.#retries.lostErrno(slot);
     this.#states.error[slot] = errno;
     if (this.#states.outstanding[slot] === 0) this.#complete(slot, errno);
     return true;
@@ -388,7 +300,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
 
   /** Takes the answers of every connection and issues what became possible. */
   handleAnswers(nowMs: number): void {
-    for (let path = 0; path < this.#paths; path++) {
+    for (let path = 0; path < this.#choice.paths; path++) {
       const connection = this.#connections[path];
       if (connection !== null) this.#drainCompletions(path, connection, nowMs);
     }
@@ -428,7 +340,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     const states = this.#states;
     states.outstanding[slot]--;
     if (result === LOST) this.#handleLoss(path, slot);
-    else if (result !== 0) this.#handleStatus(slot, result);
+    else if (result !== 0) this.#retries.handleStatus(slot, result);
     if (states.outstanding[slot] === 0 && states.place[slot] === Place.NOWHERE) this.#settle(slot);
   }
 
@@ -464,36 +376,16 @@ export class Volume implements BlockDevice, Candidates, CopySender {
     this.#countDigestErrors(path, this.#connections[path]!);
     this.#counters.addPath(path, PathCounter.ERRORS, 1);
     const slot = this.#servedBy(owner);
-    if (slot >= 0) this.#noteDelay(path, slot, status);
+    if (slot >= 0) this.#retries.handleDelay(slot, status, this.#limits[path]?.retryDelaysMs ?? []);
     if (statusDisposition(status) !== "failover") return;
     this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
     this.#anaChanged |= 1 << path;
     if (slot >= 0) this.#states.refusedPaths[slot] |= 1 << path;
   }
 
-  #noteDelay(path: number, slot: number, status: number): void {
-    const delayMs = controllerDelayMs(status, this.#limits[path]?.retryDelaysMs ?? []);
-    this.#states.controllerDelayMs[slot] = Math.max(this.#states.controllerDelayMs[slot], delayMs);
-  }
-
   /** The request that a command may still serve; -1 if another command has served it. */
   #servedBy(owner: number): number {
     return owner < this.#depth ? owner : this.#hedges.slotOf(owner);
-  }
-
-  /** What it says of the request. */
-  #handleStatus(slot: number, status: number): void {
-    this.#states.lastStatus[slot] = status;
-    switch (statusDisposition(status)) {
-      case "failover":
-        this.#states.again[slot] = Again.ELSEWHERE;
-        break;
-      case "retry":
-        this.#states.again[slot] = Again.LATER;
-        break;
-      default:
-        this.#states.error[slot] = statusErrno(status);
-    }
   }
 
   /** No command of the request is in flight: it is answered, or goes round again. */
@@ -505,32 +397,12 @@ export class Volume implements BlockDevice, Candidates, CopySender {
       return this.#park(slot, Place.HELD, states.holdUntilMs[slot]);
     }
     states.holdPaths[slot] = 0;
-    if (states.error[slot] !== 0) return this.#complete(slot, states.error[slot]);
-    if (states.again[slot] === Again.NO) return this.#complete(slot, 0);
-    const isRefusal = states.lastStatus[slot] !== 0;
-    if (isRefusal && ++states.retries[slot] > RETRIES_MAX) {
-      return this.#complete(slot, statusErrno(states.lastStatus[slot]));
-    }
-    if (!isRefusal && !this.#suspects.handleLost(slot)) {
-      return this.#complete(slot, states.isTimedOut[slot] === 1 ? ETIMEDOUT : EIO);
-    }
-    const lossesAlone = isRefusal ? 0 : this.#suspects.lossesAlone(slot);
-    const isDelayed = isRefusal ? states.again[slot] === Again.LATER || !this.#hasOtherPath(slot) : lossesAlone > 0;
-    const delayMs = retryDelayMs(isRefusal ? states.retries[slot] : lossesAlone, states.controllerDelayMs[slot]);
-    if (isDelayed) states.refusedPaths[slot] = 0;
+    const verdict = this.#retries.judge(slot, this.#choice);
+    if (verdict !== SEND_AGAIN) return this.#complete(slot, verdict);
+    const { delayMs } = this.#retries;
     states.restart(slot);
-    if (isDelayed) this.#park(slot, Place.DELAYED, this.#nowMs + delayMs);
+    if (delayMs > 0) this.#park(slot, Place.DELAYED, this.#nowMs + delayMs);
     else this.#makeReady(slot);
-  }
-
-  /** True if a usable path has not refused the request yet. */
-  #hasOtherPath(slot: number): boolean {
-    this.#avoided = this.#states.refusedPaths[slot];
-    for (let path = 0; path < this.#paths; path++) {
-      const rank = this.rank(path);
-      if (rank > 0 && rank <= RANK_AVOIDED) return true;
-    }
-    return false;
   }
 
   #park(slot: number, place: number, untilMs: number): void {
@@ -546,7 +418,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
 
   /** Another request that has to be sent alone may be sent now. */
   #endTurn(slot: number): void {
-    const next = this.#suspects.endTurn(slot);
+    const next = this.#retries.endTurn(slot);
     if (next >= 0) this.#unpark(next);
   }
 
@@ -581,7 +453,7 @@ export class Volume implements BlockDevice, Candidates, CopySender {
   #checkCommands(nowMs: number): void {
     const timeoutMs = this.#table.ioTimeoutMs;
     if (timeoutMs < 0) return;
-    for (let path = 0; path < this.#paths; path++) {
+    for (let path = 0; path < this.#choice.paths; path++) {
       const connection = this.#connections[path];
       if (connection === null || connection.state !== "ready") continue;
       const commands = connection.commands;

@@ -99,7 +99,7 @@ export class HostQueue {
       hedgesAt,
     });
     if (options.broken.sharesHedgeBuffer === true) shareHedgeBuffer(this.volume);
-    this.selection = new SelectionCheck(this.volume, options.setting);
+    this.selection = new SelectionCheck(this.volume.candidates, options.setting);
     const onDone = (tag: number, result: number) => options.events.handleDone(this, tag, result);
     this.driver = new UblkDriver({ depth, blockSize: geometry.blockSize, onDone });
     this.ublk = new UblkQueue({
