@@ -1,11 +1,11 @@
 /**
  * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]
- * [--update]`.
+ * [--update]`, and `deno task bench [NAME…] --profile`.
  *
  * A name is that of a group ("native", "target", "loop", "vm", "vm-target", "failover") or the beginning of a case's
  * name; without one everything runs. With `--against` the native cases of another checkout run in turns with those of
  * this one. The tables are printed, the samples go to the JSON file. `--update` accepts the medians as the baseline of
- * this machine, which later runs on it are compared with.
+ * this machine, which later runs on it are compared with. `--profile` measures nothing: it profiles the native cases.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { runTool } from "../../scripts/build_tool.ts";
@@ -17,6 +17,7 @@ import { LOOP_CASES } from "./loop_cases.ts";
 import { type Series, table } from "./measure.ts";
 import { runNative } from "./native.ts";
 import { NATIVE_CASES } from "./native_cases.ts";
+import { profileNative } from "./profile.ts";
 import { runTarget, TARGET_CASES } from "./target.ts";
 import { endVm, runVm } from "./vm.ts";
 import { VM_CASES, VM_TARGET_CASES } from "./vm_cases.ts";
@@ -102,7 +103,7 @@ function usage(message: string): never {
 function readOptions() {
   const args = parseArgs(Deno.args, {
     string: [...OPTIONS],
-    boolean: ["update"],
+    boolean: ["update", "profile"],
     unknown: (arg: string) => arg.startsWith("-") ? usage(`Unknown option ${arg}`) : true,
   });
   const reps = args.reps === undefined ? undefined : Number(args.reps);
@@ -147,16 +148,18 @@ async function endAll(): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { words, json = JSON_DEFAULT, kernel = KERNEL_DEFAULT, against, reps, update } = readOptions();
-  const selected = GROUPS.map((group) => ({ group, names: select(group, words) })).filter(({ names }) =>
-    names.length > 0
-  );
-  if (selected.length === 0) usage(`No case is named by ${words.join(" ")}`);
+  const { words, json = JSON_DEFAULT, kernel = KERNEL_DEFAULT, against, reps, update, profile } = readOptions();
+  const selected = GROUPS.filter(({ name }) => !profile || name === "native").map((group) => ({
+    group,
+    names: select(group, words),
+  })).filter(({ names }) => names.length > 0);
+  if (selected.length === 0) usage(`No ${profile ? "native case" : "case"} is named by ${words.join(" ")}`);
   cleanUpOnSignals();
   for (const task of new Set(selected.map(({ group }) => group.needs))) {
     if (task === "build" && Deno.env.get("UMPATH_BINARY") !== undefined) continue;
     await runTool(`${REPO}/scripts/deno`, ["task", "--quiet", task], { cwd: REPO });
   }
+  if (profile) return await profileNative(selected[0]!.names);
   const results: Record<string, Series[]> = {};
   for (const { group, names } of selected) {
     const options = { names, reps: reps ?? group.reps ?? REPS_DEFAULT, kernel, against };

@@ -99,6 +99,12 @@ export function table(series: Series[], baseline: Baseline = {}): string {
   return markdown([[...head, "ratio", "CPU ratio", ...(hasBaseline ? ["to baseline"] : [])], ...rows]);
 }
 
+/** A table of shares, by what they are of. */
+export function shares(title: string, of: { what: string; share: number }[]): string {
+  const rows = of.map(({ what, share }) => [what, `${(share * 100).toFixed(1)} %`]);
+  return markdown([[title, "share"], ...rows], 1);
+}
+
 function seriesCells({ name, subject, unit, samples }: Series, details: string[]): string[] {
   const values = samples.map((sample) => sample.value);
   const further = details.map((detail) => {
@@ -141,16 +147,13 @@ function short(value: number): string {
   return value.toPrecision(3);
 }
 
-/** Columns of words before those of numbers. */
+/** Columns of words before those of numbers, in a table of series. */
 const WORD_COLUMNS = 3;
 
-function markdown(rows: string[][]): string {
+function markdown(rows: string[][], wordColumns = WORD_COLUMNS): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const line = (row: string[]) => `| ${row.map((cell, i) => pad(cell, widths[i]!, i)).join(" | ")} |`;
-  const rule = `|${widths.map((width, i) => "-".repeat(width + 1) + (i < WORD_COLUMNS ? "-" : ":")).join("|")}|`;
+  const line = (row: string[]) =>
+    `| ${row.map((cell, i) => i < wordColumns ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)).join(" | ")} |`;
+  const rule = `|${widths.map((width, i) => "-".repeat(width + 1) + (i < wordColumns ? "-" : ":")).join("|")}|`;
   return [line(rows[0]!), rule, ...rows.slice(1).map(line)].join("\n");
-}
-
-function pad(cell: string, width: number, column: number): string {
-  return column < WORD_COLUMNS ? cell.padEnd(width) : cell.padStart(width);
 }

@@ -10,6 +10,7 @@ import { NullTarget } from "./null_target.ts";
 import { type Duration, type NvmeLoad, pathAddresses, runNullTargetLoad } from "./nvme_case.ts";
 import { nopBody, PING_BYTES, pingBody, STREAM_BYTES, STREAM_SENDS, streamBody } from "./ring_case.ts";
 import { targetMachineBody } from "./target_machine_case.ts";
+import { profile } from "./v8_profile.ts";
 
 /** One kind of measurement. */
 export interface NativeCase {
@@ -99,16 +100,26 @@ function runFor(body: () => number, seconds: number): number {
   return done;
 }
 
-/** Run as a program: one repetition of one case or of its limit, the sample as JSON on stdout. */
+/** Runs a case until its code is compiled; then once more, profiled by V8, or by perf, which waits for a word in a FIFO. */
+async function runProfiled(how: string, file: string, { run }: NativeCase, duration: Duration): Promise<void> {
+  await run({ seconds: duration.warmUpSeconds, warmUpSeconds: 0 });
+  const body = () => run({ seconds: duration.seconds, warmUpSeconds: 0 });
+  if (how === "v8") return Deno.writeTextFileSync(file, JSON.stringify(await profile(body)));
+  Deno.writeTextFileSync(file, "enable\n");
+  await body();
+}
+
+/** Run as a program: one repetition of one case or of its limit, the sample as JSON on stdout; or a profile of a case. */
 if (import.meta.main) {
-  const [name = "", seconds = "1", warmUpSeconds = "0.5", what = "case"] = Deno.args;
+  const [name = "", seconds = "1", warmUpSeconds = "0.5", what = "case", file] = Deno.args;
+  const duration = { seconds: Number(seconds), warmUpSeconds: Number(warmUpSeconds) };
   const found = NATIVE_CASES[name];
   const run = what === "limit" ? found?.limit : found?.run;
-  if (run === undefined) {
+  if (found === undefined || run === undefined) {
     console.error(`Unknown ${what} "${name}": choose from ${Object.keys(NATIVE_CASES).join(", ")}`);
     Deno.exit(2);
   }
-  const sample = await run({ seconds: Number(seconds), warmUpSeconds: Number(warmUpSeconds) });
-  console.log(JSON.stringify(sample));
+  if (file !== undefined) await runProfiled(what, file, found, duration);
+  else console.log(JSON.stringify(await run(duration)));
   Deno.exit(0);
 }
