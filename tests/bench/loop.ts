@@ -1,6 +1,6 @@
 /** Measures kernel block devices without ublk, all in one enclosure. */
 import { runEnclosed } from "./enclosure.ts";
-import { detachBelow } from "./loop_device.ts";
+import { withLoopFolder } from "./loop_folder.ts";
 import { lackOf, LOOP_SUBJECTS } from "./loop_subjects.ts";
 import type { Series } from "./measure.ts";
 
@@ -15,8 +15,6 @@ export interface LoopOptions {
   reps: number;
 }
 
-let folder: string | null = null;
-
 /** Measures those subjects that are installed; says on stderr which are not, and how to get them. */
 export async function runLoop({ names, reps }: LoopOptions): Promise<Series[]> {
   const subjects: string[] = [];
@@ -25,22 +23,10 @@ export async function runLoop({ names, reps }: LoopOptions): Promise<Series[]> {
     if (lack === null) subjects.push(subject.name);
     else console.error(`bench: Left out: ${lack}`);
   }
-  folder = await Deno.makeTempDir({ prefix: "umpath-bench-" });
-  try {
+  return await withLoopFolder(async (folder) => {
     const words = ["--folder", folder, "--subjects", subjects.join(","), "--reps", String(reps), ...names];
     const timeoutS = TIMEOUT_START_S + names.length * subjects.length * reps * TIMEOUT_RUN_S;
     const output = await runEnclosed([Deno.execPath(), "run", "-A", "--quiet", GUEST, ...words], { timeoutS });
     return JSON.parse(output.trimEnd().split("\n").pop() ?? "") as Series[];
-  } finally {
-    await cleanUpLoop();
-  }
-}
-
-/** Takes away what an enclosure that was ended could not: loop devices do not belong to a namespace. */
-export async function cleanUpLoop(): Promise<void> {
-  const left = folder;
-  folder = null;
-  if (left === null) return;
-  await detachBelow(left);
-  await Deno.remove(left, { recursive: true });
+  });
 }
