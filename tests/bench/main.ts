@@ -2,9 +2,9 @@
  * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]
  * [--update]`, and `deno task bench [NAME…] --profile`.
  *
- * A name is that of a group ("native", "target", "loop", "vm", "vm-target", "failover") or the beginning of a case's
- * name; without one everything runs. With `--against` the native cases of another checkout run in turns with those of
- * this one. The tables are printed, the samples go to the JSON file. `--update` accepts the medians as the baseline of
+ * A name is that of a group ("native", "target", "daemon", "loop", "vm", "vm-target", "failover") or the beginning of a
+ * case's name; without one everything runs. With `--against` the native cases of another checkout run in turns with those
+ * of this one. The tables are printed, the samples go to the JSON file. `--update` accepts the medians as the baseline of
  * this machine, which later runs on it are compared with. `--profile` measures nothing: it profiles the native cases.
  */
 import { parseArgs } from "@std/cli/parse-args";
@@ -14,6 +14,8 @@ import { readBaseline, updateBaseline } from "./baseline.ts";
 import { FAILOVER_CASES } from "./failover_cases.ts";
 import { runLoop } from "./loop.ts";
 import { cleanUpLoop } from "./loop_folder.ts";
+import { runDaemonCases } from "./daemon.ts";
+import { DAEMON_CASES } from "./daemon_cases.ts";
 import { LOOP_CASES } from "./loop_cases.ts";
 import { type Series, table } from "./measure.ts";
 import { runNative } from "./native.ts";
@@ -63,6 +65,13 @@ const GROUPS: readonly Group[] = [
     needs: "build",
     title: () => "Native, one worker of the host side against one of a target (reno)",
     run: runTarget,
+  },
+  {
+    name: "daemon",
+    cases: Object.keys(DAEMON_CASES),
+    needs: "build",
+    title: () => "A daemon with two workers, its volumes over two paths of `umpath serve` (reno)",
+    run: runDaemonCases,
   },
   {
     name: "loop",

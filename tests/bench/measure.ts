@@ -27,6 +27,8 @@ export interface Series {
   subject: string;
   unit: string;
   samples: Sample[];
+  /** The median is to be below that. */
+  below?: number;
 }
 
 /** The middle one, or the mean of the middle two. */
@@ -88,15 +90,18 @@ export function table(series: Series[], baseline: Baseline = {}): string {
   const names = [...new Set(series.map((one) => one.name))];
   const head = ["case", "subject", "unit", "median", "±", "CPU µs", ...details.map((name) => DETAILS[name]!)];
   const hasBaseline = series.some(({ name, subject }) => baseline[name]?.[subject] !== undefined);
+  const hasGoal = series.some(({ below }) => below !== undefined);
   const rows = names.flatMap((name) => {
     const found = series.filter((one) => one.name === name);
     return found.map((one) => [
       ...seriesCells(one, details),
       ...(one === found[0] ? ["", ""] : ratioCells(found[0]!, one)),
       ...(hasBaseline ? [baselineCell(one, baseline)] : []),
+      ...(hasGoal ? [goalCell(one)] : []),
     ]);
   });
-  return markdown([[...head, "ratio", "CPU ratio", ...(hasBaseline ? ["to baseline"] : [])], ...rows]);
+  const further = [...(hasBaseline ? ["to baseline"] : []), ...(hasGoal ? ["goal"] : [])];
+  return markdown([[...head, "ratio", "CPU ratio", ...further], ...rows]);
 }
 
 /** A table of shares, by what they are of. */
@@ -133,7 +138,12 @@ function baselineCell(series: Series, baseline: Baseline): string {
   return before === undefined ? "" : (median(valuesOf(series)) / before).toFixed(2);
 }
 
-function valuesOf({ samples }: Series): number[] {
+function goalCell({ below, ...series }: Series): string {
+  if (below === undefined) return "";
+  return `< ${below}: ${median(valuesOf(series)) < below ? "yes" : "no"}`;
+}
+
+function valuesOf({ samples }: Pick<Series, "samples">): number[] {
   return samples.map((sample) => sample.value);
 }
 
