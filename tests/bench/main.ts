@@ -2,10 +2,11 @@
  * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]
  * [--update]`, and `deno task bench [NAME…] --profile`.
  *
- * A name is that of a group ("native", "target", "daemon", "loop", "vm", "vm-target", "failover") or the beginning of a
- * case's name; without one everything runs. With `--against` the native cases of another checkout run in turns with those
- * of this one. The tables are printed, the samples go to the JSON file. `--update` accepts the medians as the baseline of
- * this machine, which later runs on it are compared with. `--profile` measures nothing: it profiles the native cases.
+ * A name is that of a group ("native", "target", "daemon", "loop", "vm", "vm-null", "vm-target", "failover") or the
+ * beginning of a case's name; without one everything runs. With `--against` the native cases of another checkout run in
+ * turns with those of this one. The tables are printed, the samples go to the JSON file. `--update` accepts the medians as
+ * the baseline of this machine, which later runs on it are compared with. `--profile` measures nothing: it profiles the
+ * native cases.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { runTool } from "../../scripts/build_tool.ts";
@@ -23,7 +24,7 @@ import { NATIVE_CASES } from "./native_cases.ts";
 import { profileNative } from "./profile.ts";
 import { runTarget, TARGET_CASES } from "./target.ts";
 import { endVm, runVm } from "./vm.ts";
-import { VM_CASES, VM_TARGET_CASES } from "./vm_cases.ts";
+import { VM_CASES, VM_NULL_CASES, VM_TARGET_CASES } from "./vm_cases.ts";
 
 const JSON_DEFAULT = "build/bench.json";
 const KERNEL_DEFAULT = "6.12";
@@ -86,6 +87,13 @@ const GROUPS: readonly Group[] = [
     needs: "build",
     title: ({ kernel }) => `In the virtual machine, kernel ${kernel}, against the kernel's nvme-tcp`,
     run: ({ names, reps, kernel }) => runVm({ guest: "vm_guest.ts", names, reps, kernel }),
+  },
+  {
+    name: "vm-null",
+    cases: Object.keys(VM_NULL_CASES),
+    needs: "lib",
+    title: ({ kernel }) => `In the virtual machine, kernel ${kernel}, a ublk device on which nothing happens`,
+    run: ({ names, reps, kernel }) => runVm({ guest: "vm_null_guest.ts", names, reps, kernel }),
   },
   {
     name: "vm-target",

@@ -7,7 +7,7 @@ const TIMEOUT_S = 1500;
 /** Which cases to run, how often, on which kernel. */
 export interface VmOptions {
   /** The program in the machine: it takes `--reps N NAME…`, and its last line is the series. */
-  guest: "vm_guest.ts" | "vm_target_guest.ts" | "failover_guest.ts";
+  guest: "vm_guest.ts" | "vm_null_guest.ts" | "vm_target_guest.ts" | "failover_guest.ts";
   names: string[];
   reps: number;
   kernel: string;

@@ -15,3 +15,10 @@ export const VM_CASES: Readonly<Record<string, FioLoad>> = {
 export const VM_TARGET_CASES: Readonly<Record<string, FioLoad>> = Object.fromEntries(
   Object.entries(VM_CASES).map(([name, load]) => [name.replace("vm-", "vm-target-"), load]),
 );
+
+/** What ublk and a worker cost by themselves, by name. */
+export const VM_NULL_CASES: Readonly<Record<string, FioLoad>> = {
+  "vm-null-4k-1": { unit: "IOPS", rw: "randread", bs: "4k", iodepth: 1 },
+  "vm-null-4k-32": { unit: "IOPS", rw: "randread", bs: "4k", iodepth: 32 },
+  "vm-null-4k-128": { unit: "IOPS", rw: "randread", bs: "4k", iodepth: 128 },
+};

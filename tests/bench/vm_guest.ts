@@ -17,7 +17,8 @@ const SIZE_MIB = 512;
 const TIMING = { runS: 3, rampS: 1 };
 const WARM_UP_S = 12;
 const UMPATH = "umpath";
-const KERNEL = "kernel";
+/** The kernel's subjects, by the policy of its multipath. */
+const KERNEL = { "kernel, round-robin": "round-robin", "kernel, queue-depth": "queue-depth" } as const;
 
 async function attach(): Promise<string> {
   await run("modprobe", ["ublk_drv"], { check: true });
@@ -35,11 +36,14 @@ async function main(): Promise<void> {
     namespaces: [{ nsid: 1, sizeMiB: SIZE_MIB, blockSize: 4096 }],
   });
   const kernel = await kernelConnect(NQN, PORTS, "nqn.2014-08.org.nvmexpress:uuid:bench");
-  await kernel.setPolicy("round-robin");
-  const devices: Record<string, string> = { [UMPATH]: await attach(), [KERNEL]: kernel.device };
-  for (const device of Object.values(devices)) await fill(device, SIZE_MIB);
+  const policies: Record<string, string> = KERNEL;
+  const devices: Record<string, string> = { [UMPATH]: await attach() };
+  for (const subject of Object.keys(policies)) devices[subject] = kernel.device;
+  for (const device of new Set(Object.values(devices))) await fill(device, SIZE_MIB);
   await warmUp(devices[UMPATH]!, { sizeMiB: SIZE_MIB, seconds: WARM_UP_S });
   const measure = async (name: string, subject: string) => {
+    const policy = policies[subject];
+    if (policy !== undefined) await kernel.setPolicy(policy);
     const how = { device: devices[subject]!, sizeMiB: SIZE_MIB, cpuUs: machineBusyUs, ...TIMING };
     const sample = await measureFio(VM_CASES[name]!, how);
     console.log(`${name} ${subject} ${sample.value.toFixed(1)} ${sample.cpuUs.toFixed(0)} us CPU`);
