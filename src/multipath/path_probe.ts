@@ -1,7 +1,7 @@
 import { type Candidates, NO_PATH, RANK_SLOW } from "./policy.ts";
 
-/** One command of so many goes to a slow path, so that its recovery is noticed: what takes long is under 1 %. */
-const PROBE_COMMANDS = 128;
+/** One command of so many goes to a slow path, so that its recovery is noticed: what takes long is far under 1 %. */
+const PROBE_COMMANDS = 256;
 /** And one in so long, at most: no more is needed to know. */
 const PROBE_MS = 20;
 

@@ -133,7 +133,7 @@ Deno.test("SlowPaths never leaves peers without one that is not slow", () => {
   assertEquals(bench.slow.mask, 0);
 });
 
-Deno.test("PathProbe looks at a slow path with one command of 128, and not oftener than every 20 ms", () => {
+Deno.test("PathProbe looks at a slow path with one command of 256, and not oftener than every 20 ms", () => {
   const probed = (paths: CandidatePath[], slow: number, stepMs: number, commands: number): number[] => {
     const probe = new PathProbe();
     const picked = Array.from(
@@ -143,11 +143,11 @@ Deno.test("PathProbe looks at a slow path with one command of 128, and not often
     return picked.filter((path) => path !== NO_PATH);
   };
   const good = { rank: 1 };
-  assertEquals(probed([good, { rank: 2 }], 2, 1, 1280), new Array(10).fill(1));
+  assertEquals(probed([good, { rank: 2 }], 2, 1, 2560), new Array(10).fill(1));
   assertEquals(probed([good, { rank: 2 }], 2, 0.01, 10_000).length, 5);
-  assertEquals(probed([good, { rank: 2, lastUsedMs: 5 }, { rank: 2, lastUsedMs: 4 }], 6, 1, 128), [2]);
-  assertEquals(probed([good, { rank: 2, room: 0 }], 2, 1, 1280), [], "it is full");
-  assertEquals(probed([good, { rank: 0 }], 2, 1, 1280), [], "it is not usable");
-  assertEquals(probed([good, { rank: 4 }], 2, 1, 1280), [], "paths that are not its peers are better");
-  assertEquals(probed([{ rank: 2 }, { rank: 2 }], 3, 1, 1280), [], "it is as good as any");
+  assertEquals(probed([good, { rank: 2, lastUsedMs: 5 }, { rank: 2, lastUsedMs: 4 }], 6, 1, 256), [2]);
+  assertEquals(probed([good, { rank: 2, room: 0 }], 2, 1, 2560), [], "it is full");
+  assertEquals(probed([good, { rank: 0 }], 2, 1, 2560), [], "it is not usable");
+  assertEquals(probed([good, { rank: 4 }], 2, 1, 2560), [], "paths that are not its peers are better");
+  assertEquals(probed([{ rank: 2 }, { rank: 2 }], 3, 1, 2560), [], "it is as good as any");
 });
