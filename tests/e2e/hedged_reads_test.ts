@@ -57,12 +57,14 @@ loopTest("reads that are late on one path are sent over the other, too, and few 
   await rig.ok("dd", `if=${device}`, `of=${read}`, "bs=4k", "count=4096", "iflag=direct");
   await rig.ok("cmp", content, read);
   await set("hedge-reads=off");
-  // A worker with requests looks at the setting ten times a second.
+  // A worker looks at the setting while it has requests, ten times a second: which of the two has them is the kernel's matter.
   const hedgesAfterReads = async () => {
-    await rig.ok("dd", `if=${device}`, "of=/dev/null", "bs=4k", "count=400", "iflag=direct");
+    await rig.ok("dd", `if=${device}`, "of=/dev/null", "bs=4k", "count=1000", "iflag=direct");
     return (await rig.volume()).hedges;
   };
-  assertEquals(await hedgesAfterReads(), await hedgesAfterReads());
+  const counts = [await hedgesAfterReads(), await hedgesAfterReads()];
+  while (counts.at(-1) !== counts.at(-2) && counts.length < 8) counts.push(await hedgesAfterReads());
+  assertEquals(counts.at(-1), counts.at(-2), `sent twice after that: ${counts.join(", ")}`);
 });
 
 loopTest("attach takes when reads are sent twice, and says what is wrong or ignored", async () => {
