@@ -1,4 +1,5 @@
 /** JSON lines over a stream: what both ends of the control socket speak. */
+import { joinBytes } from "../base/bytes.ts";
 
 /** A line ended the stream because it is longer than the reader takes. */
 export class LineTooLong extends Error {
@@ -18,7 +19,7 @@ export async function* readLines(source: { read(into: Uint8Array): Promise<numbe
     let start = 0;
     for (let end; (end = chunk.subarray(0, length).indexOf(10, start)) !== -1; start = end + 1) {
       if (pendingBytes + end - start > bytesMax) throw new LineTooLong(bytesMax);
-      yield joined([...pending, chunk.subarray(start, end)]);
+      yield joinBytes([...pending, chunk.subarray(start, end)]);
       pending = [];
       pendingBytes = 0;
     }
@@ -45,14 +46,4 @@ export async function writeAll(
 /** The value of a line; throws what JSON and UTF-8 throw. */
 export function parseLine(line: Uint8Array): unknown {
   return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line));
-}
-
-function joined(parts: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -2,6 +2,7 @@
  * A host made by hand, a PDU at a time, so that it can say what no host should. It shares only `src/spec` with the
  * product.
  */
+import { joinBytes } from "../../src/base/bytes.ts";
 import { C2HDataAt, CapsuleRespAt, DigestFlag, ICRespAt, PduAt, PduFlag, PduType } from "../../src/spec/nvme_tcp.ts";
 import { CNTLID_DYNAMIC, DISCOVERY_NQN } from "../../src/spec/nvme_fabrics.ts";
 import { CqeAt, SqeAt } from "../../src/spec/nvme.ts";
@@ -150,7 +151,7 @@ export class RawHost implements Disposable {
       throw error;
     });
     if (count === null) this.#isClosed = true;
-    else this.#received = concat([this.#received, chunk.subarray(0, count)]);
+    else this.#received = joinBytes([this.#received, chunk.subarray(0, count)]);
   }
 
   /** Reads until the peer has closed the connection; the PDUs that came before. Fails if it does not close in time. */
@@ -211,7 +212,7 @@ export class RawHost implements Disposable {
 
   #complete(response: Omit<Completion, "data" | "isIntact">): void {
     const isIntact = !this.#spoilt.delete(response.cid);
-    const data = concat(this.#data.get(response.cid) ?? []);
+    const data = joinBytes(this.#data.get(response.cid) ?? []);
     this.#data.delete(response.cid);
     this.#completions.set(response.cid, { ...response, data, isIntact });
   }
@@ -233,14 +234,4 @@ async function inTime<T>(work: Promise<T>, msMax: number, failure: string): Prom
   } finally {
     clearTimeout(timer);
   }
-}
-
-function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const made = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    made.set(piece, at);
-    at += piece.length;
-  }
-  return made;
 }

@@ -1,5 +1,6 @@
 /** Requests on the control socket that no client sends, and notes of devices in the run folder that no daemon wrote. */
 import { assert, assertEquals } from "@std/assert";
+import { joinBytes } from "../../../src/base/bytes.ts";
 import { setLogSink } from "../../../src/base/log.ts";
 import { leftUblkDevices } from "../../../src/host/device_record.ts";
 import { matchesLeft } from "../../../src/host/left_devices.ts";
@@ -11,7 +12,7 @@ import { encodeDeviceInfo } from "../../../src/ublk/device_info.ts";
 import { refusingHandlers } from "../host/handlers.ts";
 import { FakeControl } from "../ublk/fake_control.ts";
 import { fuzz, Tally } from "./harness.ts";
-import { join, mutate, mutateText, pick } from "./mutator.ts";
+import { mutate, mutateText, pick } from "./mutator.ts";
 
 async function withRunDir(test: (dir: RunDir) => Promise<void> | void): Promise<void> {
   const folder = Deno.makeTempDirSync({ prefix: "umpath-fuzz-" });
@@ -42,7 +43,7 @@ fuzz("serveControl() answers every garbled line with an error or a result, and g
     using socket = await Deno.connect({ transport: "unix", path: dir.socketPath });
     // A request that is not answered ends the answers.
     const giveUp = setTimeout(() => void socket.closeWrite(), ANSWERS_MS);
-    const bytes = join(...lines, LAST);
+    const bytes = joinBytes([...lines, LAST]);
     const sending = (async () => {
       for (let done = 0; done < bytes.length;) {
         done += await socket.write(bytes.subarray(done, done + 1 + prng.below(3000)));

@@ -1,4 +1,5 @@
 /** What fuzzing does to valid bytes and words. */
+import { joinBytes } from "../../../src/base/bytes.ts";
 import type { Prng } from "../../../src/base/prng.ts";
 
 const EXTREMES = [0, 1, 3, 4, 7, 8, 23, 24, 25, 72, 127, 128, 255, 256, 511, 512, 4095, 4096, 9216, 9217, 65535];
@@ -39,14 +40,14 @@ const MUTATIONS: Mutation[] = [
   },
   (prng, bytes) => bytes.slice(0, prng.below(bytes.length)),
   (prng, bytes) => bytes.slice(prng.below(bytes.length)),
-  (prng, bytes) => join(bytes.slice(0, prng.below(bytes.length)), garbage(prng, 64), bytes),
-  (_, bytes) => join(bytes, bytes),
+  (prng, bytes) => joinBytes([bytes.slice(0, prng.below(bytes.length)), garbage(prng, 64), bytes]),
+  (_, bytes) => joinBytes([bytes, bytes]),
   function doublePart(prng, bytes) {
     const from = prng.below(bytes.length + 1), to = from + prng.below(bytes.length - from + 1);
-    return join(bytes.subarray(0, to), bytes.subarray(from));
+    return joinBytes([bytes.subarray(0, to), bytes.subarray(from)]);
   },
   function splice(prng, bytes, { other = bytes }) {
-    return join(bytes.subarray(0, prng.below(bytes.length + 1)), other.subarray(prng.below(other.length + 1)));
+    return joinBytes([bytes.subarray(0, prng.below(bytes.length + 1)), other.subarray(prng.below(other.length + 1))]);
   },
   (prng) => garbage(prng, 4096),
   () => new Uint8Array(0),
@@ -76,16 +77,6 @@ export function garbage(prng: Prng, bytesMax: number): Uint8Array<ArrayBuffer> {
   if (prng.below(2) === 0) bytes[0] = prng.below(10);
   if (prng.below(2) === 0 && bytes.length > 2) bytes[2] = 24;
   return bytes;
-}
-
-export function join(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 export function pick<T>(prng: Prng, choices: readonly T[]): T {

@@ -3,6 +3,7 @@
  * how it was cut.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { joinBytes } from "../../../src/base/bytes.ts";
 import type { Prng } from "../../../src/base/prng.ts";
 import { LineTooLong, readLines } from "../../../src/host/control_lines.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
@@ -10,7 +11,7 @@ import { c2hPdu, r2tPdu, responsePdu, withDigests } from "../nvme/scripted_targe
 import { Wire } from "../nvme/wire.ts";
 import { TargetWire } from "../target/target_wire.ts";
 import { fuzz, splitsOf } from "./harness.ts";
-import { join, mutate, pick } from "./mutator.ts";
+import { mutate, pick } from "./mutator.ts";
 
 const READ = 0x02, WRITE = 0x01, FLUSH = 0x00;
 const FIELDS = [4, 8, 10, 12, 16, 20, 22];
@@ -43,15 +44,13 @@ const host: Stream = {
   valid(digests) {
     const wire = hostWire(digests);
     const [read, flush, write] = [0, 1, 2].map((owner) => wire.cid(wire.connection.commands.owner.indexOf(owner)));
-    return join(
-      ...[
-        c2hPdu(read, new Uint8Array(24).fill(1), { flags: 0, pdo: 28 }),
-        r2tPdu(write, 9, 0, 40),
-        responsePdu(flush, 0x281),
-        c2hPdu(read, new Uint8Array(40).fill(2), { offset: 24, flags: 4 }),
-        responsePdu(read, 0, 5, 6),
-      ].map((pdu) => withDigests(pdu, wire.target.manners)),
-    );
+    return joinBytes([
+      c2hPdu(read, new Uint8Array(24).fill(1), { flags: 0, pdo: 28 }),
+      r2tPdu(write, 9, 0, 40),
+      responsePdu(flush, 0x281),
+      c2hPdu(read, new Uint8Array(40).fill(2), { offset: 24, flags: 4 }),
+      responsePdu(read, 0, 5, 6),
+    ].map((pdu) => withDigests(pdu, wire.target.manners)));
   },
   run(pieces, digests) {
     const wire = hostWire(digests);
@@ -84,13 +83,13 @@ const target: Stream = {
   name: "TargetConnection",
   valid(digests) {
     const { host } = targetWire(digests);
-    return join(
+    return joinBytes([
       host.command({ cid: 1, opcode: WRITE, data: new Uint8Array(36).fill(3), pdo: 80 }),
       host.h2cData(9, { tag: 1, data: new Uint8Array(60).fill(4), last: false, pdo: 32 }),
       host.command({ cid: 2, opcode: READ, sgl: { length: 50 } }),
       host.h2cData(9, { tag: 1, data: new Uint8Array(40).fill(5), offset: 60 }),
       host.command({ cid: 3, opcode: FLUSH }),
-    );
+    ]);
   },
   run(pieces, digests) {
     const wire = targetWire(digests);
@@ -135,7 +134,7 @@ for (const { name, valid, run, isFine } of [host, target]) {
 /** Something is wrong from one of its PDUs on: what is before that is taken. */
 function garbled(prng: Prng, stream: Uint8Array): Uint8Array {
   const at = pick(prng, pdusOf(stream));
-  return join(stream.subarray(0, at), mutate(prng, stream.subarray(at), { fields: FIELDS }));
+  return joinBytes([stream.subarray(0, at), mutate(prng, stream.subarray(at), { fields: FIELDS })]);
 }
 
 /** Where each PDU begins. */

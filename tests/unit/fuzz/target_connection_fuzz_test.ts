@@ -4,12 +4,13 @@
  * apart by a naive host, which throws if it is no proper PDU.
  */
 import { assert, assertEquals } from "@std/assert";
+import { joinBytes } from "../../../src/base/bytes.ts";
 import type { Prng } from "../../../src/base/prng.ts";
 import { SlotPhase, TransferDirection } from "../../../src/target/command_slots.ts";
 import { type CommandFields, r2t } from "../target/naive_host.ts";
 import { oneByOne, pattern, randomSplit, TargetWire, whole } from "../target/target_wire.ts";
 import { fuzz } from "./harness.ts";
-import { garbage, join, mutate, pick } from "./mutator.ts";
+import { garbage, mutate, pick } from "./mutator.ts";
 
 const READ = 0x02, WRITE = 0x01, FLUSH = 0x00, COMPARE = 0x05, BOTH_WAYS = 0x03;
 const SLOT_BYTES = 4096;
@@ -97,7 +98,7 @@ class Session {
     for (let i = prng.below(4); i > 0 && this.due.length > 0; i--) pdus.push(this.#data());
     const room = wire.slots - wire.connection.inFlight;
     for (let i = prng.below(1 + Math.max(0, room)); i > 0; i--) pdus.push(this.#command());
-    const bytes = join(...pdus);
+    const bytes = joinBytes(pdus);
     wire.send(isBad ? this.#spoiled(bytes) : bytes);
   }
 
@@ -105,13 +106,13 @@ class Session {
     const { prng, wire } = this;
     switch (prng.below(7)) {
       case 0:
-        return join(bytes, ...Array.from({ length: 1 + prng.below(wire.slots + 1) }, () => this.#command()));
+        return joinBytes([bytes, ...Array.from({ length: 1 + prng.below(wire.slots + 1) }, () => this.#command())]);
       case 1:
-        return join(bytes, this.#undueData(prng.below(wire.connection.commands.depth)));
+        return joinBytes([bytes, this.#undueData(prng.below(wire.connection.commands.depth))]);
       case 2:
-        return join(bytes, this.#falseCapsule());
+        return joinBytes([bytes, this.#falseCapsule()]);
       case 3:
-        return join(bytes, pick(prng, [wire.host.icReq(), wire.host.termReq(prng.below(9), prng.uint32())]));
+        return joinBytes([bytes, pick(prng, [wire.host.icReq(), wire.host.termReq(prng.below(9), prng.uint32())])]);
       default:
         return mutate(prng, bytes.length === 0 ? garbage(prng, 256) : bytes, { fields: FIELDS });
     }

@@ -1,4 +1,5 @@
 import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { joinBytes } from "../../../src/base/bytes.ts";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { CommandPhase, DataDirection } from "../../../src/nvme/command_table.ts";
@@ -212,7 +213,7 @@ Deno.test("Connection gives an R2T write back after all of its sends, and drops 
   const second = wire.submit(WRITE, 0, 65536);
   wire.pump();
   wire.connection.prepareReceive();
-  wire.deliver(concat(r2tPdu(wire.cid(second), 77, 0, 65536), responsePdu(wire.cid(second), 0x06)));
+  wire.deliver(joinBytes([r2tPdu(wire.cid(second), 77, 0, 65536), responsePdu(wire.cid(second), 0x06)]));
   assertEquals(wire.answers().map((a) => a.status), [0x06]);
   assertEquals(wire.connection.pollSend(), false);
   const third = wire.submit(WRITE, 1, 8192);
@@ -441,13 +442,3 @@ Deno.test("Connection takes SUCCESS only as a flag of C2HData with data of its o
   wire.inject(responsePdu(cid));
   assertEquals(wire.connection.failure?.reason, `the controller answered command ${cid}, which is not in flight`);
 });
-
-function concat(...parts: Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
-}
