@@ -236,7 +236,7 @@ export class HedgedReads {
         this.#won++;
         return -1;
       case State.COPY_ALONE:
-        if (status === 0) return this.#useCopy(pair, this.#slot[pair]);
+        if (status === 0) return this.#useCopy(pair);
         return this.#over(pair, this.#failure[pair]);
       default:
         assert(this.#state[pair] === State.ABANDONED, "A copy ends once");
@@ -257,7 +257,7 @@ export class HedgedReads {
         return status === 0 ? this.#slot[pair] : -1;
       case State.WON:
         this.#won--;
-        return status === 0 ? this.#over(pair, 0) : this.#useCopy(pair, this.#slot[pair]);
+        return status === 0 ? this.#over(pair, 0) : this.#useCopy(pair);
       default:
         assert(this.#state[pair] === State.REDIRECTED, "An original ends once");
         return this.#release(pair);
@@ -265,11 +265,9 @@ export class HedgedReads {
   }
 
   /** Nothing of the pair is in flight: the copy's data goes to the request. */
-  #useCopy(pair: number, slot: number): number {
+  #useCopy(pair: number): number {
     this.#take(pair);
-    this.#release(pair);
-    this.#result = 0;
-    return slot;
+    return this.#over(pair, 0);
   }
 
   #over(pair: number, result: number): number {
