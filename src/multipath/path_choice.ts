@@ -43,10 +43,11 @@ export class PathChoice implements Candidates {
   readonly #probe = new PathProbe();
   #paths = 0;
 
-  /** The request that a path is picked for, the paths that have refused it and those that are slow, and the time. */
+  /** The request that a path is picked for, the paths that have refused it, those that are slow or on standby, the time. */
   #slot = 0;
   #avoided = 0;
   #slow = 0;
+  #standby = 0;
   #nowMs = 0;
 
   constructor(options: PathChoiceOptions) {
@@ -68,6 +69,7 @@ export class PathChoice implements Candidates {
   consider(slot: number, nowMs: number): void {
     this.#avoided = this.#states.refusedPaths[slot];
     this.#slow = this.#table.slow;
+    this.#standby = this.#table.standby;
     this.#slot = slot;
     this.#nowMs = nowMs;
   }
@@ -117,13 +119,14 @@ export class PathChoice implements Candidates {
     if (this.#limits[path] === null || !this.#table.isUsable(path)) return 0;
     if (this.#connections[path]!.state !== "ready") return 0;
     const rank = this.#table.anaRank(path);
-    return rank === 0 ? 0 : rank + this.#handicap(path);
+    const isWorse = rank > 0 && ((this.#avoided | this.#slow | this.#standby) & (1 << path)) !== 0;
+    return isWorse ? rank + this.#handicap(path) : rank;
   }
 
   #handicap(path: number): number {
     const isSlow = (this.#slow & (1 << path)) !== 0;
     const isAvoided = (this.#avoided & (1 << path)) !== 0;
-    const isStandby = this.#table.isStandby(path);
+    const isStandby = (this.#standby & (1 << path)) !== 0;
     return (isSlow ? RANK_SLOW : 0) + (isStandby ? RANK_STANDBY : 0) + (isAvoided ? RANK_AVOIDED : 0);
   }
 

@@ -3,7 +3,7 @@ import { AnaStateCode } from "../spec/nvme_log.ts";
 import { POLICY_NAMES, type PolicyName, WEIGHT_DEFAULT } from "./policy_names.ts";
 
 /** Words of one path in the table. */
-const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, STANDBY: 3, WORDS: 4 } as const;
+const Field = { USABLE: 0, ANA: 1, WEIGHT: 2, WORDS: 4 } as const;
 /** Words of the volume before those of its paths. */
 const Header = {
   IO_TIMEOUT: 0,
@@ -15,6 +15,7 @@ const Header = {
   PREFERRED: 6,
   SLOW: 7,
   HEDGE: 8,
+  STANDBY: 9,
   WORDS: 12,
 } as const;
 
@@ -108,13 +109,18 @@ export class PathTable {
     return ana === AnaStateCode.OPTIMIZED ? 1 : ana === AnaStateCode.NON_OPTIMIZED ? 3 : 0;
   }
 
-  /** True for a path that is used only while no other is. */
+  /** The paths that are used only while no other is, a bit each. */
+  get standby(): number {
+    return this.#words[Header.STANDBY];
+  }
+
   isStandby(path: number): boolean {
-    return this.#words[Header.WORDS + path * Field.WORDS + Field.STANDBY] === 1;
+    return (this.standby & (1 << path)) !== 0;
   }
 
   setStandby(path: number, standby: boolean): void {
-    Atomics.store(this.#words, Header.WORDS + path * Field.WORDS + Field.STANDBY, standby ? 1 : 0);
+    const bit = 1 << path;
+    Atomics.store(this.#words, Header.STANDBY, standby ? this.standby | bit : this.standby & ~bit);
   }
 
   /** Changes whenever a path may serve I/O anew: a wait for a path begins anew with it. */
