@@ -384,7 +384,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   async drain(path: VolumePath): Promise<boolean> {
-    const inFlight = () => this.#counters.reduce((sum, of) => sum + of.path(path.index, PathCounter.IN_FLIGHT), 0);
+    const inFlight = () => Counters.sumPath(this.#counters, path.index, PathCounter.IN_FLIGHT);
     // Twice, for a worker may have looked at the path's state just before it was changed.
     let quietLooks = 0;
     for (let waitedMs = 0; waitedMs < DRAIN_MS_MAX && quietLooks < 2 && !this.table.isCut; waitedMs += DRAIN_POLL_MS) {

@@ -1,5 +1,5 @@
 import { logger } from "../base/log.ts";
-import { type Counters, PathCounter } from "../multipath/counters.ts";
+import { Counters, PathCounter } from "../multipath/counters.ts";
 import type { PathTable } from "../multipath/path_table.ts";
 import { type PathTotals, type SlowChange, SlowPaths } from "../multipath/slow_paths.ts";
 import type { SlowPathMode } from "./latency_settings.ts";
@@ -68,7 +68,7 @@ export class SlowPathWatch {
   }
 
   #totalsOf({ index, isServing }: VolumePath): PathTotals {
-    const sum = (counter: number) => this.#volume.counters.reduce((total, of) => total + of.path(index, counter), 0);
+    const sum = (counter: number) => Counters.sumPath(this.#volume.counters, index, counter);
     return {
       rank: isServing ? this.#volume.table.ana(index) : 0,
       inFlight: sum(PathCounter.IN_FLIGHT),

@@ -1,5 +1,5 @@
 /** What is told of a volume and its paths. */
-import { type Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
+import { Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
 import type { PathTable } from "../multipath/path_table.ts";
 import type { PathInfo, VolumeInfo, VolumeState } from "./api.ts";
 import type { VolumePath } from "./volume_path.ts";
@@ -57,7 +57,7 @@ function sum(counters: readonly Counters[], of: (counters: Counters) => number):
 }
 
 function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInfo, "weight" | "slowSince" | "standby"> {
-  const count = (counter: number) => sum(counters, (of) => of.path(path.index, counter));
+  const count = (counter: number) => Counters.sumPath(counters, path.index, counter);
   return {
     id: path.index,
     ...path.spec,
@@ -84,7 +84,7 @@ function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInf
 function times(path: number, counters: readonly Counters[]) {
   const mean = (amount: number, ms: number) => {
     const measured = counters.filter((of) => of.path(path, ms) > 0);
-    const amounts = sum(measured, (of) => of.path(path, amount));
+    const amounts = Counters.sumPath(measured, path, amount);
     return amounts === 0 ? null : rounded(sum(measured, (of) => of.path(path, ms) * of.path(path, amount)) / amounts);
   };
   const most = (ms: number) => rounded(Math.max(0, ...counters.map((of) => of.path(path, ms)))) || null;

@@ -61,6 +61,11 @@ export class Counters {
     return QUEUE_WORDS + path * PATH_WORDS + counter;
   }
 
+  /** What all queues of a volume have counted for a path. */
+  static sumPath(queues: readonly Counters[], path: number, counter: number): number {
+    return queues.reduce((sum, of) => sum + of.path(path, counter), 0);
+  }
+
   path(path: number, counter: number): number {
     return this.values[Counters.pathIndex(path, counter)];
   }
