@@ -16,9 +16,7 @@ export const POLICY_DEFAULT: PolicyName = "queue-depth";
  * @throws UmpathError "usage" if there is none.
  */
 export function readPolicy(name: string): PolicyName {
-  const found = POLICY_NAMES.find((policy) => policy === name);
-  if (found !== undefined) return found;
-  throw new UmpathError("usage", `Cannot use policy ${quote(name)}: it is not one of ${listWords(POLICY_NAMES)}`);
+  return readName(POLICY_NAMES, name, `policy ${quote(name)}`);
 }
 
 /**
@@ -27,9 +25,18 @@ export function readPolicy(name: string): PolicyName {
  * @throws UmpathError "usage" if there is none.
  */
 export function readFailback(name: string): FailbackName {
-  const found = FAILBACK_NAMES.find((failback) => failback === name);
+  return readName(FAILBACK_NAMES, name, `failback ${quote(name)}`);
+}
+
+/**
+ * The one of `names` that is called so; an error calls it `what`.
+ *
+ * @throws UmpathError "usage" if there is none.
+ */
+export function readName<const T extends string>(names: readonly T[], name: string, what: string): T {
+  const found = names.find((one) => one === name);
   if (found !== undefined) return found;
-  throw new UmpathError("usage", `Cannot use failback ${quote(name)}: it is not one of ${listWords(FAILBACK_NAMES)}`);
+  throw new UmpathError("usage", `Cannot use ${what}: it is not one of ${listWords(names)}`);
 }
 
 /** What holds unless the user says otherwise; the reasons are in the README's table of timeouts. */

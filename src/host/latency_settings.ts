@@ -1,7 +1,8 @@
 /** What a volume does about paths and reads that take long, in the words of people. */
 import { UmpathError } from "../base/errors.ts";
-import { listWords, quote } from "../base/text.ts";
+import { quote } from "../base/text.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
+import { readName } from "./defaults.ts";
 import { PERCENT_UNITS } from "../multipath/hedged_reads.ts";
 
 export const SLOW_PATH_MODES = Object.freeze(["off", "demote"] as const);
@@ -14,12 +15,7 @@ export const SLOW_PATH_DEFAULT: SlowPathMode = "off";
  * @throws UmpathError "usage" if there is no such thing.
  */
 export function readSlowPath(word: string): SlowPathMode {
-  const found = SLOW_PATH_MODES.find((mode) => mode === word);
-  if (found !== undefined) return found;
-  throw new UmpathError(
-    "usage",
-    `Cannot use ${quote(word)} for slow-path: it is not one of ${listWords(SLOW_PATH_MODES)}`,
-  );
+  return readName(SLOW_PATH_MODES, word, `${quote(word)} for slow-path`);
 }
 
 /** When a read is sent a second time: after a time, after the time that so many percent of the reads take, or never. */

@@ -51,6 +51,7 @@ interface Attempt {
 /** A volume that is to be made, before it is known over which path. */
 interface WantedVolume {
   params: AttachParams;
+  settings: ReturnType<typeof settingsOf>;
   session: Omit<SessionOptions, "spec">;
   driver: DeviceDriver;
 }
@@ -128,10 +129,7 @@ export class VolumeSet {
   async #create(params: AttachParams, warn: Warn): Promise<AttachedVolume> {
     const driver = await chooseDriver(params.device, warn);
     const timeouts = fillTimeouts(params.timeouts);
-    readPolicy(params.policy);
-    readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT);
-    readFailback(params.failback ?? FAILBACK_DEFAULT);
-    parseHedge(params.hedgeReads ?? HEDGE_DEFAULT);
+    const settings = settingsOf(params);
     this.#checkName(params.name);
     await this.#pool.start();
     const queues = Math.min(params.queues ?? this.#pool.size, this.#pool.size);
@@ -149,7 +147,7 @@ export class VolumeSet {
     };
     const attempts = await this.#openAll(unique(params.paths), session);
     try {
-      const volume = await this.#openFirst(attempts, { params, session, driver });
+      const volume = await this.#openFirst(attempts, { params, settings, session, driver });
       await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), warn);
       return volume;
     } catch (error) {
@@ -179,16 +177,13 @@ export class VolumeSet {
     throw worst(attempts.flatMap((attempt) => attempt.failure ?? []));
   }
 
-  #planOf({ params, session }: WantedVolume, first: ControllerSession): VolumePlan {
+  #planOf({ params, settings, session }: WantedVolume, first: ControllerSession): VolumePlan {
     return {
       index: this.#freeIndex(),
       name: this.#freeName(params),
       nqn: params.nqn,
       nsid: params.nsid,
-      policy: readPolicy(params.policy),
-      slowPath: readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT),
-      failback: readFailback(params.failback ?? FAILBACK_DEFAULT),
-      hedgeReads: parseHedge(params.hedgeReads ?? HEDGE_DEFAULT),
+      ...settings,
       queues: Math.min(session.queues, first.controller.queues),
       depth: session.depth,
       readOnly: params.readOnly,
@@ -448,6 +443,20 @@ function turnOf(namespace: { nqn: string; nsid: number }): string {
 
 function resultOf(volume: AttachedVolume, created: boolean): AttachResult {
   return { volume: volume.info(), device: volume.device ?? volume.name, created };
+}
+
+/**
+ * The settings that attach names, and those that hold where it does not.
+ *
+ * @throws UmpathError "usage" if one cannot be.
+ */
+function settingsOf(params: AttachParams) {
+  return {
+    policy: readPolicy(params.policy),
+    slowPath: readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT),
+    failback: readFailback(params.failback ?? FAILBACK_DEFAULT),
+    hedgeReads: parseHedge(params.hedgeReads ?? HEDGE_DEFAULT),
+  };
 }
 
 /** The failure that says most: a refusal before a target that could not be reached, and all of them in its words. */
