@@ -3,18 +3,14 @@
  * native multipath, the same namespace through both; fio runs on the two devices in turns. The series are the last line
  * of stdout.
  */
-import { parseArgs } from "@std/cli/parse-args";
 import { kernelConnect, run, umpath } from "../vm/harness.ts";
 import { NvmetTarget } from "../vm/nvmet.ts";
-import { machineBusyUs } from "./cpu_time.ts";
-import { fill, measureFio, warmUp } from "./fio_sample.ts";
-import { alternate } from "./measure.ts";
+import { fill, warmUp } from "./fio_sample.ts";
 import { VM_CASES } from "./vm_cases.ts";
+import { measureInTurns, SIZE_MIB } from "./vm_fio.ts";
 
 const NQN = "nqn.2026-11.io.test:vol";
 const PORTS = [{ addr: "127.0.0.1", port: 4420 }, { addr: "127.0.0.2", port: 4420 }];
-const SIZE_MIB = 512;
-const TIMING = { runS: 3, rampS: 1 };
 const WARM_UP_S = 12;
 const UMPATH = "umpath";
 /** The kernel's subjects, by the policy of its multipath. */
@@ -28,8 +24,6 @@ async function attach(): Promise<string> {
 }
 
 async function main(): Promise<void> {
-  const args = parseArgs(Deno.args, { string: ["reps"] });
-  const cases = args._.map((name: string | number) => ({ name: String(name), unit: VM_CASES[String(name)]!.unit }));
   await using _target = await NvmetTarget.create({
     nqn: NQN,
     ports: PORTS,
@@ -41,15 +35,11 @@ async function main(): Promise<void> {
   for (const subject of Object.keys(policies)) devices[subject] = kernel.device;
   for (const device of new Set(Object.values(devices))) await fill(device, SIZE_MIB);
   await warmUp(devices[UMPATH]!, { sizeMiB: SIZE_MIB, seconds: WARM_UP_S });
-  const measure = async (name: string, subject: string) => {
+  const prepare = async (subject: string) => {
     const policy = policies[subject];
     if (policy !== undefined) await kernel.setPolicy(policy);
-    const how = { device: devices[subject]!, sizeMiB: SIZE_MIB, cpuUs: machineBusyUs, ...TIMING };
-    const sample = await measureFio(VM_CASES[name]!, how);
-    console.log(`${name} ${subject} ${sample.value.toFixed(1)} ${sample.cpuUs.toFixed(0)} us CPU`);
-    return sample;
   };
-  const series = await alternate(cases, Object.keys(devices), { reps: Number(args.reps), measure });
+  const series = await measureInTurns({ loads: VM_CASES, devices, prepare });
   await umpath("detach", devices[UMPATH]!);
   await kernel.disconnect();
   console.log(JSON.stringify(series));
