@@ -166,13 +166,13 @@ function readHostTraddr(value: string): string {
   return readAddress(bracketed ? bracketed[1]! : value, "host-traddr");
 }
 
-/** What the kernel takes as a name (dev_valid_name). */
+/** What the kernel takes as a name (dev_valid_name), without control characters, which no terminal should get. */
 function readInterfaceName(value: string): string {
   if (value === "") throw new Fault("host-iface is empty");
   if (new TextEncoder().encode(value).length > INTERFACE_NAME_BYTES_MAX) {
     throw new Fault(`host-iface ${quote(value)} is longer than ${INTERFACE_NAME_BYTES_MAX} bytes`);
   }
-  if (value === "." || value === ".." || /[/:\s]/.test(value)) {
+  if (value === "." || value === ".." || /[/:\s\p{Cc}]/u.test(value)) {
     throw new Fault(`host-iface ${quote(value)} is not the name of an interface`);
   }
   return value;

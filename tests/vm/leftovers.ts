@@ -3,6 +3,10 @@ import { umpathBinary, umpathRunDir } from "./process.ts";
 
 /** States of /proc/net/tcp in which a connection is nobody's any more: TIME_WAIT, CLOSE, and LAST_ACK. */
 const TCP_OVER = ["06", "07", "09"];
+/** The host has closed and been acknowledged; the target may take up to a minute, or for ever, to close too. */
+const TCP_FIN_WAIT2 = "05";
+/** The inode of a connection that no process has open any more. */
+const NO_INODE = "0";
 const NVME_PORT = 4420;
 
 /** Device nodes of ublk devices, block and character. */
@@ -43,8 +47,13 @@ export function ublkMounts(): { device: string; folder: string }[] {
 export function nvmeConnections(port: number = NVME_PORT): string[] {
   const rows = Deno.readTextFileSync("/proc/net/tcp").trim().split("\n").slice(1).map((row) => row.trim().split(/\s+/));
   const wanted = port.toString(16).toUpperCase().padStart(4, "0");
-  return rows.filter(([, , remote, state]) => remote!.endsWith(`:${wanted}`) && !TCP_OVER.includes(state!))
+  return rows.filter(([, , remote]) => remote!.endsWith(`:${wanted}`))
+    .filter(([, , , state, , , , , , inode]) => !isOver(state!, inode!))
     .map(([, local, remote, state]) => `${local} to ${remote} in state ${state}`);
+}
+
+function isOver(state: string, inode: string): boolean {
+  return TCP_OVER.includes(state) || (state === TCP_FIN_WAIT2 && inode === NO_INODE);
 }
 
 /** Processes that have a ublk block device open, save umpath itself. */

@@ -75,6 +75,7 @@ Deno.test("parsePathSpec() names the bad path and what is wrong with it", () => 
     ["tcp://10.0.0.2?host-iface=sixteen-letters-", "longer than 15 bytes"],
     ["tcp://10.0.0.2?host-iface=eth0/1", "name of an interface"],
     ["tcp://10.0.0.2?host-iface=..", "name of an interface"],
+    ["tcp://10.0.0.2?host-iface=a\u0000b", "name of an interface"],
     ["tcp://10.0.0.2?host-iface=a&host-iface=b", "stands twice"],
     ["tcp://10.0.0.2?host-traddr=eth0", "is a name"],
     ["tcp://10.0.0.2?host-traddr=::1", "not of one address family"],
