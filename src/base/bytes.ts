@@ -8,3 +8,8 @@ export function joinBytes(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>
   }
   return whole;
 }
+
+/** Makes `count` words zero from `at` on: for the few of a header, for which the call of `fill()` takes longer. */
+export function clearWords(words: Uint32Array, at: number, count: number): void {
+  for (let i = 0; i < count; i++) words[at + i] = 0;
+}

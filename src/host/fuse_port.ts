@@ -167,7 +167,7 @@ export class FusePort implements DevicePort {
   #writeIovec(slot: number, index: number, offset: number, bytes: number): void {
     const at = this.#iovecAt(slot, index) >> 2;
     const address = this.#memory.address + offset;
-    this.#words[at] = address % TWO_32;
+    this.#words[at] = address | 0;
     this.#words[at + 1] = address / TWO_32;
     this.#words[at + 2] = bytes;
     this.#words[at + 3] = 0;

@@ -256,7 +256,7 @@ export class Ring implements Disposable {
     sqes[at + 2] = op;
     sqes[at + 12] = queueId | (tag << 16);
     sqes[at + 13] = result;
-    sqes[at + 14] = address % TWO_32 | 0;
+    sqes[at + 14] = address | 0;
     sqes[at + 15] = address / TWO_32 | 0;
   }
 
@@ -276,14 +276,14 @@ export class Ring implements Disposable {
   }
 
   #fileData(at: number, address: number, length: number, offset: number, flags: number): void {
-    this.#sqes[at + 2] = offset % TWO_32 | 0;
+    this.#sqes[at + 2] = offset | 0;
     this.#sqes[at + 3] = offset < 0 ? -1 : offset / TWO_32 | 0;
     this.#data(at, address, length, flags);
   }
 
   #data(at: number, address: number, length: number, flags: number): void {
     const sqes = this.#sqes;
-    sqes[at + 4] = address % TWO_32 | 0;
+    sqes[at + 4] = address | 0;
     sqes[at + 5] = address / TWO_32 | 0;
     sqes[at + 6] = length;
     sqes[at + 7] = flags;

@@ -98,7 +98,7 @@ export class SocketLink<M extends ByteMachine> {
   }
 
   #writeAddress(offset: number, address: number): void {
-    this.#words[offset >> 2] = address % TWO_32;
+    this.#words[offset >> 2] = address | 0;
     this.#words[(offset >> 2) + 1] = address / TWO_32;
   }
 

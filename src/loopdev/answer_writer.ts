@@ -95,7 +95,7 @@ export class AnswerWriter {
   }
 
   #long(at: number, value: number): void {
-    this.#words[at] = value % TWO_32;
+    this.#words[at] = value | 0;
     this.#words[at + 1] = value / TWO_32;
   }
 }

@@ -196,7 +196,7 @@ export class RequestReader {
 
   #setRange(slot: number, block: number, blocks: number): void {
     const requests = this.#requests;
-    requests.lbaLow[slot] = block % TWO_32;
+    requests.lbaLow[slot] = block | 0;
     requests.lbaHigh[slot] = block / TWO_32;
     requests.blocks[slot] = blocks;
   }

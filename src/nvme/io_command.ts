@@ -1,4 +1,5 @@
 /** The I/O commands of the NVM Command Set, written into a {@linkcode Submission} without allocating anything. */
+import { clearWords } from "../base/bytes.ts";
 import { Dsm, NvmOpcode, RwCdw12 } from "../spec/nvme.ts";
 import { DataDirection } from "./command_table.ts";
 import type { Submission } from "./connection.ts";
@@ -8,7 +9,7 @@ const Dword = { OPC: 0, NSID: 1, CDW10: 10, CDW11: 11, CDW12: 12 } as const;
 
 function begin(submission: Submission, opcode: number, nsid: number): Uint32Array {
   const sqe = submission.sqe;
-  sqe.fill(0);
+  clearWords(sqe, 0, sqe.length);
   sqe[Dword.OPC] = opcode;
   sqe[Dword.NSID] = nsid;
   submission.direction = DataDirection.NONE;

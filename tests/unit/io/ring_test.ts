@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { native } from "../../../ffi/library.ts";
+import { check, cString } from "../../../ffi/result.ts";
 import { Memory } from "../../../src/io/memory.ts";
 import { Ring } from "../../../src/io/ring.ts";
 import { Poller } from "../../../src/io/poller.ts";
@@ -103,6 +104,34 @@ Deno.test("Ring wakes from a signal of another thread, and reads what it counts"
   assert(memory.bytes[0] === 1 || memory.bytes[0] === 2);
   worker.terminate();
   URL.revokeObjectURL(url);
+});
+
+Deno.test("Ring writes and reads at the very offset of a file that it is told, beyond 32 bits too", () => {
+  using ring = new Ring({ submissions: 8, completions: 64 });
+  using memory = Memory.allocate(4096);
+  const path = Deno.makeTempFileSync({ prefix: "umpath-ring-" });
+  const fd = check(native().um_file_open(cString(path), 1, 0), "Cannot open the file");
+  try {
+    const offsets = [0, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 2 ** 31 + 5];
+    for (const [i, offset] of offsets.entries()) {
+      memory.bytes[0] = i + 1;
+      ring.prepWriteAt(fd, memory.address, 1, offset, 0, 1, i);
+      ring.turn(0, 1000);
+      assertEquals(reap(ring), [[1, i, 1]]);
+    }
+    using file = Deno.openSync(path);
+    const byte = new Uint8Array(1);
+    for (const [i, offset] of offsets.entries()) {
+      file.seekSync(offset, Deno.SeekMode.Start);
+      assertEquals([file.readSync(byte), byte[0]], [1, i + 1]);
+      ring.prepReadAt(fd, memory.address + i, 1, offset, 0, 1, i);
+      ring.turn(0, 1000);
+      assertEquals([reap(ring), memory.bytes[i]], [[[1, i, 1]], i + 1]);
+    }
+  } finally {
+    native().um_close(fd);
+    Deno.removeSync(path);
+  }
 });
 
 Deno.test("Ring tells errors as negative results and goes on", () => {
