@@ -18,6 +18,7 @@ int um_layout(uint32_t *out, uint32_t count)
 		offsetof(struct um_ring, ring_addr),
 		offsetof(struct um_ring, sq_entries),
 		offsetof(struct um_ring, cqes),
+		offsetof(struct um_ring, prepared),
 		sizeof(struct io_uring_sqe),
 		offsetof(struct io_uring_sqe, off),
 		offsetof(struct io_uring_sqe, addr),

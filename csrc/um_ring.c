@@ -100,13 +100,20 @@ fail:
 	return rc;
 }
 
+static uint32_t *ring_word(const struct um_ring *ring, uint32_t offset)
+{
+	return (uint32_t *)(uintptr_t)(ring->ring_addr + offset);
+}
+
+static uint32_t completions_tail(const struct um_ring *ring)
+{
+	/* Acquire: pairs with the kernel's release of the tail after it has written the entries. */
+	return __atomic_load_n(ring_word(ring, ring->cq_tail), __ATOMIC_ACQUIRE);
+}
+
 static uint32_t completions_ready(const struct um_ring *ring)
 {
-	const uint32_t *head = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_head);
-	const uint32_t *tail = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_tail);
-
-	/* Acquire: pairs with the kernel's release of the tail after it has written the entries. */
-	return __atomic_load_n(tail, __ATOMIC_ACQUIRE) - *head;
+	return completions_tail(ring) - ring->taken;
 }
 
 /* Completions that are ready and worth ending a turn for. The kind of one is the lowest byte of the upper half of
@@ -114,12 +121,11 @@ static uint32_t completions_ready(const struct um_ring *ring)
  * went well, and, 16 bits higher, one for each kind whose completions are not worth it if they found nothing (EAGAIN). */
 static uint32_t completions_loud(const struct um_ring *ring, uint32_t quiet)
 {
-	const uint32_t *head = (const uint32_t *)(uintptr_t)(ring->ring_addr + ring->cq_head);
 	const struct io_uring_cqe *cqes = (const struct io_uring_cqe *)(uintptr_t)(ring->ring_addr + ring->cqes);
 	uint32_t ready = completions_ready(ring), loud = 0;
 
 	for (uint32_t i = 0; i < ready; i++) {
-		const struct io_uring_cqe *cqe = &cqes[(*head + i) & (ring->cq_entries - 1)];
+		const struct io_uring_cqe *cqe = &cqes[(ring->taken + i) & (ring->cq_entries - 1)];
 
 		uint32_t bit = (cqe->user_data >> 32) & 0xff;
 
@@ -159,7 +165,7 @@ static int spin(const struct um_ring *ring, uint32_t wait, uint32_t spin_us)
  * entries are submitted are nothing to return for by themselves: then the wait is for one completion more.
  * Returns how many entries were submitted, with bit 30 set if a spin found a completion and bit 29 if it found none, so
  * that the caller can tell whether spinning pays. */
-int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us, int32_t timeout_ms)
+static int submit_and_wait(const struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us, int32_t timeout_ms)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000, .tv_nsec = (timeout_ms % 1000) * 1000000ll };
 	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
@@ -189,6 +195,19 @@ int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t
 	if (rc < 0 && (submitted || rc == -ETIME || rc == -EINTR))
 		rc = submit ? rc : 0;
 	return rc < 0 ? rc : (rc + submitted) | missed;
+}
+
+/* A turn between what TypeScript has prepared and taken and what it finds afterwards: the barriers are here. */
+int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us, int32_t timeout_ms)
+{
+	int rc;
+
+	/* Release: entries are written before the kernel sees them, and completions read before it writes over them. */
+	__atomic_store_n(ring_word(ring, ring->sq_tail), ring->prepared, __ATOMIC_RELEASE);
+	__atomic_store_n(ring_word(ring, ring->cq_head), ring->taken, __ATOMIC_RELEASE);
+	rc = submit_and_wait(ring, submit, quiet, spin_us, timeout_ms);
+	ring->ready = completions_tail(ring);
+	return rc;
 }
 
 int um_ring_register(struct um_ring *ring, uint32_t opcode, void *argument, uint32_t count)

@@ -27,6 +27,11 @@ struct um_ring {
 	uint32_t cq_tail;
 	uint32_t cq_overflow;
 	uint32_t cqes;
+	/* What TypeScript says before a turn: entries prepared, completions taken; and learns after it: those ready. */
+	uint32_t prepared;
+	uint32_t taken;
+	uint32_t ready;
+	uint32_t unused;
 };
 
 /* um_layout.c: sizes and offsets that TypeScript compares with its own before it does anything else. */

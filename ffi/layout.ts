@@ -4,10 +4,11 @@
  */
 export const LAYOUT = {
   interfaceVersion: 1,
-  ringBytes: 88,
+  ringBytes: 104,
   ringAddr: 16,
   ringSqEntries: 48,
   ringCqes: 84,
+  ringPrepared: 88,
   sqeBytes: 64,
   sqeOff: 8,
   sqeAddr: 16,

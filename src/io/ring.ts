@@ -39,6 +39,11 @@ const SPIN_MISS = 1 << 29;
 /** For `um_ring_turn()`: kinds whose completions end no turn if they went well, and if they found nothing. */
 const QUIET = (1 << TokenKind.SEND) | (1 << TokenKind.FUSE_WRITE) | (1 << (TokenKind.FUSE_READ + 16));
 
+/** Words of `struct um_ring`: positions in the queues that C is told before a turn, and the one that it tells after it. */
+const PREPARED = LAYOUT.ringPrepared >> 2;
+const TAKEN = PREPARED + 1;
+const READY = PREPARED + 2;
+
 /** Shifts from bytes to words of 32 bits, and from an entry's index to its first word. */
 const SQE_WORDS_SHIFT = 4;
 const CQE_WORDS_SHIFT = 2;
@@ -63,14 +68,12 @@ export class Ring implements Disposable {
   spinMisses = 0;
 
   readonly #state: Uint8Array<ArrayBuffer>;
+  readonly #words: Int32Array;
   readonly #ring: Int32Array;
   readonly #sqes: Int32Array;
   readonly #entries: number;
   readonly #sqMask: number;
   readonly #cqMask: number;
-  readonly #sqTail: number;
-  readonly #cqHead: number;
-  readonly #cqTail: number;
   readonly #cqes: number;
   #tail = 0;
   #head = 0;
@@ -82,6 +85,7 @@ export class Ring implements Disposable {
   /** @throws SystemError if the kernel has no io_uring or does not allow it. */
   constructor(options: { submissions: number; completions: number }) {
     this.#state = new Uint8Array(LAYOUT.ringBytes);
+    this.#words = new Int32Array(this.#state.buffer);
     const flags = Setup.SUBMIT_ALL | Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN;
     check(
       native().um_ring_setup(options.submissions, options.completions, flags, this.#state),
@@ -95,9 +99,6 @@ export class Ring implements Disposable {
     this.#entries = word(0);
     this.#sqMask = word(0) - 1;
     this.#cqMask = word(1) - 1;
-    this.#sqTail = word(3) >> 2;
-    this.#cqHead = word(6) >> 2;
-    this.#cqTail = word(7) >> 2;
     this.#cqes = word(9) >> 2;
     const array = word(5) >> 2;
     for (let i = 0; i < this.#entries; i++) this.#ring[array + i] = i;
@@ -115,7 +116,9 @@ export class Ring implements Disposable {
    * the next completion.
    */
   turn(spinUs: number, timeoutMs: number): void {
-    Atomics.store(this.#ring, this.#sqTail, this.#tail);
+    const words = this.#words;
+    words[PREPARED] = this.#tail;
+    words[TAKEN] = this.#head;
     const quiet = this.#quiet > 0 ? QUIET : 0;
     const result = native().um_ring_turn(this.#state, this.#pending, quiet, spinUs, timeoutMs);
     this.turns++;
@@ -124,21 +127,18 @@ export class Ring implements Disposable {
     if (result & SPIN_HIT) this.spinHits++;
     if (result & SPIN_MISS) this.spinMisses++;
     this.#pending -= result & ~(SPIN_HIT | SPIN_MISS);
-    this.#seen = Atomics.load(this.#ring, this.#cqTail);
+    this.#seen = words[READY];
   }
 
   /** EINTR, EAGAIN and EBUSY leave what was not submitted in the queue for the next turn. */
   #turnFailed(errno: number): void {
     if (errno !== 4 && errno !== 11 && errno !== 16) check(-errno, "Cannot enter the io_uring");
-    this.#seen = Atomics.load(this.#ring, this.#cqTail);
+    this.#seen = this.#words[READY];
   }
 
   /** Takes the next completion of this turn into `tokenHigh`, `tokenLow` and `result`; false if there is none. */
   next(): boolean {
-    if (this.#head === this.#seen) {
-      Atomics.store(this.#ring, this.#cqHead, this.#head);
-      return false;
-    }
+    if (this.#head === this.#seen) return false;
     const at = this.#cqes + ((this.#head & this.#cqMask) << CQE_WORDS_SHIFT);
     const ring = this.#ring;
     this.tokenLow = ring[at];
