@@ -78,6 +78,22 @@ int um_fuse_open_file(const char *path, uint32_t writable)
 	return rc;
 }
 
+/* The size that the kernel has for a file of ours. stat(2) would not do: it tells the size of our answer, also when the
+ * kernel drops that because a write ended meanwhile, and then reads nothing beyond the size that it has kept. */
+int64_t um_fuse_file_bytes(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int64_t end;
+
+	if (fd < 0)
+		return -errno;
+	end = lseek(fd, 0, SEEK_END);
+	if (end < 0)
+		end = -errno;
+	close(fd);
+	return end;
+}
+
 /* close(2) for what may wait for an answer of ours, off the main thread. */
 int um_close_slow(int32_t fd)
 {

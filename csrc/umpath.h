@@ -100,6 +100,7 @@ UM_API int um_fuse_unmount(const char *path, uint32_t force);
 UM_API int um_fuse_read(int32_t fd, void *buffer, uint32_t bytes);
 UM_API int um_fuse_write(int32_t fd, const void *buffer, uint32_t bytes);
 UM_API int um_fuse_open_file(const char *path, uint32_t writable);
+UM_API int64_t um_fuse_file_bytes(const char *path);
 UM_API int um_close_slow(int32_t fd);
 
 /* um_loop.c */

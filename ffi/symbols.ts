@@ -60,6 +60,7 @@ export const SYMBOLS = {
   um_fuse_read: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   um_fuse_write: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   um_fuse_open_file: { parameters: ["buffer", "u32"], result: "i32", nonblocking: true },
+  um_fuse_file_bytes: { parameters: ["buffer"], result: "i64", nonblocking: true },
   um_close_slow: { parameters: ["i32"], result: "i32", nonblocking: true },
 
   um_loop_free: { parameters: [], result: "i32", nonblocking: true },

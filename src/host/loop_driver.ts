@@ -69,7 +69,7 @@ async function resultOf(step: LoopStep, queues: LoopQueues): Promise<number> {
     case "loop-flags":
       return await withPath(step.path, (path) => lib.um_loop_flags(path));
     case "file-size":
-      return await fileBytes(step.path);
+      return await withPath(step.path, (path) => lib.um_fuse_file_bytes(path).then(Number));
     case "resize-loop":
       return await withPath(step.path, (path) => lib.um_loop_resize(path));
     case "clear-loop":
@@ -124,14 +124,6 @@ function makeFile(path: string): number {
     Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
     Deno.writeFileSync(path, new Uint8Array(0), { mode: 0o600 });
     return 0;
-  } catch (error) {
-    return -errnoOf(error);
-  }
-}
-
-async function fileBytes(path: string): Promise<number> {
-  try {
-    return (await Deno.stat(path)).size;
   } catch (error) {
     return -errnoOf(error);
   }
