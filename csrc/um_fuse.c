@@ -87,9 +87,7 @@ int64_t um_fuse_file_bytes(const char *path)
 
 	if (fd < 0)
 		return -errno;
-	end = lseek(fd, 0, SEEK_END);
-	if (end < 0)
-		end = -errno;
+	end = um_file_bytes(fd);
 	close(fd);
 	return end;
 }

@@ -165,7 +165,8 @@ static int spin(const struct um_ring *ring, uint32_t wait, uint32_t spin_us)
  * entries are submitted are nothing to return for by themselves: then the wait is for one completion more.
  * Returns how many entries were submitted, with bit 30 set if a spin found a completion and bit 29 if it found none, so
  * that the caller can tell whether spinning pays. */
-static int submit_and_wait(const struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us, int32_t timeout_ms)
+static int submit_and_wait(const struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us,
+			   int32_t timeout_ms)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000, .tv_nsec = (timeout_ms % 1000) * 1000000ll };
 	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };

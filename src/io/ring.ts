@@ -123,17 +123,16 @@ export class Ring implements Disposable {
     const result = native().um_ring_turn(this.#state, this.#pending, quiet, spinUs, timeoutMs);
     this.turns++;
     this.#quiet = 0;
+    this.#seen = words[READY];
     if (result < 0) return this.#turnFailed(-result);
     if (result & SPIN_HIT) this.spinHits++;
     if (result & SPIN_MISS) this.spinMisses++;
     this.#pending -= result & ~(SPIN_HIT | SPIN_MISS);
-    this.#seen = words[READY];
   }
 
   /** EINTR, EAGAIN and EBUSY leave what was not submitted in the queue for the next turn. */
   #turnFailed(errno: number): void {
     if (errno !== 4 && errno !== 11 && errno !== 16) check(-errno, "Cannot enter the io_uring");
-    this.#seen = this.#words[READY];
   }
 
   /** Takes the next completion of this turn into `tokenHigh`, `tokenLow` and `result`; false if there is none. */
