@@ -52,6 +52,14 @@ export class Output {
     this.errorLine(this.json ? JSON.stringify({ warning: message }) : `umpath: warning: ${message}`);
   }
 
+  /**
+   * What a command has done, on stderr: `vol-n1: detached`. Every command that changes something ends with one such line
+   * for each object; `changed: false` adds that it was so before.
+   */
+  done(object: string, result: string, { changed = true }: { changed?: boolean } = {}): void {
+    this.note(`${object}: ${result}${changed ? "" : " (no change)"}`);
+  }
+
   /** A remark for people, on stderr; scripts that ask for JSON do not get it. */
   note(message: string): void {
     if (!this.json) this.errorLine(message);
