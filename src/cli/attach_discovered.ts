@@ -1,12 +1,12 @@
 /** What `attach --discover` finds: the paths of one subsystem, or with `--all` every namespace on offer. */
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
 import { PATHS_MAX } from "../base/limits.ts";
-import { quote } from "../base/text.ts";
+import { midSentence, quote } from "../base/text.ts";
 import type { AttachResult, PathSpec } from "../host/api.ts";
 import type { Asker, DiscoveryEntry } from "../host/discovery.ts";
 import { isSamePath, pathWords } from "../host/path_words.ts";
 import type { Context } from "./commands.ts";
-import { type HostEnd, pathsTo, subsystemsOf } from "./discovered_paths.ts";
+import { type DiscoveredPaths, type HostEnd, pathsTo, subsystemsOf } from "./discovered_paths.ts";
 import { discoverFrom, namespacesOf, warnOfReferrals } from "./discovery_calls.ts";
 import type { Output } from "./output.ts";
 
@@ -70,8 +70,14 @@ export async function attachAll(
     }
   }
   if (output.json) output.object({ attached, failures: failures.map(wireFailure) });
-  else failures.forEach((failure) => output.errorLine(`umpath: ${failureWords(failure)}`));
+  else failures.forEach((failure) => tell(failure, output));
   context.exitCode = exitCodeOf(failures);
+}
+
+/** A failure with what can be done about it, as the error of a command is told. */
+function tell(failure: AttachFailure, output: Output): void {
+  output.errorLine(`umpath: ${failureWords(failure)}`);
+  if (failure.error.hint !== undefined) output.errorLine(`hint: ${failure.error.hint}`);
 }
 
 function wireFailure({ nqn, nsid, error }: AttachFailure) {
@@ -85,20 +91,26 @@ function wireFailure({ nqn, nsid, error }: AttachFailure) {
  */
 export async function discoverPaths(nqn: string, question: DiscoveryQuestion, output: Output): Promise<PathSpec[]> {
   const entries = await entriesAt(question, output);
-  const paths = pathsIn(entries, { nqn, question, output });
-  if (paths.length > question.paths.length) return paths;
+  const found = pathsIn(entries, { nqn, question, output });
+  if (found.paths.length > question.paths.length) return found.paths;
   const offered = subsystemsOf(entries);
-  const isOffered = offered.includes(nqn);
-  const why = isOffered
-    ? "none of its entries for it can be used from the host ends given"
-    : offered.length === 0
-    ? "it offers nothing to this host"
-    : `it offers ${offered.map(quote).join(", ")}`;
-  throw new UmpathError("not-found", `Cannot find ${quote(nqn)} at ${quote(pathWords(question.portal))}: ${why}`, {
-    hint: isOffered
-      ? "Check --host-traddr and --host-iface"
-      : `Check the NQN, and that the target allows this host, which is ${question.asker.hostNqn}`,
+  const what = `Cannot find ${quote(nqn)} at ${quote(pathWords(question.portal))}`;
+  if (offered.includes(nqn)) throw unusable(what, found);
+  const why = offered.length === 0 ? "it offers nothing to this host" : `it offers ${offered.map(quote).join(", ")}`;
+  throw new UmpathError("not-found", `${what}: ${why}`, {
+    hint: `Check the NQN, and that the target allows this host, which is ${question.asker.hostNqn}`,
   });
+}
+
+/** The log names the subsystem, and none of the entries can be a path. The warnings before have said why of each. */
+function unusable(what: string, { leftOut, needsTls }: DiscoveredPaths): UmpathError {
+  if (leftOut.length === 0) {
+    return new UmpathError("not-found", `${what}: no entry can be reached from the local addresses given`, {
+      hint: "Check --host-traddr and --host-iface",
+    });
+  }
+  const hint = needsTls ? 'Let the target accept connections without TLS (TREQ "not required")' : undefined;
+  return new UmpathError("not-found", `${what}: no entry of the discovery log can be used`, { hint });
 }
 
 /**
@@ -116,9 +128,14 @@ async function discoverNamespaces(
   const offered: OfferedNamespace[] = [];
   const failures: AttachFailure[] = [];
   for (const nqn of nqns) {
-    const paths = pathsIn(entries, { nqn, question, output });
+    const found = pathsIn(entries, { nqn, question, output });
+    const { paths } = found;
     if (paths.length === 0) {
-      failures.push({ nqn, nsid: null, error: new UmpathError("unreachable", "No entry for it can be used") });
+      failures.push({
+        nqn,
+        nsid: null,
+        error: unusable(`Cannot find a path at ${quote(pathWords(question.portal))}`, found),
+      });
       continue;
     }
     try {
@@ -146,15 +163,15 @@ async function entriesAt({ portal, asker }: DiscoveryQuestion, output: Output): 
 function pathsIn(
   entries: readonly DiscoveryEntry[],
   { nqn, question, output }: { nqn: string; question: DiscoveryQuestion; output: Output },
-): PathSpec[] {
-  const { paths, leftOut } = pathsTo(nqn, entries, question.hostEnds);
-  leftOut.forEach((words) => output.warn(words));
-  const more = paths.filter((path) => !question.paths.some((named) => isSamePath(named, path)));
+): DiscoveredPaths {
+  const found = pathsTo(nqn, entries, question.hostEnds);
+  found.leftOut.forEach((words) => output.warn(words));
+  const more = found.paths.filter((path) => !question.paths.some((named) => isSamePath(named, path)));
   const all = [...question.paths, ...more];
   if (all.length > PATHS_MAX) {
     output.warn(`${nqn} has ${all.length} paths: those after the first ${PATHS_MAX} are left out`);
   }
-  return all.slice(0, PATHS_MAX);
+  return { ...found, paths: all.slice(0, PATHS_MAX) };
 }
 
 /** What says most of why not everything was attached, first. */
@@ -178,5 +195,5 @@ function exitCodeOf(failures: readonly AttachFailure[]): number {
 
 /** A failure in words that name what failed. */
 function failureWords({ nqn, nsid, error }: AttachFailure): string {
-  return `Cannot attach ${nsid === null ? "" : `namespace ${nsid} of `}${quote(nqn)}: ${error.message}`;
+  return `Cannot attach ${nsid === null ? "" : `namespace ${nsid} of `}${quote(nqn)}: ${midSentence(error.message)}`;
 }

@@ -55,7 +55,7 @@ export function serviceLines({ portal, generation, entries }: DiscoveryService):
     entry.transport,
     oneLine(entryWords(entry)),
     `port ${entry.portId}`,
-    entry.security === "none" ? "no TLS" : entry.security,
+    securityWords(entry),
     oneLine(entry.subsystemNqn),
     remarks(entry),
   ]));
@@ -65,10 +65,16 @@ export function serviceLines({ portal, generation, entries }: DiscoveryService):
   ];
 }
 
+/** What secures the connection; TLS that is not required is an offer. */
+function securityWords({ security, secureChannel }: DiscoveryEntry): string {
+  if (security === "none") return "no TLS";
+  return secureChannel === "required" ? security : `${security} optional`;
+}
+
 function remarks(entry: DiscoveryEntry): string {
   return [
-    ...(entry.secureChannel === "required" ? ["secure channel required"] : []),
-    ...(entry.duplicateInformation ? ["tells nothing new"] : []),
-    ...(entry.persistentConnection ? ["takes persistent connections"] : []),
+    ...(entry.secureChannel === "required" ? ["TLS required"] : []),
+    ...(entry.duplicateInformation ? ["same log at its other portals"] : []),
+    ...(entry.persistentConnection ? ["persistent connections allowed"] : []),
   ].join(", ");
 }

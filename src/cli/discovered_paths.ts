@@ -10,10 +10,13 @@ import { parsePathSpec } from "./path_spec.ts";
 /** A way out of this host: an address, an interface, or whatever the kernel picks. */
 export type HostEnd = Pick<PathSpec, "hostTraddr" | "hostIface">;
 
-/** The paths to one subsystem, and what was left out, in words. */
+/** The paths to one subsystem. */
 export interface DiscoveredPaths {
   paths: PathSpec[];
+  /** Why entries were left out, each reason once, in words. */
   leftOut: string[];
+  /** True if an entry was left out only because it requires TLS. */
+  needsTls: boolean;
 }
 
 /** Subsystems that entries tell of, each once, in the order of the entries. */
@@ -31,10 +34,11 @@ export function pathsTo(
   entries: readonly DiscoveryEntry[],
   hostEnds: readonly HostEnd[],
 ): DiscoveredPaths {
-  const found: DiscoveredPaths = { paths: [], leftOut: [] };
+  const found: DiscoveredPaths = { paths: [], leftOut: [], needsTls: false };
   for (const entry of entries) {
     if (entry.subtype !== "nvm" || entry.subsystemNqn !== nqn) continue;
     for (const hostEnd of hostEnds.filter((end) => isOfFamily(end, entry.traddr))) take(found, entry, hostEnd);
+    found.needsTls ||= entry.secureChannel === "required";
   }
   return found;
 }
@@ -71,9 +75,7 @@ function linkLocalWord(word: string, hostIface: string | null): string {
 
 function faultOf(entry: DiscoveryEntry): string | null {
   if (entry.transport !== "tcp") return `its transport is ${entry.transport}, not tcp`;
-  if (entry.security !== "none" || entry.secureChannel === "required") {
-    return "it wants a secure channel (TLS), which umpath does not have yet";
-  }
+  if (entry.secureChannel === "required") return "it requires TLS, which umpath does not support";
   if (!/^[0-9A-Fa-f:.]+(%.*)?$/.test(entry.traddr)) return `${quote(entry.traddr)} is not an IPv4 or IPv6 address`;
   if (!/^\d{1,5}$/.test(entry.trsvcid)) return `${quote(entry.trsvcid)} is not a port`;
   return null;

@@ -65,7 +65,7 @@ export async function discoverFrom(
   return { services, failures };
 }
 
-/** Where the log refers to, each address once; a referral that tells nothing new is not followed. */
+/** Where the log refers to, each address once. */
 function referrals(
   { portal, entries }: DiscoveryService,
   portalOf: (entry: DiscoveryEntry) => PathSpec,
@@ -73,7 +73,7 @@ function referrals(
   const portals: PathSpec[] = [];
   const failures: UmpathError[] = [];
   for (const entry of entries) {
-    if (entry.subtype !== "referral" || entry.duplicateInformation) continue;
+    if (entry.subtype !== "referral") continue;
     try {
       const referred = portalOf(entry);
       if (![portal, ...portals].some((known) => isSamePortal(known, referred))) portals.push(referred);

@@ -61,7 +61,7 @@ export interface DiscoveryEntry {
   security: string;
   /** Connect may turn submission queue flow control off. */
   flowControlDisable: boolean;
-  /** A referral, or this service: it tells nothing that this log does not. */
+  /** An entry of this service itself: its other portals tell the same log. The flag means nothing in other entries. */
   duplicateInformation: boolean;
   /** A host may stay connected, and be told of changes. */
   persistentConnection: boolean;
@@ -178,10 +178,11 @@ export function parseDiscoveryEntry(data: Uint8Array): DiscoveryEntry {
   const treq = data[at.TREQ];
   const flags = view.getUint16(at.EFLAGS, true);
   const transport = TRANSPORTS[data[at.TRTYPE]] ?? "unknown";
+  const subtype = SUBTYPES[data[at.SUBTYPE]] ?? "unknown";
   return {
     transport,
     addressFamily: FAMILIES[data[at.ADRFAM]] ?? "unknown",
-    subtype: SUBTYPES[data[at.SUBTYPE]] ?? "unknown",
+    subtype,
     subsystemNqn: text(data, at.SUBNQN, NQN_FIELD_BYTES),
     traddr: text(data, at.TRADDR, TRADDR_BYTES),
     trsvcid: text(data, at.TRSVCID, TRSVCID_BYTES),
@@ -191,7 +192,8 @@ export function parseDiscoveryEntry(data: Uint8Array): DiscoveryEntry {
     secureChannel: secureChannel(treq & Treq.SECURE_CHANNEL_MASK),
     security: transport === "tcp" ? SECURITY[data[at.TSAS]] ?? "unknown" : "none",
     flowControlDisable: (treq & Treq.SQ_FLOW_CONTROL_DISABLE_SUPPORTED) !== 0,
-    duplicateInformation: (flags & DiscoveryFlag.DUPLICATE_RETURNED_INFORMATION) !== 0,
+    duplicateInformation: subtype === "current-discovery" &&
+      (flags & DiscoveryFlag.DUPLICATE_RETURNED_INFORMATION) !== 0,
     persistentConnection: (flags & DiscoveryFlag.EXPLICIT_PERSISTENT_CONNECTION) !== 0,
   };
 }

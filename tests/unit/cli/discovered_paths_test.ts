@@ -45,8 +45,8 @@ Deno.test("pathsTo() gives every portal of the subsystem once, from every host e
 Deno.test("pathsTo() leaves out what cannot be used, and says why once", () => {
   const cases: [EntryData, RegExp][] = [
     [{ trtype: 1 }, /of 192\.0\.2\.1:4420: its transport is rdma, not tcp$/],
-    [{ sectype: 2 }, /secure channel/],
-    [{ treq: 1 }, /secure channel/],
+    [{ treq: 1 }, /it requires TLS/],
+    [{ sectype: 2, treq: 1 }, /it requires TLS/],
     [{ traddr: "storage.example" }, /"storage\.example" is not an IPv4 or IPv6 address$/],
     [{ traddr: "192.0.2.1?host-iface=x" }, /is not an IPv4 or IPv6 address$/],
     [{ traddr: "0.0.0.0" }, /"0\.0\.0\.0" is not the address of one host$/],
@@ -61,6 +61,17 @@ Deno.test("pathsTo() leaves out what cannot be used, and says why once", () => {
     assertEquals([paths.length, leftOut.length], [0, 1], JSON.stringify(entry));
     assertMatch(leftOut[0], why);
   }
+});
+
+Deno.test("pathsTo() takes an entry that offers TLS and does not require it", () => {
+  for (const entry of [{ sectype: 2 }, { sectype: 2, treq: 2 }, { sectype: 1, treq: 0 }, { treq: 2 }]) {
+    assertEquals(words([entry]), { paths: ["192.0.2.1:4420"], leftOut: [] }, JSON.stringify(entry));
+  }
+});
+
+Deno.test("pathsTo() says whether an entry was left out because it requires TLS", () => {
+  assertEquals(pathsTo(NQN, entries({ treq: 1 }), [ANY]).needsTls, true);
+  assertEquals(pathsTo(NQN, entries({ traddr: "" }, { treq: 1, subnqn: OTHER }), [ANY]).needsTls, false);
 });
 
 Deno.test("pathOf() takes an address without the zone that the target sees, through the interface of this host", () => {
@@ -101,8 +112,8 @@ Deno.test("serviceLines() gives a service a line, and each entry one", () => {
   assertEquals(lines, [
     "192.0.2.1:8009: 2 entries, generation 7",
     "  current-discovery  tcp  192.0.2.1:8009      port 1   no TLS   nqn.2014-08.org.nvmexpress.discovery  " +
-    "tells nothing new, takes persistent connections",
+    "same log at its other portals, persistent connections allowed",
     "  nvm                tcp  [2001:db8::1]:4420  port 12  tls-1.3  nqn.2026-11.io.test:vol               " +
-    "secure channel required",
+    "TLS required",
   ]);
 });

@@ -38,7 +38,7 @@ function testDiscovery(name: string, portals: number, body: (target: FakeTarget)
 }
 
 testDiscovery(
-  "discoverFrom() follows referrals one level, each once, and none that tells nothing new",
+  "discoverFrom() follows referrals one level, each once, whatever flags they have",
   4,
   async (target) => {
     const [first, second, third, fourth] = target.portals;
@@ -46,11 +46,12 @@ testDiscovery(
     const referrals = [to(second), to(first), to(second), to(third, { eflags: 1 })];
     serveLog(first, [{ portid: 1 }, ...referrals.map((entry) => ({ ...entry, portid: 9 }))]);
     serveLog(second, [{ portid: 2 }, to(fourth, { portid: 3 })]);
+    serveLog(third, [{ portid: 4 }]);
     const discovery = await ask(first);
-    assertEquals(portalIds(discovery), [[1, 9, 9, 9, 9], [2, 3]]);
+    assertEquals(portalIds(discovery), [[1, 9, 9, 9, 9], [2, 3], [4]]);
     assertEquals(discovery.services[1].portal, second.spec);
     assertEquals(discovery.failures, []);
-    assertEquals(target.portals.map((portal) => portal.count("connect")), [1, 1, 0, 0]);
+    assertEquals(target.portals.map((portal) => portal.count("connect")), [1, 1, 1, 0]);
   },
 );
 

@@ -173,7 +173,10 @@ Deno.test("parseDiscoveryEntry() tells kinds, flags and requirements", () => {
   assertEquals([0, 1, 2, 7].map((sectype) => of({ sectype }).security), ["none", "tls", "tls-1.3", "unknown"]);
   assertEquals(of({ trtype: 1, sectype: 2 }).security, "none", "another transport's TSAS is something else");
   const flags = [0, 1, 2, 3].map((eflags) => of({ eflags }));
-  assertEquals(flags.map((entry) => entry.duplicateInformation), [false, true, false, true]);
+  assertEquals(flags.map((entry) => entry.duplicateInformation), [false, false, false, false], "not of a subsystem");
+  const self = [0, 1, 2, 3].map((eflags) => of({ eflags, subtype: 3 }));
+  assertEquals(self.map((entry) => entry.duplicateInformation), [false, true, false, true]);
+  assertEquals(of({ eflags: 1, subtype: 1 }).duplicateInformation, false, "not of a referral");
   assertEquals(flags.map((entry) => entry.persistentConnection), [false, false, true, true]);
   assertEquals([0, 4].map((treq) => of({ treq }).flowControlDisable), [false, true]);
   const { portId, cntlid, adminQueueSize } = of({ portid: 0x1234, cntlid: 0xfffe, asqsz: 128 });
