@@ -17,7 +17,7 @@ import type { Declare } from "./commands.ts";
 import { askOrStart } from "./daemon_calls.ts";
 import { askerOf, identityOf, parseDiscoveryPortal } from "./discovery_calls.ts";
 import { commandHelp, withDefault } from "./help.ts";
-import { parseSubsystemNqn } from "./nqn.ts";
+import { nqnRemark, parseSubsystemNqn } from "./nqn.ts";
 import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
 import { type GivenOptions, ignoredWords } from "./ignored_options.ts";
 import type { Output } from "./output.ts";
@@ -117,6 +117,8 @@ export const declare: Declare = (command, context) => {
       ...digests,
     };
     const { output } = context;
+    const remark = nqn === undefined ? null : nqnRemark(nqn);
+    if (remark !== null) output.warn(remark);
     const host = { hostNqn: options.hostnqn, hostId: options.hostid };
     const question = options.discover === undefined ? null : {
       portal: options.discover,

@@ -124,7 +124,8 @@ async function discoverNamespaces(
   output: Output,
 ): Promise<{ offered: OfferedNamespace[]; failures: AttachFailure[] }> {
   const entries = await entriesAt(question, output);
-  const nqns = nqn === null ? subsystemsOf(entries) : subsystemsOf(entries).filter((offered) => offered === nqn);
+  const known = subsystemsOf(entries, (message) => output.warn(message));
+  const nqns = nqn === null ? known : known.filter((offered) => offered === nqn);
   const offered: OfferedNamespace[] = [];
   const failures: AttachFailure[] = [];
   for (const nqn of nqns) {

@@ -19,10 +19,17 @@ export interface DiscoveredPaths {
   needsTls: boolean;
 }
 
-/** Subsystems that entries tell of, each once, in the order of the entries. */
-export function subsystemsOf(entries: readonly DiscoveryEntry[]): string[] {
+/** Subsystems that entries tell of, each once, in the order of the entries. `onLeftOut` gets a sentence for each bad name. */
+export function subsystemsOf(
+  entries: readonly DiscoveryEntry[],
+  onLeftOut: (message: string) => void = () => {},
+): string[] {
   const nqns = entries.filter((entry) => entry.subtype === "nvm").map((entry) => entry.subsystemNqn);
-  return [...new Set(nqns)].filter((nqn) => nqnFault(nqn) === null);
+  return [...new Set(nqns)].filter((nqn) => {
+    const fault = nqnFault(nqn);
+    if (fault !== null) onLeftOut(`The discovery log has a subsystem that is left out: its NQN ${quote(nqn)} ${fault}`);
+    return fault === null;
+  });
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import { isUuid, nqnFault, uuidNqn, uuidOfNqn } from "./nqn.ts";
+import { isUuid, nqnFormFault, uuidNqn, uuidOfNqn } from "./nqn.ts";
 
 const ETC_NVME = "/etc/nvme";
 /** Where an identity is kept that needs no run folder. */
@@ -41,7 +41,7 @@ export function hostIdentity(options: HostIdentityOptions): HostIdentity {
 
 function checkNamed(options: HostIdentityOptions): { hostNqn: string | null; hostId: string | null } {
   const { hostNqn, hostId } = options;
-  const fault = hostNqn === undefined ? null : nqnFault(hostNqn);
+  const fault = hostNqn === undefined ? null : nqnFormFault(hostNqn);
   if (fault !== null) throw new UmpathError("usage", `Cannot use ${quote(hostNqn!)} for --hostnqn: it ${fault}`);
   if (hostId !== undefined && !isUuid(hostId)) {
     throw new UmpathError("usage", `Cannot use ${quote(hostId)} for --hostid: it is not a UUID`, {
@@ -80,7 +80,7 @@ function keepIdentity(folder: string, wanted: HostIdentity): HostIdentity {
 
 function readIdentity(folder: string): { hostNqn: string | null; hostId: string | null } {
   const hostNqn = readWord(`${folder}/hostnqn`);
-  const fault = hostNqn === null ? null : nqnFault(hostNqn);
+  const fault = hostNqn === null ? null : nqnFormFault(hostNqn);
   if (fault !== null) throw badFile(`${folder}/hostnqn`, `the host NQN ${quote(hostNqn!)} ${fault}`);
   const hostId = readWord(`${folder}/hostid`);
   if (hostId !== null && !isUuid(hostId)) throw badFile(`${folder}/hostid`, `${quote(hostId)} is not a UUID`);

@@ -8,13 +8,22 @@ export const DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery";
 const UUID_PREFIX = "nqn.2014-08.org.nvmexpress:uuid:";
 const NIL_UUID = "00000000-0000-0000-0000-000000000000";
 
-/** What is wrong with `nqn`, as the end of "it …", or null. */
+/**
+ * Why no controller can have the name `nqn`, as the end of "it …", or null. Targets use names that do not follow the
+ * specification's format, such as `nvmet-test`; {@linkcode nqnFormFault} judges the format.
+ */
 export function nqnFault(nqn: string): string | null {
   if (nqn === "") return "is empty";
   if (new TextEncoder().encode(nqn).length > NQN_BYTES_MAX) return `is longer than ${NQN_BYTES_MAX} bytes`;
   if (!nqn.isWellFormed() || nqn.includes("\ufffd")) return "is not UTF-8";
-  // deno-lint-ignore no-control-regex
-  if (/[\x00-\x1f\x7f]/.test(nqn)) return "has a control character";
+  if (/\p{Cc}/u.test(nqn)) return "has a control character";
+  return null;
+}
+
+/** What in `nqn` does not follow the format of an NQN, as the end of "it …", or null. */
+export function nqnFormFault(nqn: string): string | null {
+  const fault = nqnFault(nqn);
+  if (fault !== null) return fault;
   if (!nqn.startsWith("nqn.")) return 'does not start with "nqn."';
   const date = /^nqn\.(\d{4})-(\d{2})\./.exec(nqn);
   if (!date) return 'has no year and month, as in "nqn.2026-11."';

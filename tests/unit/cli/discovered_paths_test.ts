@@ -83,9 +83,15 @@ Deno.test("pathOf() takes an address without the zone that the target sees, thro
   assertThrows(() => pathOf(entry, ANY), UmpathError);
 });
 
-Deno.test("subsystemsOf() names each subsystem once, and none whose NQN cannot be one", () => {
-  const all = entries({ subnqn: OTHER }, {}, { subnqn: OTHER }, { subnqn: "garbage" }, { subtype: 3, subnqn: "nqn.x" });
-  assertEquals(subsystemsOf(all), [OTHER, NQN]);
+Deno.test("subsystemsOf() names each subsystem once, and says which it leaves out", () => {
+  const all = entries({ subnqn: OTHER }, {}, { subnqn: OTHER }, { subnqn: "nvmet-test" }, { subnqn: "x".repeat(224) }, {
+    subtype: 3,
+    subnqn: "nqn.x",
+  });
+  const leftOut: string[] = [];
+  assertEquals(subsystemsOf(all, (message) => leftOut.push(message)), [OTHER, NQN, "nvmet-test"]);
+  assertEquals(leftOut.length, 1);
+  assertMatch(leftOut[0]!, /left out: its NQN .* is longer than 223 bytes$/);
 });
 
 Deno.test("parseDiscoveryPortal() has a port of its own", () => {

@@ -48,7 +48,7 @@ Deno.test("runProgram() refuses wrong words with exit code 2 and says which", as
     [["list", "x"], 'with "x"'],
     [["show", "x", "y"], 'with "x, y"'],
     [["attach"], "<nqn> is missing"],
-    [["attach", "vol", "-p", "127.0.0.1"], '"vol"'],
+    [["attach", "127.0.0.1", "-p", "127.0.0.1"], 'Cannot use NQN "127.0.0.1": it is an address'],
     [["attach", nqn], "no path is given"],
     [["attach", nqn, "-p"], "its value is missing"],
     [["attach", nqn, "-p", "127.0.0.1", "-p", "127.0.0.1:4420"], "given twice"],

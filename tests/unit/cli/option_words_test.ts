@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { parseSubsystemNqn } from "../../../src/cli/nqn.ts";
+import { nqnRemark, parseSubsystemNqn } from "../../../src/cli/nqn.ts";
 import { oneOf, parseVolumeName, wholeNumber } from "../../../src/cli/option_words.ts";
 
 function usageMessage(body: () => unknown): string {
@@ -33,8 +33,27 @@ Deno.test("parseVolumeName() takes safe names only", () => {
   for (const word of bad) assertStringIncludes(usageMessage(() => parseVolumeName(word)), "--name");
 });
 
-Deno.test("parseSubsystemNqn() refuses malformed names and the discovery subsystem", () => {
-  assertEquals(parseSubsystemNqn("nqn.2026-11.io.test:vol"), "nqn.2026-11.io.test:vol");
-  assertStringIncludes(usageMessage(() => parseSubsystemNqn("vol")), 'Cannot use NQN "vol": it does not start');
+/** Names that targets accept although they do not follow the format. */
+const UNUSUAL_NQNS = [
+  "nvmet-test",
+  "nqn.2022-01.my_company:vol",
+  "nqn.2019-09.com.example/vol1",
+  "nqn.2014.08.org.nvmexpress:x",
+  "5b2b3a10-6f3c-4c7b-9d3e-0a1b2c3d4e5f",
+];
+
+Deno.test("nqnRemark() says what is unusual about a name", () => {
+  assertEquals(nqnRemark("nqn.2026-11.io.test:vol"), null);
+  assertEquals(nqnRemark("nvmet-test"), '"nvmet-test" is not a standard NQN: it does not start with "nqn."');
+  for (const nqn of UNUSUAL_NQNS) assertStringIncludes(nqnRemark(nqn) ?? "", "is not a standard NQN");
+});
+
+Deno.test("parseSubsystemNqn() takes every name that targets use, and refuses what is none", () => {
+  for (const nqn of ["nqn.2026-11.io.test:vol", ...UNUSUAL_NQNS]) assertEquals(parseSubsystemNqn(nqn), nqn);
+  for (const word of ["127.0.0.1", "127.0.0.1:4420", "[::1]:4420", "tcp://storage:4420"]) {
+    assertStringIncludes(usageMessage(() => parseSubsystemNqn(word)), "it is an address");
+  }
+  assertStringIncludes(usageMessage(() => parseSubsystemNqn("a\nb")), "it has a control character");
+  assertStringIncludes(usageMessage(() => parseSubsystemNqn("x".repeat(224))), "it is longer than 223 bytes");
   assertStringIncludes(usageMessage(() => parseSubsystemNqn("nqn.2014-08.org.nvmexpress.discovery")), "no volumes");
 });

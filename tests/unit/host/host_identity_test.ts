@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { hostIdentity } from "../../../src/host/host_identity.ts";
-import { DISCOVERY_NQN, nqnFault } from "../../../src/host/nqn.ts";
+import { DISCOVERY_NQN, nqnFault, nqnFormFault } from "../../../src/host/nqn.ts";
 
 const UUID = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9";
 const UUID_NQN = `nqn.2014-08.org.nvmexpress:uuid:${UUID}`;
@@ -105,7 +105,7 @@ Deno.test("hostIdentity() refuses bad names and says where they stand", () => {
   });
 });
 
-Deno.test("nqnFault() accepts names and says what is wrong with others", () => {
+Deno.test("nqnFormFault() accepts names and says what is wrong with others", () => {
   const good = [
     "nqn.2026-11.io.test:vol",
     "nqn.2014-08.org.nvmexpress:NVMf:uuid:1",
@@ -116,7 +116,7 @@ Deno.test("nqnFault() accepts names and says what is wrong with others", () => {
     "nqn.2001-01.com.example",
     "nqn.2001-01.com.example:" + "x".repeat(199),
   ];
-  for (const nqn of good) assertEquals(nqnFault(nqn), null, nqn);
+  for (const nqn of good) assertEquals(nqnFormFault(nqn), null, nqn);
   const bad: [string, string][] = [
     ["", "is empty"],
     ["vol", 'start with "nqn."'],
@@ -138,8 +138,15 @@ Deno.test("nqnFault() accepts names and says what is wrong with others", () => {
     ["nqn.2001-01.com.example:" + "ö".repeat(100), "longer than 223 bytes"],
   ];
   for (const [nqn, why] of bad) {
-    const fault = nqnFault(nqn);
+    const fault = nqnFormFault(nqn);
     assert(fault !== null, nqn);
     assertStringIncludes(fault, why);
   }
+});
+
+Deno.test("nqnFault() accepts any name of 1 to 223 bytes without control characters", () => {
+  for (const nqn of ["nvmet-test", "nqn.2022-01.my_company:vol", "a/b", "x".repeat(223)]) {
+    assertEquals(nqnFault(nqn), null, nqn);
+  }
+  for (const nqn of ["", "a\x7f", "a\tb", "x".repeat(224), "a\ud800"]) assert(nqnFault(nqn) !== null, nqn);
 });
