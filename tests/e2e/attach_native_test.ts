@@ -4,8 +4,8 @@ import type { AttachResult, DaemonInfo, VolumeInfo } from "../../src/host/api.ts
 import { call } from "../../src/host/control_client.ts";
 import { runDirAt } from "../../src/host/run_dir.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
-import { type FakePortal, FakeTarget, NQN } from "../unit/host/fake_target.ts";
-import { attachParams, delay, eventually, openSockets } from "../unit/host/host_fixture.ts";
+import { type FakePortal, FakeTarget, NQN } from "./host/fake_target.ts";
+import { attachParams, delay, eventually, openSockets } from "./host/host_fixture.ts";
 import { Cli, type Result } from "./cli_fixture.ts";
 
 const HOST = [

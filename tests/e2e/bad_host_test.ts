@@ -10,7 +10,7 @@ import { AdminOpcode, FABRICS_OPCODE, NvmOpcode, SglIdentifier, SqeAt } from "..
 import { CONNECT_DATA_BYTES, ConnectAt } from "../../src/spec/nvme_fabrics.ts";
 import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { CapsuleCmdAt, H2CDataAt, PduAt, PduHlen, pduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay } from "./host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
 import { RawHost } from "./raw_host.ts";
 import {

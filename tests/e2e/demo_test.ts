@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { DemoReport } from "../../src/demo/report.ts";
-import { eventually } from "../unit/host/host_fixture.ts";
+import { eventually } from "./host/host_fixture.ts";
 import { Cli, type Result, UMPATH } from "./cli_fixture.ts";
 import { loopTest } from "./loop_case.ts";
 

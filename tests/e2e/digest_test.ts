@@ -8,7 +8,7 @@ import type { PathInfo, VolumeInfo } from "../../src/host/api.ts";
 import { call } from "../../src/host/control_client.ts";
 import { runDirAt } from "../../src/host/run_dir.ts";
 import { PduAt, PduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
-import { FakeTarget, NQN } from "../unit/host/fake_target.ts";
+import { FakeTarget, NQN } from "./host/fake_target.ts";
 import { eventually } from "../vm/eventually.ts";
 import { loadErrors, smallLoad, underLoad } from "../vm/load.ts";
 import { type PduPlace, PduProxy } from "../vm/pdu_proxy.ts";

@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { VolumeInfo } from "../../src/host/api.ts";
 import { DISCOVERY_NQN } from "../../src/host/nqn.ts";
-import { FakeTarget } from "../unit/host/fake_target.ts";
+import { FakeTarget } from "./host/fake_target.ts";
 import { discoveryLogData } from "../unit/nvme/discovery_log_data.ts";
 import { Cli, type Result, until } from "./cli_fixture.ts";
 import { Served } from "./served.ts";

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { AdminOpcode, NvmOpcode } from "../../src/spec/nvme.ts";
 import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { DigestFlag } from "../../src/spec/nvme_tcp.ts";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay } from "./host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
 import { type Completion, RawHost } from "./raw_host.ts";
 import { identifySqe, ioSqe, sqe } from "./raw_pdus.ts";

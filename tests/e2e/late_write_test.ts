@@ -3,7 +3,7 @@
  * another path. Without the hold the stale data is what is read afterwards, with it never.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay } from "./host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
 import { loopTest } from "./loop_case.ts";
 import { Served } from "./served.ts";

@@ -1,6 +1,6 @@
 /** Loop devices of this very machine over `umpath serve`: what a kernel and its tools see of them, and how they go. */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay } from "./host/host_fixture.ts";
 import { loadErrors, mixedLoad, smallLoad, underLoad } from "../vm/load.ts";
 import { UMPATH } from "./cli_fixture.ts";
 import { loopTest, toolTest } from "./loop_case.ts";

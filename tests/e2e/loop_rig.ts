@@ -4,7 +4,7 @@ import { leftovers } from "../../src/demo/leftovers.ts";
 import type { VolumeInfo } from "../../src/host/api.ts";
 import { call } from "../../src/host/control_client.ts";
 import { runDirAt } from "../../src/host/run_dir.ts";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay } from "./host/host_fixture.ts";
 import { run as runProcess, type RunResult } from "../vm/process.ts";
 import { Cli, UMPATH } from "./cli_fixture.ts";
 import type { Network } from "./network.ts";

@@ -3,7 +3,7 @@
  * has to read: nothing is lost, nothing is wrong, and no I/O takes longer than what was promised.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay } from "./host/host_fixture.ts";
 import { loadErrors, mixedLoad, underLoad } from "../vm/load.ts";
 import { LatencyProbe, type Longest } from "./latency_probe.ts";
 import { toolTest } from "./loop_case.ts";

@@ -3,8 +3,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, fail } from "@
 import type { VolumeInfo } from "../../src/host/api.ts";
 import { POLICY_NAMES } from "../../src/multipath/policy_names.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
-import { type FakePortal, FakeTarget, NQN } from "../unit/host/fake_target.ts";
-import { eventually } from "../unit/host/host_fixture.ts";
+import { type FakePortal, FakeTarget, NQN } from "./host/fake_target.ts";
+import { eventually } from "./host/host_fixture.ts";
 import { eventually as eventuallySeen } from "../vm/eventually.ts";
 import { loadErrors, smallLoad, underLoad } from "../vm/load.ts";
 import { Cli, type Result } from "./cli_fixture.ts";

@@ -9,7 +9,7 @@ import { DISCOVERY_NQN } from "../../src/spec/nvme_fabrics.ts";
 import { IdentifyCns } from "../../src/spec/nvme_identify.ts";
 import { ErrorEntryAt } from "../../src/spec/nvme_log.ts";
 import { StatusCode } from "../../src/spec/nvme_status.ts";
-import { delay } from "../unit/host/host_fixture.ts";
+import { delay } from "./host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
 import { discoveryLog, eventConfigSqe, flushSqe, identifyCnsSqe, logPageSqe, namespaceBlocks } from "./raw_commands.ts";
 import { RawHost } from "./raw_host.ts";

@@ -1,6 +1,6 @@
 /** `umpath serve` with a run folder of its own, and what is left of it. */
 import { assert, assertEquals } from "@std/assert";
-import { eventually, openSockets } from "../unit/host/host_fixture.ts";
+import { eventually, openSockets } from "./host/host_fixture.ts";
 import { type Cli, type Result, UMPATH } from "./cli_fixture.ts";
 
 const READY_MS_MAX = 15_000;

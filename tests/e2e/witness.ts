@@ -2,7 +2,7 @@
 import { assertEquals, fail } from "@std/assert";
 import { Prng } from "../../src/base/prng.ts";
 import { AdminOpcode, NvmOpcode } from "../../src/spec/nvme.ts";
-import { delay, eventually } from "../unit/host/host_fixture.ts";
+import { delay, eventually } from "./host/host_fixture.ts";
 import { RawHost } from "./raw_host.ts";
 import { identifySqe, ioSqe, sqe } from "./raw_pdus.ts";
 import type { Served } from "./served.ts";

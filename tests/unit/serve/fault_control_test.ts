@@ -5,7 +5,7 @@ import type { FaultPlan } from "../../../src/serve/fault_plan.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import type { ConnectionFaults } from "../../../src/target/connection_faults.ts";
 import type { FaultQueue } from "../../../src/target/fault_rule.ts";
-import { delay } from "../host/host_fixture.ts";
+import { FakeClock } from "./fake_clock.ts";
 
 /** A target with two listeners that notes what is done to it. */
 class Rig implements Disposable {
@@ -79,11 +79,12 @@ Deno.test("FaultControl changes nothing if one of the faults cannot be understoo
   assertEquals(rig.ana[1], AnaStateCode.NON_OPTIMIZED);
 });
 
-Deno.test("FaultControl takes listeners down and brings them up, in time and when faults are cleared", async () => {
+Deno.test("FaultControl takes listeners down and brings them up, in time and when faults are cleared", () => {
+  using clock = new FakeClock();
   using rig = new Rig();
   rig.control.set(["1:down,for=30ms", "2:down,at=10ms"], 7);
   assertEquals([rig.done, rig.control.isDown(0), rig.control.isDown(1)], [["down 0"], true, false]);
-  await delay(60);
+  clock.advance(60);
   assertEquals([rig.done, rig.control.isDown(0)], [["down 0", "down 1", "up 0"], false]);
   assertEquals(rig.control.info.faults.map(({ hits }) => hits), [1, 1]);
   rig.control.set([], 7);

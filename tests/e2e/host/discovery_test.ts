@@ -3,7 +3,7 @@ import type { UmpathError } from "../../../src/base/errors.ts";
 import { pathOf } from "../../../src/cli/discovered_paths.ts";
 import { type Asker, discoverFrom, type Discovery, namespacesAt, REFERRALS_MAX } from "../../../src/host/discovery.ts";
 import { DISCOVERY_NQN } from "../../../src/host/nqn.ts";
-import { discoveryLogData, type EntryData } from "../nvme/discovery_log_data.ts";
+import { discoveryLogData, type EntryData } from "../../unit/nvme/discovery_log_data.ts";
 import { type FakePortal, FakeTarget, NQN } from "./fake_target.ts";
 import { eventually, failureOf, sessionOptions } from "./host_fixture.ts";
 

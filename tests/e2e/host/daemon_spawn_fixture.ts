@@ -7,7 +7,7 @@ import { call } from "../../../src/host/control_client.ts";
 import { serveControl } from "../../../src/host/control_server.ts";
 import { ensureDaemon } from "../../../src/host/daemon_spawn.ts";
 import { ensureRunDir } from "../../../src/host/run_dir.ts";
-import { refusingHandlers } from "./handlers.ts";
+import { refusingHandlers } from "../../unit/host/handlers.ts";
 
 const dir = ensureRunDir();
 /** "hang": it never listens; "mute": it listens, says so in its log, and answers nothing. */

@@ -5,7 +5,7 @@ import { setLogSink } from "../../../src/base/log.ts";
 import type { VolumeInfo } from "../../../src/host/api.ts";
 import { call, DaemonGoneError } from "../../../src/host/control_client.ts";
 import { type Handlers, serveControl } from "../../../src/host/control_server.ts";
-import { refusingHandlers } from "./handlers.ts";
+import { refusingHandlers } from "../../unit/host/handlers.ts";
 import { ensureRunDir, type RunDir, runDirAt, RunDirLock } from "../../../src/host/run_dir.ts";
 
 const INFO = { pid: 1, version: "0", workers: 1, transient: true };
