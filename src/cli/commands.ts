@@ -66,7 +66,7 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
   { name: "target", summary: "show and change what umpath serve serves", load: () => import("./target.ts") },
   {
     name: "demo",
-    summary: "show all of this on this host, with a path failure in the middle",
+    summary: "run a live demonstration with a path failure",
     load: () => import("./demo.ts"),
   },
   { name: "daemon", summary: "serve volumes in the foreground", load: () => import("./daemon.ts") },

@@ -11,7 +11,7 @@ import { Road } from "./road.ts";
 import { freePortals, ServedStorage, servedWords } from "./served_storage.ts";
 import { Interrupted, Stage } from "./stage.ts";
 import { portalWords, type Storage } from "./storage.ts";
-import { Story } from "./story.ts";
+import { Story, StoryUnread } from "./story.ts";
 
 const SIGNALS: readonly Deno.Signal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 /** What ends by itself gets so long. */
@@ -25,6 +25,7 @@ export interface DemoOptions {
   device: DeviceChoice;
   /** The words that start umpath. */
   program: readonly string[];
+  /** Throws {@linkcode StoryUnread} if nobody reads any more. */
   print(line: string): void;
   /** Remarks on what goes wrong, for people. */
   remark(line: string): void;
@@ -47,8 +48,7 @@ export interface DemoOptions {
  */
 export async function runDemo(options: DemoOptions): Promise<DemoReport> {
   const folder = Deno.makeTempDirSync({ prefix: "umpath-demo-" });
-  const runDir = ensureRunDir(runDirAt(`${folder}/run`));
-  const demo = new Demo(options, folder, runDir);
+  const demo = new Demo(options, folder, privateRunDir(folder));
   const stopListening = onSignals((signal) => demo.interrupt(signal));
   try {
     return await demo.run();
@@ -56,6 +56,19 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
     stopListening();
   }
 }
+
+/** A run folder in `folder`, which is removed again if there can be none. */
+function privateRunDir(folder: string): RunDir {
+  try {
+    return ensureRunDir(runDirAt(`${folder}/run`));
+  } catch (error) {
+    Deno.removeSync(folder, { recursive: true });
+    throw error;
+  }
+}
+
+/** Whose log it is, and its lines. */
+type LogTail = readonly [who: string, lines: readonly string[]];
 
 class Demo {
   readonly #options: DemoOptions;
@@ -88,14 +101,16 @@ class Demo {
       await this.#end();
       const seconds = Math.round(this.#story.seconds * 10) / 10;
       const claims = this.#claims.checked;
-      this.#story.event(`Done: every line above was checked or measured, ${claims} claims, and nothing is left behind`);
+      this.#story.event(`Done: ${claims} claims were checked, every figure was measured, and nothing is left behind`);
       return { seconds, claimsChecked: claims, ...report };
     } catch (thrown) {
       const error = this.#stage.signal.aborted ? this.#stage.signal.reason as Error : thrown;
-      if (!(error instanceof Interrupted)) this.#tellLogs(error);
+      // The logs are in the folder that is removed. Nothing is printed before all is taken back: printing may fail.
+      const logs = this.#logs();
       const left = await this.#cleanUp();
       for (const words of left) this.#options.warn(words);
       if (left.length === 0) this.#options.remark("Nothing is left behind");
+      if (!(error instanceof Interrupted)) this.#tell(error, logs);
       throw forPeople(error);
     }
   }
@@ -151,12 +166,17 @@ class Demo {
     return [...failures, ...left.map((words) => `Left behind: ${words}`)];
   }
 
-  #tellLogs(error: unknown): void {
+  #logs(): LogTail[] {
+    return [["daemon", this.#road?.volume?.log() ?? []], ["storage system", this.#storage?.log() ?? []]];
+  }
+
+  /** What went wrong. A reader of the story that has left hears nothing more. */
+  #tell(error: unknown, logs: readonly LogTail[]): void {
+    if (error instanceof StoryUnread) return;
     this.#story.failure(`Not as it should be: ${messageOf(error)}`);
-    const logs = [["daemon", this.#road?.volume?.log() ?? []], ["storage system", this.#storage?.log() ?? []]] as const;
     for (const [who, lines] of logs) {
       if (lines.length === 0) continue;
-      this.#options.remark(`The last words of the ${who}:`);
+      this.#options.remark(`The last lines of the ${who}'s log:`);
       for (const line of lines.slice(-LOG_TAIL_LINES)) this.#options.remark(`  ${line}`);
     }
   }
@@ -179,7 +199,7 @@ async function serve(
 
 /** What is not true is a fault of ours; what cannot be done has its own code. */
 function forPeople(error: unknown): Error {
-  if (error instanceof Interrupted || error instanceof UmpathError) return error;
+  if (error instanceof Interrupted || error instanceof StoryUnread || error instanceof UmpathError) return error;
   if (!(error instanceof Untrue)) return error instanceof Error ? error : new Error(String(error));
   return new UmpathError("bug", `The demo's claim does not hold: ${midSentence(error.message)}`, { cause: error });
 }

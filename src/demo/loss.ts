@@ -1,5 +1,6 @@
 /** The middle of the demo: an application reads and writes while one of the paths goes and comes back. */
 import { alignRows, count } from "../base/text.ts";
+import { formatDuration } from "../base/units.ts";
 import type { LoadCounts } from "../block/load_control.ts";
 import type { PathInfo, VolumeInfo } from "../host/api.ts";
 import type { Claims } from "./claims.ts";
@@ -55,6 +56,7 @@ export async function losePath(options: LossOptions): Promise<LossFigures> {
 
   const backMs = await giveBack(options, lost);
   load.enterWindow(LossWindow.AFTER);
+  tellWindow(options);
   await usePath(options, lost);
   await stage.pause(CALM_MS);
   await load.stop(stage);
@@ -66,8 +68,9 @@ export async function losePath(options: LossOptions): Promise<LossFigures> {
 /** Takes the portal away and waits until the path is lost; the volume at that time. */
 async function takeAway({ stage, story, storage, volume, describe }: LossOptions, lost: number): Promise<VolumeInfo> {
   const startMs = performance.now();
+  const startSeconds = story.seconds;
   const { command, words } = await storage.lose(lost);
-  if (command !== null) story.command(command);
+  if (command !== null) story.command(command, startSeconds);
   story.event(words);
   const down = await stage.eventually(`path ${lost} is lost`, async () => {
     const now = await volume.info();
@@ -75,10 +78,12 @@ async function takeAway({ stage, story, storage, volume, describe }: LossOptions
     return path.state !== "live" && path.queues === 0 ? now : null;
   }, WAIT_MS_MAX);
   story.event(
-    `Path ${lost} is lost: ${down.paths[lost]!.reason}; known within ${duration(performance.now() - startMs)}`,
+    `Path ${lost} is lost: ${down.paths[lost]!.reason}. umpath knew within ` +
+      `${duration(performance.now() - startMs)} of the start of that command`,
   );
   if (volume.device !== null) story.command(`umpath show ${volume.name}`);
   story.detail(describe(down));
+  story.detail("(Its counters begin at attach, those of the table below with the application.)");
   return down;
 }
 
@@ -95,17 +100,24 @@ async function outlastHold({ stage, load, volume }: LossOptions, lostAtMs: numbe
 }
 
 function tellDuring({ story, claims, load }: LossOptions): void {
-  const { reads, writes, longestPauseMs } = load.counts(LossWindow.DURING);
+  const { reads, writes } = load.counts(LossWindow.DURING);
   claims.demand(reads > 0 && writes > 0, "the application stands still while one of two paths is away");
-  const rest = `never without an answer for longer than ${duration(longestPauseMs)}`;
-  story.event(`The application has gone on over the other path: ${reads + writes} requests, ${rest}`);
+  story.event("The application goes on over the other path");
+}
+
+/** What the load did while the path was away: the figures of the table below, from the same moment on. */
+function tellWindow({ story, load }: LossOptions): void {
+  const { reads, writes, longestPauseMs } = load.counts(LossWindow.DURING);
+  const answered = `${count(reads + writes, "request")} of the application were answered`;
+  story.event(`While it was away, ${answered}; the longest pause between two answers was ${duration(longestPauseMs)}`);
 }
 
 /** Gives the portal back and waits until the path is live; how long that took, in milliseconds. */
 async function giveBack({ stage, story, storage, volume }: LossOptions, lost: number): Promise<number> {
+  const startSeconds = story.seconds;
   const { command, words } = await storage.restore(lost);
   const startMs = performance.now();
-  if (command !== null) story.command(command);
+  if (command !== null) story.command(command, startSeconds);
   story.event(words);
   await stage.eventually(
     `path ${lost} is live again`,
@@ -113,7 +125,10 @@ async function giveBack({ stage, story, storage, volume }: LossOptions, lost: nu
     WAIT_MS_MAX,
   );
   const backMs = performance.now() - startMs;
-  story.event(`Path ${lost} is live again, ${duration(backMs)} after ${portalWords(storage.portals[lost]!)} is back`);
+  const { timeouts } = await volume.info();
+  const pauses = `${formatDuration(timeouts.reconnectDelayMs)} to ${formatDuration(timeouts.reconnectDelayMaxMs)}`;
+  const back = `${duration(backMs)} after ${portalWords(storage.portals[lost]!)} came back`;
+  story.event(`Path ${lost} is live again, ${back}: umpath retries a lost path every ${pauses}`);
   return backMs;
 }
 
@@ -121,7 +136,7 @@ function tellEnd({ story, load }: LossOptions): void {
   const windows = [LossWindow.BEFORE, LossWindow.DURING, LossWindow.AFTER].map((window) => load.counts(window));
   const requests = sum(windows, ({ reads, writes }) => reads + writes);
   story.event(
-    `The application ends: ${count(requests, "request")}, none failed, no read gave anything else than was written`,
+    `The application ends: ${count(requests, "request")}, none failed, and every read returned what was written last`,
   );
 }
 
@@ -138,20 +153,18 @@ async function usePath({ stage, volume, load }: LossOptions, index: number): Pro
 /** Why the longest write took as long as it did, if writes were held. */
 export function heldWords({ held, moved }: Pick<LossFigures, "held" | "moved">, holdMs: number | null): string | null {
   if (holdMs === null || held === 0) return null;
-  const flown = `${count(moved, "request")} in flight on the lost path went over to the other: reads at once`;
-  return `${flown}, ${count(held, "write")} after a hold of ${
-    duration(holdMs)
-  }, for the lost controller might still have ` +
-    "carried them out late, over newer data";
+  return `${count(moved, "request")} in flight on the lost path moved to the other path: reads at once, ` +
+    `${count(held, "write")} after a hold of ${duration(holdMs)}. Until then the lost controller might still have ` +
+    "executed them, over newer data. That is the longest write above.";
 }
 
-/** What the load did with both paths, with one, and with both again: a table. */
+/** What the load did with both paths, with one, and with both again: a table. `umpath show` counts since attach. */
 export function loadTable(load: Pick<Load, "counts">): string[] {
   const row = (name: string, { reads, writes, longestReadMs, longestWriteMs }: LoadCounts) => {
     return [name, String(reads), duration(longestReadMs), String(writes), duration(longestWriteMs)];
   };
   return alignRows([
-    ["", "reads", "longest", "writes", "longest"],
+    ["of the application", "reads", "longest", "writes", "longest"],
     row("both paths", load.counts(LossWindow.BEFORE)),
     row("one path away", load.counts(LossWindow.DURING)),
     row("both again", load.counts(LossWindow.AFTER)),

@@ -4,7 +4,7 @@
  */
 import { UmpathError } from "../base/errors.ts";
 import { count, listWords } from "../base/text.ts";
-import type { DeviceChoice, DeviceDriver, PathInfo, VolumeInfo } from "../host/api.ts";
+import type { DeviceChoice, PathInfo, VolumeInfo } from "../host/api.ts";
 import type { RunDir } from "../host/run_dir.ts";
 import type { Claims } from "./claims.ts";
 import { FileLoad } from "./file_load.ts";
@@ -91,32 +91,30 @@ export class Road {
 
   // ── attach: steps 400 to 406 ──────────────────────────────────────────────────────────────────────────────────────
 
-  /** With a kernel device if there can be one: ublk, else loop, else in this process. */
+  /** With a kernel device if there can be one, else in this process. */
   async #attach(): Promise<DemoVolume> {
     const { device } = this.#options;
-    const drivers: readonly DeviceDriver[] = device === "auto" ? ["ublk", "loop", "none"] : [device];
-    for (const driver of drivers) {
-      const isLast = driver === drivers.at(-1);
-      const volume = driver === "none" ? await this.#attachHere() : await this.#attachDevice(driver, isLast);
-      if (volume === null) continue;
-      this.volume = volume;
-      return volume;
-    }
-    throw new UmpathError("bug", "Cannot attach: no kind of device was tried");
+    this.volume = device === "none" ? await this.#attachHere() : await this.#attachDevice(device);
+    this.volume ??= await this.#attachHere();
+    return this.volume;
   }
 
-  async #attachDevice(driver: DeviceDriver, isLast: boolean): Promise<DaemonVolume | null> {
+  /** Null if this host can make no kernel device, and none was insisted on. */
+  async #attachDevice(choice: DeviceChoice): Promise<DaemonVolume | null> {
     const { stage, story, storage } = this.#options;
-    story.command(`umpath ${attachWords(storage, driver).join(" ")}`);
+    story.command(`umpath ${attachWords(storage, choice).join(" ")}`);
     try {
-      const volume = await DaemonVolume.attach(this.#options, driver);
+      const volume = await DaemonVolume.attach(this.#options, choice);
       if (volume.warnings !== "") story.detail(volume.warnings);
+      if (choice === "auto" && volume.driver === "loop") {
+        this.#lacking.push({ driver: "ublk", reason: volume.warnings });
+      }
       story.event(volume.device.path);
       return volume;
     } catch (error) {
-      if (isLast || !(error instanceof UmpathError) || error.code !== "host-lacks") throw error;
+      if (choice !== "auto" || !(error instanceof UmpathError) || error.code !== "host-lacks") throw error;
       stage.signal.throwIfAborted();
-      this.#lacking.push({ driver, reason: error.message });
+      for (const driver of ["ublk", "loop"] as const) this.#lacking.push({ driver, reason: error.message });
       story.event(`Not on this host: ${reasonWords(error)}`);
       return null;
     }
@@ -141,7 +139,7 @@ export class Road {
     this.#demand(paths.length === storage.portals.length, `the volume has ${paths.length} paths`);
     this.#demand(new Set(paths.map(({ cntlid }) => cntlid)).size === paths.length, "two paths have one controller");
     const controllers = paths.map((path) => `${path.traddr} (controller ${path.cntlid})`);
-    story.step(400, "discover", `connected to ${listWords(controllers)}, ${queueWords(paths)}`);
+    story.step(400, "connect", `connected to ${listWords(controllers)}, ${queueWords(paths)}`);
 
     const isUuidRight = storage.uuid === null ? found.uuid !== "" : found.uuid === storage.uuid;
     this.#demand(isUuidRight, `the volume has UUID "${found.uuid}", and ${storage.uuid ?? "one"} was expected`);
@@ -245,7 +243,7 @@ export class Road {
     const { stage, story } = this.#options;
     const before = { kernel: volume.device?.counts, paths: (await volume.info()).paths };
     await load.verify(stage);
-    const { paths } = await volume.info();
+    const { paths, policy } = await volume.info();
     const kernel = volume.device?.counts;
     const increase = (of: (path: PathInfo) => number) => sum(paths, of) - sum(before.paths, of);
     const reads = increase((path) => path.reads);
@@ -268,7 +266,8 @@ export class Road {
     const shares = paths.map((path, i) => ({ ...path, reads: path.reads - before.paths[i]!.reads }));
     for (const { id, reads } of shares) this.#demand(reads > 0, `path ${id} had no reads`);
     const words = listWords(shares.map(({ reads, traddr }) => `${reads} to ${traddr}`));
-    story.step(412, "submit", `as ${reads} commands, ${paths.length === 1 ? "" : "round-robin: "}${words}`);
+    const by = paths.length === 1 ? "" : `by policy ${policy}: `;
+    story.step(412, "submit", `as ${reads} commands, ${by}${words}`);
   }
 
   // ── a path goes ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@ import { wrapWords } from "../base/text.ts";
 
 const COLUMNS = 100;
 const INDENT = " ".repeat(9);
-const STEP_CHARS = 21;
+const STEP_CHARS = 17;
 
 /** How words look on a terminal. */
 const Look = { PLAIN: "", BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RED: "\x1b[31m" } as const;
@@ -11,9 +11,15 @@ const LOOK_END = "\x1b[0m";
 
 /** Where the lines go, and what they may look like. */
 export interface StoryOptions {
+  /** Throws {@linkcode StoryUnread} if nobody reads any more. */
   print(line: string): void;
   /** Colours, for a terminal only. */
   colours: boolean;
+}
+
+/** The reader of the story has left. The demo ends early: nobody sees what it shows. */
+export class StoryUnread extends Error {
+  override name = "StoryUnread";
 }
 
 /** A step of the road as it was told. */
@@ -45,24 +51,24 @@ export class Story {
     return this.#steps;
   }
 
-  /** Something happens now. */
-  event(text: string): void {
-    this.#timed(text, Look.PLAIN);
+  /** Something happens now, or has happened at `atSeconds` after the start. */
+  event(text: string, atSeconds = this.seconds): void {
+    this.#timed(text, { look: Look.PLAIN, atSeconds });
   }
 
-  /** A command as it is typed. */
-  command(words: string): void {
-    this.#timed(`$ ${words}`, Look.BOLD);
+  /** A command as it is typed, now or at `atSeconds` after the start. */
+  command(words: string, atSeconds = this.seconds): void {
+    this.#timed(`$ ${words}`, { look: Look.BOLD, atSeconds });
   }
 
   /** What did not go as it should. */
   failure(text: string): void {
-    this.#timed(text, Look.RED);
+    this.#timed(text, { look: Look.RED, atSeconds: this.seconds });
   }
 
-  #timed(text: string, look: string): void {
+  #timed(text: string, { look, atSeconds }: { look: string; atSeconds: number }): void {
     const [first = "", ...rest] = wrap(text);
-    const time = `${this.seconds.toFixed(1).padStart(5)} s  `;
+    const time = `${atSeconds.toFixed(1).padStart(5)} s  `;
     this.#options.print(this.#styled(time, Look.DIM) + this.#styled(first, look));
     for (const line of rest) this.#options.print(INDENT + this.#styled(line, look));
   }
@@ -74,10 +80,10 @@ export class Story {
     }
   }
 
-  /** A step of the road under its number and name, for example 404 and "identify". */
+  /** A step of the road under its name; its number in ARCHITECTURE.md is told in JSON only. */
   step(step: number, name: string, facts: string): void {
     this.#steps.push({ step, name, facts });
-    const label = `${step} ${name}`.padEnd(STEP_CHARS);
+    const label = name.padEnd(STEP_CHARS);
     const [first = "", ...rest] = wrapWords(facts, COLUMNS - INDENT.length - STEP_CHARS - 2);
     this.#options.print(`${INDENT}${this.#styled(label, Look.GREEN)}  ${first}`);
     for (const line of rest) this.#options.print(`${INDENT}${" ".repeat(STEP_CHARS)}  ${line}`);
@@ -93,13 +99,17 @@ export class Story {
   }
 }
 
-/** The lines of one line: those after the first are indented as it is, and a little more. */
+/** A label in the first column, with its value behind at least two blanks. */
+const LABEL = /^ *\S+ {2,}(?=\S)/;
+
+/** The lines of one line: those after the first begin under its value if it has a label, else a little to the right. */
 function wrap(line: string): string[] {
   const width = COLUMNS - INDENT.length;
   if (line.length <= width) return [line];
-  const indent = /^ */.exec(line)![0];
-  const [first = "", ...rest] = wrapWords(line.trimStart(), width - indent.length - 2);
-  return [indent + first, ...rest.map((part) => `${indent}  ${part}`)];
+  const head = LABEL.exec(line)?.[0] ?? /^ */.exec(line)![0];
+  const hang = " ".repeat(LABEL.test(line) ? head.length : head.length + 2);
+  const [first = "", ...rest] = wrapWords(line.slice(head.length), width - hang.length);
+  return [head + first, ...rest.map((part) => hang + part)];
 }
 
 /** A size for people, in MiB. */

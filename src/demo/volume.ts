@@ -2,7 +2,7 @@
 import { type ErrorCode, EXIT_CODES, messageOf, UmpathError } from "../base/errors.ts";
 import { setLogSink } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
-import type { DeviceDriver, PathSpec, VolumeInfo } from "../host/api.ts";
+import type { DeviceChoice, DeviceDriver, PathSpec, VolumeInfo } from "../host/api.ts";
 import { call } from "../host/control_client.ts";
 import { uuidNqn } from "../host/nqn.ts";
 import type { RunDir } from "../host/run_dir.ts";
@@ -45,10 +45,10 @@ export interface AttachOptions {
   program: readonly string[];
 }
 
-/** The command as it is typed. */
-export function attachWords(storage: Storage, driver: DeviceDriver): string[] {
+/** The command as it is typed: the kind of device is only named if it is not umpath's own choice. */
+export function attachWords(storage: Storage, device: DeviceChoice): string[] {
   const paths = storage.portals.flatMap((portal) => ["-p", portalWords(portal)]);
-  return ["attach", storage.nqn, ...paths, "--device", driver];
+  return ["attach", storage.nqn, ...paths, ...device === "auto" ? [] : ["--device", device]];
 }
 
 /** A host that has no identity yet gets none by the demo: it leaves nothing behind. */
@@ -80,13 +80,13 @@ export class DaemonVolume implements DemoVolume {
   readonly #detached: () => Promise<void>;
 
   /**
-   * Attaches the volume with this driver.
+   * Attaches the volume with a device of that kind.
    *
    * @throws UmpathError what `umpath attach` says: "host-lacks" if there can be no such device here.
    */
-  static async attach(options: AttachOptions, driver: DeviceDriver): Promise<DaemonVolume> {
+  static async attach(options: AttachOptions, choice: DeviceChoice): Promise<DaemonVolume> {
     const { stage, storage, program } = options;
-    const words = [...attachWords(storage, driver), ...identityWords()];
+    const words = [...attachWords(storage, choice), ...identityWords()];
     const takeBack = stage.owe("the volume", () => forceDetach(options));
     const result = await stage.run([...program, "--json", ...words], { timeoutMs: CALL_MS_MAX });
     if (result.code !== 0) {

@@ -8,7 +8,7 @@ function storyOf(colours = false): { story: Story; lines: string[] } {
 
 const LONG = Array.from({ length: 60 }, (_, i) => `word${i}`).join(" ");
 
-Deno.test("Story puts the time before events, and steps under their numbers", () => {
+Deno.test("Story puts the time before events, and steps under their names", () => {
   const { story, lines } = storyOf();
   story.event("It begins");
   story.command("umpath list");
@@ -17,7 +17,7 @@ Deno.test("Story puts the time before events, and steps under their numbers", ()
   story.detail("two\n  lines\n");
   assertMatch(lines[0]!, /^ {2}0\.\d s {2}It begins$/);
   assertMatch(lines[1]!, /^ {2}0\.\d s {2}\$ umpath list$/);
-  assertEquals(lines.slice(2), ["         404 identify           one volume", "", "         two", "           lines"]);
+  assertEquals(lines.slice(2), ["         identify           one volume", "", "         two", "           lines"]);
   assertEquals(story.steps, [{ step: 404, name: "identify", facts: "one volume" }]);
 });
 
@@ -26,7 +26,7 @@ Deno.test("Story has no line longer than 100 columns, and loses no word", () => 
   story.event(LONG);
   story.command(LONG);
   story.failure(LONG);
-  story.step(400, "discover", LONG);
+  story.step(400, "connect", LONG);
   story.detail(`    ${LONG}\nshort`);
   for (const line of lines) assert(line.length <= 100, `${line.length}: ${line}`);
   const words = lines.join(" ").split(/\s+/).filter((word) => word.startsWith("word"));
@@ -38,13 +38,13 @@ Deno.test("Story has colours only if it is told so, and they change no text", ()
   const [plain, coloured] = [storyOf(), storyOf(true)];
   for (const { story } of [plain, coloured]) {
     story.command(LONG);
-    story.step(400, "discover", LONG);
+    story.step(400, "connect", LONG);
     story.failure("no");
     story.detail("plain");
   }
   // deno-lint-ignore no-control-regex
   const bare = coloured.lines.map((line) => line.replace(/\x1b\[\d+m/g, ""));
-  assert(coloured.lines.join("").includes("\x1b[32m400 discover"));
+  assert(coloured.lines.join("").includes("\x1b[32mconnect"));
   assertEquals(bare.map((line) => line.slice(7)), plain.lines.map((line) => line.slice(7)));
   assert(!plain.lines.join("").includes("\x1b"));
 });
