@@ -4,7 +4,7 @@ import { quote } from "./text.ts";
 
 const DURATION_UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 /** A little over 24 days: the longest time that a timer takes (2^31 - 1 ms). */
-const DURATION_MS_MAX = 2 ** 31 - 1;
+export const DURATION_MS_MAX = 2 ** 31 - 1;
 const DURATION_HINT = "Write a duration such as 250ms, 5s, 2m or 1h";
 
 const SIZE_UNITS = ["", "K", "M", "G", "T", "P"];

@@ -1,7 +1,7 @@
 import { UmpathError } from "../base/errors.ts";
-import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_DEFAULT_MAX, WORKERS_MAX } from "../base/limits.ts";
+import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, WORKERS_DEFAULT_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
-import type { AttachParams, AttachResult, PathSpec } from "../host/api.ts";
+import { type AttachParams, type AttachResult, DEVICE_CHOICES, type PathSpec } from "../host/api.ts";
 import { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
 import {
   formatHedge,
@@ -11,6 +11,7 @@ import {
   SLOW_PATH_MODES,
 } from "../host/latency_settings.ts";
 import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
+import { DEPTH_RANGE, NSID_RANGE, QUEUES_RANGE } from "../host/ranges.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import { attachAll, discoverPaths, hostEndsOf, type OfferedNamespace } from "./attach_discovered.ts";
 import type { Declare } from "./commands.ts";
@@ -24,10 +25,6 @@ import type { Output } from "./output.ts";
 import { pathWords } from "../host/path_words.ts";
 import { parseHostIface, parseHostTraddr, parsePathSpec } from "./path_spec.ts";
 import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
-
-/** Namespace 0xffffffff means all of them (NVMe Base Specification, Namespace Identifiers). */
-const NSID_MAX = 0xfffffffe;
-const DEVICES = ["auto", "ublk", "loop", "none"] as const;
 
 /** The daemon bounds each step itself; this only ends the wait for one that hangs. */
 const ATTACH_MS_MAX = 120_000;
@@ -64,7 +61,7 @@ export const declare: Declare = (command, context) => {
     .option("--all", "with --discover: every namespace that is on offer")
     .option("--host-traddr <address>", "reach discovered portals from there; one for each", addHostTraddr)
     .option("--host-iface <name>", "reach discovered portals through it; one for each", addHostIface)
-    .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", { min: 1, max: NSID_MAX }), 1)
+    .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", NSID_RANGE), 1)
     .option("--name <name>", withDefault("name of the volume", "made from the NQN"), parseVolumeName)
     .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICY_NAMES).default(POLICY_DEFAULT))
     .addOption(
@@ -80,16 +77,16 @@ export const declare: Declare = (command, context) => {
       withDefault("send a read again over another path after p99, 20ms and so on, or off", HEDGE_DEFAULT),
       parseHedgeOption,
     )
-    .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICES).default("auto"))
+    .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICE_CHOICES).default("auto"))
     .option(
       "--queues <number>",
       withDefault("queues of the device", `one a data-plane thread: one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
-      wholeNumber("--queues", { min: 1, max: WORKERS_MAX }),
+      wholeNumber("--queues", QUEUES_RANGE),
     )
     .option(
       "--depth <number>",
       withDefault("requests in flight on a queue", `${QUEUE_DEPTH_DEFAULT}`),
-      wholeNumber("--depth", { min: 1, max: QUEUE_DEPTH_MAX }),
+      wholeNumber("--depth", DEPTH_RANGE),
     )
     .option("--read-only", "refuse writes")
     .option("--hdr-digest", "protect the headers on the network by CRC32C")

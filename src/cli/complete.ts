@@ -3,13 +3,12 @@ import { oneLine } from "../base/text.ts";
 import { type CommandEntry, COMMANDS, type Context, type Declare, findCommand } from "./commands.ts";
 import { SHELLS } from "./completion_scripts.ts";
 import type { VolumeInfo } from "../host/api.ts";
-import { POLICY_NAMES } from "../host/defaults.ts";
+import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
 import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { pathWords } from "../host/path_words.ts";
 import { matchesVolume } from "../host/volume_match.ts";
 import { attachedVolumes } from "./daemon_calls.ts";
 import { PATH_VERBS } from "./path.ts";
-import { FAILBACK_VALUES } from "./settings.ts";
 import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 /** A word that the line may go on with. */

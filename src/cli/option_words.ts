@@ -2,8 +2,7 @@
 import { UmpathError } from "../base/errors.ts";
 import { Option } from "@commander-js/extra-typings";
 import { listWords, nearest, quote } from "../base/text.ts";
-
-const NAME_LENGTH_MAX = 64;
+import { volumeNameFault } from "../host/volume_name.ts";
 
 /** A parser of whole numbers from `min` to `max`, decimal or 0x…, for the option `name`. */
 export function wholeNumber(name: string, range: { min: number; max: number }): (word: string) => number {
@@ -41,15 +40,7 @@ export function choiceOption<const F extends string, const T extends string>(
 export function parseVolumeName(word: string): string {
   const fault = volumeNameFault(word);
   if (fault === null) return word;
-  throw new UmpathError("usage", `Cannot use ${quote(word)} for --name: ${fault}`, {
+  throw new UmpathError("usage", `Cannot use ${quote(word)} for --name: it ${fault}`, {
     hint: "Use letters, digits, dots, dashes and underscores, and begin with a letter or a digit",
   });
-}
-
-function volumeNameFault(word: string): string | null {
-  if (word === "") return "it is empty";
-  if (word.length > NAME_LENGTH_MAX) return `it is longer than ${NAME_LENGTH_MAX} characters`;
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(word)) return "it has characters that are not safe in a name";
-  if (/^(ublk[bc]|loop)\d+$/.test(word)) return "it is the name of a device";
-  return null;
 }

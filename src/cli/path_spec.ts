@@ -1,12 +1,11 @@
 /** Paths in words: `ADDR`, `ADDR:PORT`, `[v6]:PORT`, or `tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME`. */
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
+import { canonicalAddress, interfaceNameFault, isHostAddress, isLinkLocal, isV6 } from "../host/addresses.ts";
 import type { PathName, PathSpec } from "../host/api.ts";
 
 /** The port of NVMe/TCP that IANA has assigned. */
 const PORT_DEFAULT = 4420;
-/** IFNAMSIZ is 16, the terminating zero included. */
-const INTERFACE_NAME_BYTES_MAX = 15;
 
 const HINT = "Write a path as ADDR, ADDR:PORT, [IPv6]:PORT or tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME";
 const HINT_NAME = "Host names are not resolved here: write the IPv4 or IPv6 address";
@@ -53,7 +52,7 @@ function readPathSpec(word: string, portDefault: number): PathSpec {
   if (hostTraddr !== null && isV6(hostTraddr) !== isV6(traddr)) {
     throw new Fault(`${quote(traddr)} and host-traddr ${quote(hostTraddr)} are not of one address family`);
   }
-  if (/^fe[89ab]/.test(traddr) && hostIface === null) {
+  if (isLinkLocal(traddr) && hostIface === null) {
     throw new Fault("a link-local address needs an interface", "Add ?host-iface=IFNAME to the tcp:// form");
   }
   return { transport: "tcp", traddr, trsvcid: port, hostTraddr, hostIface };
@@ -99,32 +98,16 @@ function readPort(word: string, min: number): number {
 function readAddress(word: string, what: string): string {
   if (word === "") throw new Fault(`${what} is missing`);
   if (word.includes("%")) throw new Fault(`${quote(word)} has a zone`, "Name the interface with host-iface instead");
-  if (word.includes(":")) return readV6(word, what);
-  if (/^[0-9.]+$/.test(word)) return readV4(word, what);
-  if (/^[A-Za-z0-9]([A-Za-z0-9._-]*)$/.test(word)) {
+  const kind = isV6(word) ? "IPv6" : /^[0-9.]+$/.test(word) ? "IPv4" : null;
+  if (kind === null) {
+    if (!/^[A-Za-z0-9]([A-Za-z0-9._-]*)$/.test(word)) {
+      throw new Fault(`${what} ${quote(word)} is not an IPv4 or IPv6 address`);
+    }
     throw new Fault(`${what} ${quote(word)} is a name, not an address`, HINT_NAME);
   }
-  throw new Fault(`${what} ${quote(word)} is not an IPv4 or IPv6 address`);
-}
-
-function readV4(word: string, what: string): string {
-  const parts = word.split(".");
-  const valid = parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
-  if (!valid) throw new Fault(`${what} ${quote(word)} is not an IPv4 address`);
-  const first = Number(parts[0]);
-  if (first === 0 || first >= 224) throw new Fault(`${what} ${quote(word)} is not the address of one host`);
-  return word;
-}
-
-function readV6(word: string, what: string): string {
-  const fault = new Fault(`${what} ${quote(word)} is not an IPv6 address`);
-  if (!/^[0-9A-Fa-f:.]+$/.test(word)) throw fault;
-  const url = URL.parse(`http://[${word}]/`);
-  if (url === null) throw fault;
-  const canonical = url.hostname.slice(1, -1);
-  if (canonical === "::" || canonical.startsWith("ff")) {
-    throw new Fault(`${what} ${quote(word)} is not the address of one host`);
-  }
+  const canonical = canonicalAddress(word);
+  if (canonical === null) throw new Fault(`${what} ${quote(word)} is not an ${kind} address`);
+  if (!isHostAddress(canonical)) throw new Fault(`${what} ${quote(word)} is not the address of one host`);
   return canonical;
 }
 
@@ -166,18 +149,8 @@ function readHostTraddr(value: string): string {
   return readAddress(bracketed ? bracketed[1]! : value, "host-traddr");
 }
 
-/** What the kernel takes as a name (dev_valid_name), without control characters, which no terminal should get. */
 function readInterfaceName(value: string): string {
-  if (value === "") throw new Fault("host-iface is empty");
-  if (new TextEncoder().encode(value).length > INTERFACE_NAME_BYTES_MAX) {
-    throw new Fault(`host-iface ${quote(value)} is longer than ${INTERFACE_NAME_BYTES_MAX} bytes`);
-  }
-  if (value === "." || value === ".." || /[/:\s\p{Cc}]/u.test(value)) {
-    throw new Fault(`host-iface ${quote(value)} is not the name of an interface`);
-  }
-  return value;
-}
-
-function isV6(address: string): boolean {
-  return address.includes(":");
+  const fault = interfaceNameFault(value);
+  if (fault === null) return value;
+  throw new Fault(`host-iface ${fault}`);
 }

@@ -2,16 +2,14 @@
 import { UmpathError } from "../base/errors.ts";
 import { listWords, nearest, quote } from "../base/text.ts";
 import type { Timeouts, VolumeChanges } from "../host/api.ts";
-import { FAILBACK_NAMES, POLICY_NAMES, WEIGHT_MAX } from "../host/defaults.ts";
+import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
 import { formatHedge, parseHedge, SLOW_PATH_MODES } from "../host/latency_settings.ts";
+import { WEIGHT_RANGE } from "../host/ranges.ts";
 import { oneOf, wholeNumber } from "./option_words.ts";
 import { parsePathName } from "./path_spec.ts";
 import { parseTime, TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 const WEIGHT_PREFIX = "weight.";
-
-/** What failback can be set to; "now" is an order and no setting. */
-export const FAILBACK_VALUES = Object.freeze([...FAILBACK_NAMES, "now"] as const);
 
 /** Every key; that of a weight goes on with its path. */
 export const SETTING_KEYS: readonly string[] = Object.freeze([
@@ -55,7 +53,7 @@ function takeSetting(changes: VolumeChanges, key: string, value: string): void {
   else if (key === "hedge-reads") changes.hedgeReads = formatHedge(parseHedge(value));
   else if (key.startsWith(WEIGHT_PREFIX)) {
     const path = parsePathName(key.slice(WEIGHT_PREFIX.length));
-    changes.weights.push({ path, weight: wholeNumber(key, { min: 1, max: WEIGHT_MAX })(value) });
+    changes.weights.push({ path, weight: wholeNumber(key, WEIGHT_RANGE)(value) });
   } else if (time !== undefined) {
     const times: Partial<Record<keyof Timeouts, number | null | "auto">> = changes.timeouts;
     times[time.key] = parseTime(value, { ...time, name: key });

@@ -4,6 +4,7 @@ import { quote } from "../base/text.ts";
 import { parseSize } from "../base/units.ts";
 import { ANA_NAMES } from "../serve/ana_names.ts";
 import type { PortalName, TargetApi, TargetMethod } from "../serve/api.ts";
+import { NSID_RANGE } from "../host/ranges.ts";
 import { faultHelp } from "../target/fault_words.ts";
 import { askTarget, findTarget, runningTargets, type TargetChoice } from "../serve/target_client.ts";
 import type { Context, Declare } from "./commands.ts";
@@ -15,7 +16,6 @@ import { parsePortal } from "./path_spec.ts";
 import { faultLines, listenerWords, targetDetails, targetLines } from "./target_text.ts";
 
 const PID_MAX = 2 ** 22;
-const NSID_MAX = 0xfffffffe;
 const END_MS_MAX = 40_000;
 const POLL_MS = 20;
 
@@ -99,7 +99,7 @@ function declareAna(command: Command, { output }: Context): void {
 
 function declareResize(command: Command, { output }: Context): void {
   verb(command, "resize", "change the size of a namespace")
-    .argument("<nsid>", "its number", wholeNumber("the namespace", { min: 1, max: NSID_MAX }))
+    .argument("<nsid>", "its number", wholeNumber("the namespace", NSID_RANGE))
     .argument("<size>", "its new size", (word) => parseSize(word, "the size"))
     .action(async (nsid, sizeBytes, choice) => {
       if (sizeBytes === 0) throw new UmpathError("usage", `Cannot make namespace ${nsid} 0 bytes large`);

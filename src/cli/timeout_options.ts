@@ -1,17 +1,14 @@
 /** The options that set times, and what they become. */
 import { Option } from "@commander-js/extra-typings";
-import type { DurationOptions } from "../base/units.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
 import type { NamedTimeouts, Timeouts } from "../host/api.ts";
-import { TIMEOUT_DEFAULTS } from "../host/defaults.ts";
+import { TIME_LIMITS, TIMEOUT_DEFAULTS } from "../host/defaults.ts";
 import { withDefault } from "./help.ts";
 
-interface TimeoutOption extends DurationOptions {
+interface TimeoutOption {
   name: `--${string}`;
   key: keyof Timeouts;
   description: string;
-  /** "auto" is a value, too: umpath finds the time. */
-  auto?: true;
 }
 
 /** A time that the user has named; null is "off". */
@@ -26,32 +23,26 @@ export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze(
     {
       name: "--keep-alive",
       key: "keepAliveMs",
-      off: true,
       description: "keep-alive timeout, or off; one is sent after half of it",
     },
     {
       name: "--io-timeout",
       key: "ioTimeoutMs",
-      off: true,
       description: "a path without an answer for so long is lost, or off",
     },
     {
       name: "--no-path-timeout",
       key: "noPathTimeoutMs",
-      off: true,
-      msMin: 0,
       description: "I/O waits so long for a path, then fails, or off: for ever",
     },
     {
       name: "--fast-io-fail-timeout",
       key: "fastIoFailTimeoutMs",
-      off: true,
       description: "I/O does not wait for a path that is lost for so long, or off",
     },
     {
       name: "--ctrl-loss-timeout",
       key: "ctrlLossTimeoutMs",
-      off: true,
       description: "a lost path is given up after so long, or off: never",
     },
     {
@@ -63,9 +54,6 @@ export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze(
     {
       name: "--write-hold",
       key: "writeHoldMs",
-      off: true,
-      msMin: 0,
-      auto: true,
       description: "writes of a lost path wait so long, or auto or off, before they move",
     },
   ] as const,
@@ -86,9 +74,10 @@ export function timeoutOptions(): Option[] {
   });
 }
 
-/** The time that a word names; null is "off". */
-export function parseTime(word: string, option: DurationOptions & { auto?: true }): number | null | "auto" {
-  return option.auto && word === "auto" ? "auto" : parseDuration(word, option);
+/** The time that a word names; null is "off". Errors call it `name`. */
+export function parseTime(word: string, { key, name }: { key: keyof Timeouts; name: string }): number | null | "auto" {
+  const { auto, ...limits } = TIME_LIMITS[key];
+  return auto && word === "auto" ? "auto" : parseDuration(word, { ...limits, name });
 }
 
 /** What the user named, of the values that the argument parser gave. */

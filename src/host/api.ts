@@ -1,11 +1,14 @@
 /**
  * What the daemon is asked over its control socket, and what it answers. One JSON object a line:
- * `{"id":1,"method":"list","params":{}}` is answered by any number of `{"id":1,"warning":"…"}` lines and then one
- * `{"id":1,"result":…}` or `{"id":1,"error":{"code","message","hint"}}`.
+ * `{"id":1,"version":"0.1.0","method":"list","params":{}}` is answered by any number of `{"id":1,"warning":"…"}` lines and then one
+ * `{"id":1,"result":…}` or `{"id":1,"error":{"code","message","hint"}}`. The version is that of the client, and may be left
+ * out. A client that shuts its end for writing, or is gone, takes back what it has asked for and has no answer to yet.
  */
 
 export type DeviceDriver = "ublk" | "loop" | "none";
-export type DeviceChoice = "auto" | DeviceDriver;
+/** What a kernel device is made with; "auto": what this host has, ublk before loop. */
+export const DEVICE_CHOICES = Object.freeze(["auto", "ublk", "loop", "none"] as const);
+export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export type PathState = "connecting" | "live" | "reconnecting" | "disabled";
 export type AnaStateName = "optimized" | "non-optimized" | "inaccessible" | "persistent-loss" | "change";
 export type VolumeState = "live" | "degraded" | "no-path" | "recovering";
@@ -47,16 +50,19 @@ export interface Timeouts {
 /** Times that somebody has named. A hold that is "auto" is as long as a lost controller may go on executing. */
 export type NamedTimeouts = Partial<Omit<Timeouts, "writeHoldMs"> & { writeHoldMs: number | null | "auto" }>;
 
+/** What is wanted of a volume. What is null or not there was not named: it has its default, or stays as it is. */
 export interface AttachParams {
   nqn: string;
   nsid: number;
   /** Null: made from the NQN. */
   name: string | null;
   paths: PathSpec[];
+  /** Keep a path that cannot be reached when it is added to a volume that is attached. */
+  force?: boolean;
   device: DeviceChoice;
-  policy: string;
+  policy?: string | null;
   /** When I/O returns to a path that was lost: "auto", unless told, or "manual". */
-  failback?: string;
+  failback?: string | null;
   /** Null: as many as the daemon has workers. */
   queues: number | null;
   depth: number | null;
@@ -65,9 +71,9 @@ export interface AttachParams {
   headerDigest?: boolean;
   dataDigest?: boolean;
   /** What is done about a path that is much slower than its peers: "off" unless told, or "demote". */
-  slowPath?: string;
+  slowPath?: string | null;
   /** When a read is sent again over another path: "off" unless told, a percentile ("p99") or a time ("20ms"). */
-  hedgeReads?: string;
+  hedgeReads?: string | null;
   /** Only what the user named; the daemon fills in the rest. */
   timeouts: NamedTimeouts;
   hostNqn: string;
@@ -119,6 +125,8 @@ export interface SetParams extends VolumeChanges {
 export interface PathAddParams {
   volume: string;
   path: PathSpec;
+  /** Keep the path although it cannot be reached. */
+  force?: boolean;
 }
 
 export interface PathParams {

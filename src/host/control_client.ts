@@ -2,6 +2,7 @@
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
+import { VERSION } from "../base/version.ts";
 import type { Api, Method } from "./api.ts";
 import { encodeLine, parseLine, readLines, writeAll } from "./control_lines.ts";
 import { checkRunDir, RUN_AS_ROOT, type RunDir, runDir } from "./run_dir.ts";
@@ -95,7 +96,7 @@ interface Question {
 
 async function converse(socket: Deno.UnixConn, question: Question): Promise<unknown> {
   const { peer, method, params, onWarning } = question;
-  await writeAll(socket, encodeLine({ id: 1, method, params }));
+  await writeAll(socket, encodeLine({ id: 1, version: VERSION, method, params }));
   for await (const line of readLines(socket, ANSWER_BYTES_MAX)) {
     const answer = parseLine(line) as { warning?: unknown; error?: unknown; result?: unknown };
     if (answer.warning !== undefined) onWarning?.(String(answer.warning));

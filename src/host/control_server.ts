@@ -5,9 +5,12 @@
  */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
-import { count, listWords, quote } from "../base/text.ts";
+import { count, listWords, oneLine, quote } from "../base/text.ts";
+import { VERSION } from "../base/version.ts";
 import type { Api } from "./api.ts";
+import { API_FIELDS } from "./api_fields.ts";
 import { encodeLine, LineTooLong, parseLine, readLines, writeAll } from "./control_lines.ts";
+import type { Check } from "./fields.ts";
 import { runDirAt, RunDirLock } from "./run_dir.ts";
 
 /** Far above any request; a line beyond it is not a client of ours. */
@@ -16,6 +19,7 @@ const LINE_BYTES_MAX = 1024 * 1024;
 const CONNECTIONS_MAX = 64;
 /** Requests of one connection that run at a time; further lines wait unread. */
 const REQUESTS_MAX = 32;
+const SILENCE_MS_MAX = 10_000;
 /** How long `close()` waits for requests that are running. */
 const CLOSE_GRACE_MS = 5000;
 /** Pause after a failed accept, which happens when the process is out of descriptors. */
@@ -36,8 +40,20 @@ export type Handlers<A extends { [M in keyof A]: { params: unknown; result: unkn
   [M in keyof A]: (params: A[M]["params"], context: RequestContext) => Promise<A[M]["result"]>;
 };
 
-/** Handlers when it does not matter of which methods: their parameters are a JSON object. */
+/** What each method takes: nothing is done before its parameters have passed. */
+export type MethodFields<A = Api> = { readonly [M in keyof A]: Check };
+
+/** Handlers when it does not matter of which methods: their parameters have passed the checks. */
 type AnyHandlers = Record<string, (params: never, context: RequestContext) => Promise<unknown>>;
+
+/** How a server answers. */
+interface AnswerOptions {
+  /** What errors call it: "umpath daemon". */
+  name: string;
+  handlers: AnyHandlers;
+  fields: Record<string, Check>;
+  silenceMsMax?: number | undefined;
+}
 
 /** Where to listen, and who answers. */
 export interface ServeOptions {
@@ -45,6 +61,8 @@ export interface ServeOptions {
   handlers: Handlers;
   /** The lock of the socket's folder, if the caller holds it; else the server takes it while it lives. */
   lock?: RunDirLock;
+  /** A client that asks for nothing in so long is dropped: ours ask at once. */
+  silenceMsMax?: number;
 }
 
 /**
@@ -55,7 +73,9 @@ export function serveControl(options: ServeOptions): ControlServer {
   const folder = options.socketPath.slice(0, options.socketPath.lastIndexOf("/"));
   const ownLock = options.lock ? null : RunDirLock.take(runDirAt(folder));
   try {
-    return listenControl(options.socketPath, options.handlers, ownLock);
+    const { socketPath, handlers, silenceMsMax } = options;
+    const answers = { name: "umpath daemon", handlers, fields: API_FIELDS, silenceMsMax };
+    return listenControl(socketPath, { ...answers, lock: ownLock });
   } catch (error) {
     ownLock?.[Symbol.dispose]();
     throw error;
@@ -63,31 +83,40 @@ export function serveControl(options: ServeOptions): ControlServer {
 }
 
 /**
- * As {@linkcode serveControl}, for a caller to whom the socket's path belongs, whoever listened there before; `lock`, if
- * there is one, is given back at the end.
+ * As {@linkcode serveControl}, for a caller that owns the socket's path, whatever listened there before. A lock that is
+ * given is given back at the end.
  */
 export function listenControl<A extends { [M in keyof A]: { params: unknown; result: unknown } }>(
   socketPath: string,
-  handlers: Handlers<A>,
-  lock: RunDirLock | null = null,
+  options: {
+    name: string;
+    handlers: Handlers<A>;
+    fields: MethodFields<A>;
+    lock?: RunDirLock | null;
+    silenceMsMax?: number | undefined;
+  },
 ): ControlServer {
+  const { name, handlers, fields, lock = null, silenceMsMax } = options;
   removeIfThere(socketPath);
   const listener = Deno.listen({ transport: "unix", path: socketPath });
   Deno.chmodSync(socketPath, 0o600);
-  return new ControlServer(listener, { socketPath, handlers: handlers as AnyHandlers, lock });
+  const answers = { name, handlers: handlers as AnyHandlers, fields: fields as Record<string, Check>, silenceMsMax };
+  return new ControlServer(listener, { socketPath, lock, ...answers });
+}
+
+interface ServerOptions extends AnswerOptions {
+  socketPath: string;
+  lock: RunDirLock | null;
 }
 
 /** The listening socket and its connections. */
 export class ControlServer implements AsyncDisposable {
   readonly #listener: Deno.UnixListener;
-  readonly #options: { socketPath: string; handlers: AnyHandlers; lock: RunDirLock | null };
+  readonly #options: ServerOptions;
   readonly #connections = new Set<Connection>();
   #closing: Promise<void> | null = null;
 
-  constructor(
-    listener: Deno.UnixListener,
-    options: { socketPath: string; handlers: AnyHandlers; lock: RunDirLock | null },
-  ) {
+  constructor(listener: Deno.UnixListener, options: ServerOptions) {
     this.#listener = listener;
     this.#options = options;
     void this.#acceptAll();
@@ -130,30 +159,61 @@ export class ControlServer implements AsyncDisposable {
   }
 
   #serve(socket: Deno.UnixConn): void {
-    const connection = new Connection(socket, this.#options.handlers);
-    if (this.#connections.size >= CONNECTIONS_MAX) {
-      void connection.refuse(
-        new UmpathError("in-use", `Cannot serve more than ${count(CONNECTIONS_MAX, "client")} at once`),
-      );
+    const connection = new Connection(socket, this.#options);
+    if (this.#connections.size >= CONNECTIONS_MAX && !this.#makeRoom()) {
+      const why = `it runs requests of ${count(CONNECTIONS_MAX, "client")} already`;
+      const refusal = new UmpathError("in-use", `The ${this.#options.name} has too many clients: ${why}`, {
+        hint: "Try again when one of them has its answer",
+      });
+      void connection.refuse(refusal);
       return;
     }
     this.#connections.add(connection);
     void connection.run().finally(() => this.#connections.delete(connection));
+  }
+
+  /** Drops the connection that has asked for nothing for the longest time; false if all have requests that run. */
+  #makeRoom(): boolean {
+    const silent = [...this.#connections].filter((connection) => connection.silentSinceMs !== null);
+    silent.sort((a, b) => a.silentSinceMs! - b.silentSinceMs!);
+    const oldest = silent[0];
+    if (oldest === undefined) return false;
+    oldest.close();
+    return this.#connections.delete(oldest);
   }
 }
 
 /** One peer: reads its lines, runs its requests, and sends answers one after the other. */
 class Connection {
   readonly #socket: Deno.UnixConn;
-  readonly #handlers: AnyHandlers;
+  readonly #options: AnswerOptions;
   readonly #gone = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #sending: Promise<void> = Promise.resolve();
   #closed = false;
+  /** When the last of its requests ended, or it came; null while one runs. */
+  #silentSinceMs: number | null = null;
+  #silenceTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(socket: Deno.UnixConn, handlers: AnyHandlers) {
+  constructor(socket: Deno.UnixConn, options: AnswerOptions) {
     this.#socket = socket;
-    this.#handlers = handlers;
+    this.#options = options;
+    this.#beginSilence();
+  }
+
+  /** Since when no request of it runs; null while one does. */
+  get silentSinceMs(): number | null {
+    return this.#silentSinceMs;
+  }
+
+  #beginSilence(): void {
+    this.#silentSinceMs = performance.now();
+    this.#silenceTimer = setTimeout(() => this.close(), this.#options.silenceMsMax ?? SILENCE_MS_MAX);
+  }
+
+  #endSilence(): void {
+    this.#silentSinceMs = null;
+    clearTimeout(this.#silenceTimer);
   }
 
   async run(): Promise<void> {
@@ -187,14 +247,22 @@ class Connection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#silenceTimer);
     this.#gone.abort();
     this.#socket.close();
   }
 
   async #handleLine(line: Uint8Array): Promise<void> {
-    const request = readRequest(line, this.#handlers);
-    if ("error" in request) return await this.#send({ id: request.id, error: request.error.toWire() });
-    const running = this.#answer(request).finally(() => this.#running.delete(running));
+    const request = readRequest(line, this.#options);
+    if ("error" in request) {
+      log.info(`A request was refused: ${request.error.message}`);
+      return await this.#send({ id: request.id, error: request.error.toWire() });
+    }
+    this.#endSilence();
+    const running = this.#answer(request).finally(() => {
+      this.#running.delete(running);
+      if (this.#running.size === 0 && !this.#closed) this.#beginSilence();
+    });
     this.#running.add(running);
   }
 
@@ -204,7 +272,8 @@ class Connection {
       warn: (message) => void this.#send({ id, warning: message }),
       signal: this.#gone.signal,
     };
-    const handler = this.#handlers[method]!;
+    const handler = this.#options.handlers[method]!;
+    if (request.isForeign) context.warn(`${versionWords(this.#options.name, request.version!)}. ${VERSION_HINT}`);
     try {
       await this.#send({ id, result: await handler(request.params as never, context) });
     } catch (thrown) {
@@ -233,6 +302,10 @@ interface Request {
   id: number;
   method: string;
   params: unknown;
+  /** What the peer says of itself; undefined: nothing. */
+  version: string | undefined;
+  /** The peer is of another version, and its request changes something or shows much. */
+  isForeign: boolean;
 }
 
 interface BadRequest {
@@ -240,7 +313,13 @@ interface BadRequest {
   error: UmpathError;
 }
 
-function readRequest(line: Uint8Array, handlers: AnyHandlers): Request | BadRequest {
+const VERSION_HINT = "Detach all volumes, then attach them again, and the daemon has the version of the program";
+
+function versionWords(name: string, version: string): string {
+  return `This program has version ${oneLine(version)}, and the ${name} has version ${VERSION}`;
+}
+
+function readRequest(line: Uint8Array, { name, handlers, fields }: AnswerOptions): Request | BadRequest {
   let value: unknown;
   try {
     value = parseLine(line);
@@ -249,16 +328,22 @@ function readRequest(line: Uint8Array, handlers: AnyHandlers): Request | BadRequ
   }
   if (!isObject(value)) return badRequest(null, "it is not a JSON object");
   const { id, method, params = {} } = value;
+  const version = typeof value.version === "string" ? value.version : undefined;
+  const isForeign = version !== undefined && version !== VERSION;
+  const hint = isForeign ? `${versionWords(name, version)}. ${VERSION_HINT}` : undefined;
   if (typeof id !== "number" || !Number.isSafeInteger(id)) return badRequest(null, "it has no whole number as id");
   if (typeof method !== "string" || !Object.hasOwn(handlers, method)) {
-    return badRequest(id, `it names no method of ${listWords(Object.keys(handlers))}`);
+    return badRequest(id, `it names no method of ${listWords(Object.keys(handlers))}`, hint);
   }
-  if (!isObject(params)) return badRequest(id, "its params are not a JSON object");
-  return { id, method, params };
+  if (!isObject(params)) return badRequest(id, "its params are not a JSON object", hint);
+  const fault = fields[method]!(params);
+  if (fault === null) return { id, method, params, version, isForeign: isForeign && method !== "info" };
+  const message = `Cannot do ${quote(method)}: the field ${fault.at} ${fault.why}`;
+  return { id, error: new UmpathError("usage", message, { hint }) };
 }
 
-function badRequest(id: number | null, why: string): BadRequest {
-  return { id, error: new UmpathError("usage", `Cannot read the request: ${why}`) };
+function badRequest(id: number | null, why: string, hint?: string): BadRequest {
+  return { id, error: new UmpathError("usage", `Cannot read the request: ${why}`, { hint }) };
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -7,6 +7,9 @@ import type { NamedTimeouts, Timeouts } from "./api.ts";
 
 export { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_NAMES, type PolicyName, WEIGHT_MAX };
 
+/** What failback can be set to; "now" is an order and no setting. */
+export const FAILBACK_VALUES = Object.freeze([...FAILBACK_NAMES, "now"] as const);
+
 /** How a path is picked unless the user says otherwise; the README's table of policies has the reason. */
 export const POLICY_DEFAULT: PolicyName = "queue-depth";
 
@@ -50,6 +53,20 @@ export const TIMEOUT_DEFAULTS: Readonly<Omit<Timeouts, "writeHoldMs">> = Object.
   reconnectDelayMs: 250,
   reconnectDelayMaxMs: 5_000,
 });
+
+/** The shortest value of each time, and which may be "off" or "auto". */
+export const TIME_LIMITS: Readonly<Record<keyof Timeouts, Readonly<{ msMin: number; off?: true; auto?: true }>>> =
+  Object.freeze({
+    connectTimeoutMs: { msMin: 1 },
+    keepAliveMs: { msMin: 1, off: true },
+    ioTimeoutMs: { msMin: 1, off: true },
+    noPathTimeoutMs: { msMin: 0, off: true },
+    fastIoFailTimeoutMs: { msMin: 1, off: true },
+    ctrlLossTimeoutMs: { msMin: 1, off: true },
+    reconnectDelayMs: { msMin: 1 },
+    reconnectDelayMaxMs: { msMin: 1 },
+    writeHoldMs: { msMin: 0, off: true, auto: true },
+  });
 
 /** What times are called on the command line. */
 export const TIMEOUT_WORDS: Readonly<Record<keyof Timeouts, string>> = Object.freeze({

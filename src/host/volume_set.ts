@@ -18,7 +18,7 @@ import type {
 } from "./api.ts";
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
-import { FAILBACK_DEFAULT, fillTimeouts, readFailback, readPolicy } from "./defaults.ts";
+import { FAILBACK_DEFAULT, fillTimeouts, POLICY_DEFAULT, readFailback, readPolicy } from "./defaults.ts";
 import { HEDGE_DEFAULT, parseHedge, readSlowPath, SLOW_PATH_DEFAULT } from "./latency_settings.ts";
 import { chooseDriver } from "./device_choice.ts";
 import { uuidBytes } from "./nqn.ts";
@@ -452,7 +452,7 @@ function resultOf(volume: AttachedVolume, created: boolean): AttachResult {
  */
 function settingsOf(params: AttachParams) {
   return {
-    policy: readPolicy(params.policy),
+    policy: readPolicy(params.policy ?? POLICY_DEFAULT),
     slowPath: readSlowPath(params.slowPath ?? SLOW_PATH_DEFAULT),
     failback: readFailback(params.failback ?? FAILBACK_DEFAULT),
     hedgeReads: parseHedge(params.hedgeReads ?? HEDGE_DEFAULT),

@@ -1,15 +1,15 @@
 /** The process of `umpath serve`: opens what it serves, listens, and ends in order when it is told to. */
-import { UmpathError } from "../base/errors.ts";
 import { TARGET_TRANSFER_BYTES, WORKERS_DEFAULT_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { formatDuration } from "../base/units.ts";
 import { VERSION } from "../base/version.ts";
-import { listenControl } from "../host/control_server.ts";
+import { type Handlers, listenControl } from "../host/control_server.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import { surviveStrayErrors } from "../host/stray_errors.ts";
 import { Poller } from "../io/poller.ts";
 import type { SubsystemDescription } from "../target/description.ts";
-import type { FaultsInfo, ListenSpec, PortalName, TargetApi, TargetInfo, TargetSpec } from "./api.ts";
+import type { FaultsInfo, TargetApi, TargetInfo, TargetSpec } from "./api.ts";
+import { TARGET_FIELDS } from "./api_fields.ts";
 import { derivedSerial } from "./identity.ts";
 import { openNamespaces } from "./namespaces.ts";
 import { removeLeftSockets, targetSocketPath } from "./target_sockets.ts";
@@ -61,19 +61,21 @@ export async function runServe(spec: TargetSpec, onListening: (info: TargetInfo)
   // All sockets are bound before anybody hears of any, so that a bad word has no witnesses.
   for (const listener of spec.listeners) server.listen(listener);
   if (spec.faults.length > 0) server.faults.set(spec.faults, spec.faultSeed);
-  await using _control = listenControl<TargetApi>(targetSocketPath(dir, Deno.pid), {
+  const handlers: Handlers<TargetApi> = {
     show: () => Promise.resolve(server.info()),
     ana: (params) => Promise.resolve().then(() => server.setAna(params)),
-    resize: ({ nsid, sizeBytes }) => Promise.resolve().then(() => server.resize(nsid, wholeBytes(sizeBytes))),
-    "listener-add": (params) => Promise.resolve().then(() => server.listen(checkedListener(params))),
-    "listener-remove": (params) => server.unlisten(checkedPortal(params)).then(() => ({})),
+    resize: ({ nsid, sizeBytes }) => Promise.resolve().then(() => server.resize(nsid, sizeBytes)),
+    "listener-add": (params) => Promise.resolve().then(() => server.listen(params)),
+    "listener-remove": (params) => server.unlisten(params).then(() => ({})),
     faults: () => Promise.resolve(server.faults.info),
     "set-faults": (params) => Promise.resolve().then(() => setFaults(server, params)),
     stop: () => {
       setTimeout(() => end.resolve(0), LEAVE_DELAY_MS);
       return Promise.resolve({});
     },
-  });
+  };
+  const answers = { name: "target", handlers, fields: TARGET_FIELDS };
+  await using _control = listenControl<TargetApi>(targetSocketPath(dir, Deno.pid), answers);
   const stopSignals = onSignals((signal) => {
     log.info(`${signal}: ending`);
     end.resolve(0);
@@ -109,25 +111,6 @@ function onSignals(handler: (signal: string) => void): () => void {
 }
 
 function setFaults({ faults: control }: TargetServer, { faults, seed }: TargetApi["set-faults"]["params"]): FaultsInfo {
-  if (!Array.isArray(faults) || !faults.every((word) => typeof word === "string") || !Number.isSafeInteger(seed)) {
-    throw new UmpathError("usage", "Faults are words, and their seed is a whole number");
-  }
   control.set(faults, seed);
   return control.info;
-}
-
-function wholeBytes(value: unknown): number {
-  if (typeof value === "number" && Number.isSafeInteger(value) && value > 0) return value;
-  throw new UmpathError("usage", "A namespace has a whole number of bytes");
-}
-
-function checkedPortal({ traddr, trsvcid }: PortalName): PortalName {
-  if (typeof traddr === "string" && Number.isInteger(trsvcid) && trsvcid >= 0 && trsvcid < 65536) {
-    return { traddr, trsvcid };
-  }
-  throw new UmpathError("usage", "A listener is named by an address and a port");
-}
-
-function checkedListener(params: ListenSpec): ListenSpec {
-  return { ...checkedPortal(params), ana: params.ana };
 }

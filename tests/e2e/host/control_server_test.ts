@@ -152,6 +152,91 @@ Deno.test("serveControl() survives random bytes", async () => {
   });
 });
 
+Deno.test("serveControl() refuses parameters that do not fit, names method and field, and asks no handler", async () => {
+  await withRunDir(async (dir) => {
+    const asked: string[] = [];
+    const detach = () => {
+      asked.push("detach");
+      return Promise.resolve({ detached: [] });
+    };
+    await using _server = serveControl({ socketPath: dir.socketPath, handlers: handlers({ detach }) });
+    const bad: [params: string, words: string][] = [
+      ["{}", "the field volumes is missing"],
+      ['{"volumes":null,"all":"x","force":false}', "the field volumes is null, not a list"],
+      ['{"volumes":[5],"all":false,"force":false}', "the field volumes[0] is 5, not a text"],
+      ['{"volumes":[],"all":"yes","force":false}', 'the field all is "yes", not true or false'],
+      ['{"volumes":[],"all":true,"force":false,"x":1}', "the field x is not known"],
+    ];
+    for (const [params, words] of bad) {
+      const [answer] = await raw(dir, `{"id":7,"method":"detach","params":${params}}\n`, 1);
+      const error = { code: "usage", message: `Cannot do "detach": ${words}` };
+      assertEquals(answer, { id: 7, error });
+    }
+    assertEquals(asked, []);
+  });
+});
+
+Deno.test("serveControl() tells a client of another version so, and does what it can", async () => {
+  await withRunDir(async (dir) => {
+    await using _server = serveControl({ socketPath: dir.socketPath, handlers: handlers() });
+    const [warning, result] = await raw(dir, '{"id":1,"version":"9.9.9","method":"list"}\n', 2);
+    assertStringIncludes(String(warning!.warning), `This program has version 9.9.9, and the umpath daemon has version`);
+    assertEquals(result, { id: 1, result: { volumes: [] } });
+    for (const request of ['"method":"bogus"', '"method":"set","params":{"bogus":1}']) {
+      const [answer] = await raw(dir, `{"id":1,"version":"9.9.9",${request}}\n`, 1);
+      assertStringIncludes((answer!.error as { hint: string }).hint, "This program has version 9.9.9");
+    }
+    assertEquals(await raw(dir, '{"id":1,"version":"9.9.9","method":"info"}\n', 1), [{ id: 1, result: INFO }]);
+    assertEquals(await call("list", {}, { dir, onWarning: (words) => assertEquals(words, "no warning") }), {
+      volumes: [],
+    });
+  });
+});
+
+Deno.test("serveControl() drops a client that asks for nothing, and the oldest of them when room is needed", async () => {
+  await withRunDir(async (dir) => {
+    const clients: Deno.UnixConn[] = [];
+    const isDropped = async (client: Deno.UnixConn) => await client.read(new Uint8Array(1)) === null;
+    try {
+      {
+        await using _server = serveControl({ socketPath: dir.socketPath, handlers: handlers() });
+        for (let i = 0; i < 70; i++) clients.push(await Deno.connect({ transport: "unix", path: dir.socketPath }));
+        assertEquals(await call("info", {}, { dir }), INFO);
+        assert(await isDropped(clients[0]!), "the oldest made room");
+      }
+      await using _server = serveControl({ socketPath: dir.socketPath, handlers: handlers(), silenceMsMax: 20 });
+      clients.push(await Deno.connect({ transport: "unix", path: dir.socketPath }));
+      assert(await isDropped(clients.at(-1)!), "it was silent for too long");
+    } finally {
+      clients.forEach((client) => client.close());
+    }
+  });
+});
+
+Deno.test("serveControl() says that all clients have requests that run when there is no room", async () => {
+  await withRunDir(async (dir) => {
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    let running = 0;
+    const { promise: full, resolve } = Promise.withResolvers<void>();
+    const list = async () => {
+      if (++running === 64) resolve();
+      await released;
+      return { volumes: [] };
+    };
+    await using _server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: handlers({ list }),
+    });
+    const busy = Array.from({ length: 64 }, () => call("list", {}, { dir }));
+    await full;
+    const refused = await assertRejects(() => call("info", {}, { dir }), UmpathError);
+    assertStringIncludes(refused.message, "The umpath daemon has too many clients");
+    release();
+    assertEquals((await Promise.all(busy)).length, 64);
+    assertEquals(await call("info", {}, { dir }), INFO);
+  });
+});
+
 Deno.test("serveControl() runs several requests of a connection at once, in any order of answers", async () => {
   await withRunDir(async (dir) => {
     const { promise: released, resolve: release } = Promise.withResolvers<void>();

@@ -2,6 +2,7 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { parseSettings, SETTING_KEYS } from "../../../src/cli/settings.ts";
 import { TIMEOUT_OPTIONS } from "../../../src/cli/timeout_options.ts";
+import { TIME_LIMITS } from "../../../src/host/defaults.ts";
 
 const NOTHING = { policy: null, failback: null, preferredPath: null, weights: [], timeouts: {} };
 const SPEC = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr: null, hostIface: null };
@@ -20,9 +21,9 @@ Deno.test("parseSettings() takes policies, paths, weights and every time", () =>
     { path: { id: 0 }, weight: 3 },
     { path: SPEC, weight: 1000 },
   ]);
-  for (const { name, key, off } of TIMEOUT_OPTIONS) {
+  for (const { name, key } of TIMEOUT_OPTIONS) {
     assertEquals(parseSettings([`${name.slice(2)}=3s`]).timeouts, { [key]: 3000 });
-    if (off) assertEquals(parseSettings([`${name.slice(2)}=off`]).timeouts, { [key]: null });
+    if (TIME_LIMITS[key].off) assertEquals(parseSettings([`${name.slice(2)}=off`]).timeouts, { [key]: null });
   }
   assertEquals(parseSettings(["write-hold=auto"]).timeouts, { writeHoldMs: "auto" });
 });

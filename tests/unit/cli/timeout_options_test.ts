@@ -1,6 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import { assertEquals } from "@std/assert";
 import { chosenTimeouts, TIMEOUT_OPTIONS, timeoutOptions } from "../../../src/cli/timeout_options.ts";
+import { TIME_LIMITS } from "../../../src/host/defaults.ts";
 
 function parse(...words: string[]) {
   const command = new Command().exitOverride();
@@ -17,8 +18,8 @@ Deno.test("chosenTimeouts() gets every option that a user gives, and nothing els
 });
 
 Deno.test("chosenTimeouts() takes off as no limit where there is one", () => {
-  for (const { name, key, off } of TIMEOUT_OPTIONS) {
-    if (off === true) assertEquals(parse(name, "off"), { [key]: null }, name);
+  for (const { name, key } of TIMEOUT_OPTIONS) {
+    if (TIME_LIMITS[key].off === true) assertEquals(parse(name, "off"), { [key]: null }, name);
   }
   assertEquals(parse("--write-hold", "auto"), { writeHoldMs: "auto" });
 });
