@@ -10,7 +10,7 @@ export { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_NAMES, type PolicyName, WEIGHT
 /** What failback can be set to; "now" is an order and no setting. */
 export const FAILBACK_VALUES = Object.freeze([...FAILBACK_NAMES, "now"] as const);
 
-/** How a path is picked unless the user says otherwise; the README's table of policies has the reason. */
+/** How a path is picked unless the user says otherwise; `docs/policies.md` has the reason. */
 export const POLICY_DEFAULT: PolicyName = "queue-depth";
 
 /**
@@ -42,7 +42,7 @@ export function readName<const T extends string>(names: readonly T[], name: stri
   throw new UmpathError("usage", `Cannot use ${what}: it is not one of ${listWords(names)}`);
 }
 
-/** What holds unless the user says otherwise; the reasons are in the README's table of timeouts. */
+/** What holds unless the user says otherwise; the reasons are in the table of `docs/failover.md`. */
 export const TIMEOUT_DEFAULTS: Readonly<Omit<Timeouts, "writeHoldMs">> = Object.freeze({
   connectTimeoutMs: 10_000,
   keepAliveMs: 5_000,

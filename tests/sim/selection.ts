@@ -23,7 +23,7 @@ interface Choice {
 
 /**
  * Checks for each command of a queue that its path is one that the policy in force promises. The policies are judged by
- * what they say in the README, not by how they get there.
+ * what they say in docs/policies.md, not by how they get there.
  */
 export class SelectionCheck {
   readonly #candidates: Candidates;

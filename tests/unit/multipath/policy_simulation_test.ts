@@ -1,6 +1,6 @@
 /**
  * What each policy makes of paths that are not alike: a closed loop of requests over paths with a delay and a rate each,
- * on a simulated clock, with the measurements that the volume takes. It is what the README's table of policies says.
+ * on a simulated clock, with the measurements that the volume takes. It is what `docs/policies.md` says.
  */
 import { assert } from "@std/assert";
 import { Prng } from "../../../src/base/prng.ts";
