@@ -13,6 +13,7 @@ import { PathTable } from "../multipath/path_table.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import { type ComparableNamespace, identityDifference } from "../nvme/namespace.ts";
 import type { KnownNamespace } from "../nvme/namespace_steps.ts";
+import { subsystemDifference } from "../nvme/subsystem.ts";
 import { heedsPreferred, heedsWeights, type PolicyName } from "../multipath/policy_names.ts";
 import type { DeviceDriver, NamedTimeouts, PathSpec, Timeouts, VolumeChanges, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
@@ -98,6 +99,11 @@ export class AttachedVolume implements PathOwner {
   #isCutForGood = false;
   #resizes: { left: number; done: () => void } = { left: 0, done: () => {} };
   #detaching: Promise<void> | null = null;
+  /**
+   * Portals that were proved to lead to another subsystem. Their next controller may have an ID that proves nothing, so
+   * they stay out for as long as the volume is attached.
+   */
+  readonly #strangers = new Set<string>();
 
   constructor(plan: VolumePlan, first: ControllerSession, deps: { pool: WorkerPool; poller: Poller; seed: number }) {
     this.plan = plan;
@@ -321,7 +327,11 @@ export class AttachedVolume implements PathOwner {
 
   objection(path: VolumePath, session: ControllerSession): PathFailure | null {
     const { limits, queues } = session.controller;
-    const action = `Cannot use path "${pathWords(path.spec)}" for ${this.name}`;
+    const action = this.#cannotUse(path.spec);
+    if (this.#strangers.has(portalOf(path.spec))) {
+      const reason = `it led to another subsystem of this name before: detach ${this.name} if that is mended`;
+      return new ForeignPath({ action, reason });
+    }
     const difference = this.difference(session.controller);
     if (difference !== null) return new ForeignPath({ action, reason: `it leads to another namespace: ${difference}` });
     if (limits.blocks !== this.blocks && !path.wasLive && this.#watch.hasLivePath) {
@@ -334,6 +344,24 @@ export class AttachedVolume implements PathOwner {
       return new PathFailure("refused", { action, reason }, { isFinal: true });
     }
     return null;
+  }
+
+  strangerTo(path: VolumePath, session: ControllerSession, silent: ReadonlySet<ControllerSession>) {
+    for (const other of this.paths.all) {
+      if (other === path || other.session === null || silent.has(other.session)) continue;
+      const words = subsystemDifference(other.session.controller, session.controller, pathWords(other.spec));
+      if (words !== null) return { session: other.session, difference: words };
+    }
+    return null;
+  }
+
+  banStranger({ spec }: VolumePath, reason: string): ForeignPath {
+    this.#strangers.add(portalOf(spec));
+    return new ForeignPath({ action: this.#cannotUse(spec), reason });
+  }
+
+  #cannotUse(spec: PathSpec): string {
+    return `Cannot use path "${pathWords(spec)}" for ${this.name}`;
   }
 
   difference({ name, limits }: KnownNamespace): string | null {
@@ -580,6 +608,10 @@ export class AttachedVolume implements PathOwner {
     };
     return volumeInfo(facts, { paths: this.paths.all, counters: this.#counters, table: this.table, slow: this.#slow });
   }
+}
+
+function portalOf({ traddr, trsvcid }: PathSpec): string {
+  return `${traddr} ${trsvcid}`;
 }
 
 /** Somebody says which paths are to be used: that holds at once. */

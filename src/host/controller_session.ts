@@ -10,6 +10,7 @@ import {
   asyncEventRequestCommand,
   changedNamespaceListCommand,
   connectIoQueueCommand,
+  identifyControllerCommand,
   keepAliveCommand,
 } from "../nvme/commands.ts";
 import type { Digests, TransferParameters } from "../nvme/connection.ts";
@@ -198,6 +199,17 @@ export class ControllerSession {
     await this.#admin.request(changedNamespaceListCommand());
     this.hasNamespaceChanged = true;
     this.onNamespaceChange();
+  }
+
+  /** True if the controller answers a question that is asked now, whatever the answer. */
+  async answers(): Promise<boolean> {
+    try {
+      await this.#admin.request(identifyControllerCommand());
+      return true;
+    } catch (error) {
+      if (error instanceof ConnectionLost) return false;
+      throw error;
+    }
   }
 
   /**

@@ -45,6 +45,17 @@ export interface PathOwner {
   readonly timeouts: Timeouts;
   /** Null if the session leads to the volume's namespace and can serve it; otherwise why not. */
   objection(path: VolumePath, session: ControllerSession): PathFailure | null;
+  /**
+   * A live path whose controller cannot be in one subsystem with that of `session`, and why; null if there is none. Those
+   * of `silent` are left out.
+   */
+  strangerTo(
+    path: VolumePath,
+    session: ControllerSession,
+    silent: ReadonlySet<ControllerSession>,
+  ): { session: ControllerSession; difference: string } | null;
+  /** The path's portal leads to another subsystem of this name: it is never used again. Gives the failure. */
+  banStranger(path: VolumePath, difference: string): ForeignPath;
   /** Gives the open I/O queues of `path` to the workers; resolves with their link numbers. */
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[];
   /** Ends the links and waits until they are closed. */
@@ -131,6 +142,11 @@ export class VolumePath {
 
   get ana(): AnaStateName {
     return this.#ana;
+  }
+
+  /** The association while the path is live. */
+  get session(): ControllerSession | null {
+    return this.#session;
   }
 
   get cntlid(): number | null {
@@ -360,6 +376,33 @@ export class VolumePath {
     if (objection !== null) throw objection;
     const opening = session.openQueues(this.#owner.queues, this.#ended.signal);
     const queues = await this.#unlessEnded(opening, closeQueues);
+    try {
+      await this.#joinUnlessForeign(session, queues);
+    } catch (error) {
+      closeQueues(queues);
+      throw error;
+    }
+  }
+
+  /**
+   * Makes the path live, unless its controller is in another subsystem than one of a live path that still answers: one
+   * that does not is only a controller that the host has not missed yet. What was found last holds when the path joins.
+   *
+   * @throws ForeignPath
+   */
+  async #joinUnlessForeign(session: ControllerSession, queues: OpenQueue[]): Promise<void> {
+    const silent = new Set<ControllerSession>();
+    for (;;) {
+      const stranger = this.#owner.strangerTo(this, session, silent);
+      if (stranger === null) return this.#join(session, queues);
+      if (await this.#unlessEnded(stranger.session.answers(), () => {})) {
+        throw this.#owner.banStranger(this, stranger.difference);
+      }
+      silent.add(stranger.session);
+    }
+  }
+
+  #join(session: ControllerSession, queues: OpenQueue[]): void {
     this.#openLinks = this.#owner.addLinks(this, session, queues).length;
     this.#session = session;
     session.onAnaChange = (state) => this.#setAna(state);

@@ -148,6 +148,7 @@ export class VolumeSet {
     const attempts = await this.#openAll(unique(params.paths), session);
     try {
       const volume = await this.#openFirst(attempts, { params, settings, session, driver });
+      this.#warnOfClones(volume, warn);
       await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), warn);
       return volume;
     } catch (error) {
@@ -175,6 +176,18 @@ export class VolumeSet {
       }
     }
     throw worst(attempts.flatMap((attempt) => attempt.failure ?? []));
+  }
+
+  /** Identifiers are to be unique in the world: who names the volume by one would mean two. */
+  #warnOfClones(volume: AttachedVolume, warn: Warn): void {
+    if (volume.uuid === "") return;
+    for (const other of this.all) {
+      if (other === volume || other.uuid !== volume.uuid) continue;
+      warn(
+        `${volume.name} has the same identifier as ${other.name}, ${volume.uuid}: one of them is a copy with the ` +
+          `identifiers of the original`,
+      );
+    }
   }
 
   #planOf({ params, settings, session }: WantedVolume, first: ControllerSession): VolumePlan {

@@ -31,6 +31,7 @@ import {
 import { type AnaLog, anaLogCommand, parseAnaLog } from "./ana.ts";
 import {
   identifyCommand,
+  identifyControllerCommand,
   setAsyncEventConfigurationCommand,
   setHostBehaviorCommand,
   setNumberOfQueuesCommand,
@@ -107,8 +108,7 @@ export function* bringUp(options: BringUpOptions): Steps<ConnectedController> {
 }
 
 function* identifyController(cntlid: number): Steps<ControllerIdentity> {
-  const command = identifyCommand("controller", { cns: IdentifyCns.CONTROLLER, nsid: 0 });
-  const controller = yield* read(command, parseController);
+  const controller = yield* read(identifyControllerCommand(), parseController);
   if (controller.cntlid !== cntlid) {
     throw new BringUpError("protocol", `Connect gave controller ID ${cntlid}, Identify ${controller.cntlid}`, true);
   }

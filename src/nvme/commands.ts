@@ -29,7 +29,7 @@ import {
   PropertySize,
   QID_ADMIN,
 } from "../spec/nvme_fabrics.ts";
-import { IDENTIFY_BYTES, IDENTIFY_CDW11_CSI_SHIFT } from "../spec/nvme_identify.ts";
+import { IDENTIFY_BYTES, IDENTIFY_CDW11_CSI_SHIFT, IdentifyCns } from "../spec/nvme_identify.ts";
 import { GetLogPageCdw10 } from "../spec/nvme_log.ts";
 
 /** A command for the admin queue, or a Connect for any queue. */
@@ -125,6 +125,11 @@ export function identifyCommand(name: string, identify: { cns: number; nsid: num
   view.setUint32(SqeAt.CDW10, identify.cns, true);
   view.setUint32(SqeAt.CDW11, (identify.csi ?? 0) << IDENTIFY_CDW11_CSI_SHIFT, true);
   return { name: `identify ${name}`, sqe, dataOut: null, dataInBytes: IDENTIFY_BYTES };
+}
+
+/** Identify of the controller itself. */
+export function identifyControllerCommand(): AdminCommand {
+  return identifyCommand("controller", { cns: IdentifyCns.CONTROLLER, nsid: 0 });
 }
 
 /** Set Features, Number of Queues: `queues` I/O submission and completion queues each (Base 2.0, section 5.27.1.5). */

@@ -12,7 +12,7 @@
 import { assert } from "../base/assert.ts";
 import { LogId } from "../spec/nvme.ts";
 import { NQN_FIELD_BYTES } from "../spec/nvme_fabrics.ts";
-import { ControllerType, IdentifyCns } from "../spec/nvme_identify.ts";
+import { ControllerType } from "../spec/nvme_identify.ts";
 import {
   AddressFamily,
   DISCOVERY_ENTRY_BYTES,
@@ -28,7 +28,7 @@ import {
 } from "../spec/nvme_log.ts";
 import { MPS_SHIFT_BASE } from "../spec/nvme_property.ts";
 import { type AdminQueueOptions, connectAdminQueue, read, readCapabilities } from "./admin_steps.ts";
-import { getLogPageCommand, identifyCommand } from "./commands.ts";
+import { getLogPageCommand, identifyControllerCommand } from "./commands.ts";
 import { enable } from "./enable.ts";
 import { parseController } from "./identify.ts";
 import { BringUpError, demand, type Steps } from "./steps.ts";
@@ -83,8 +83,7 @@ export function* discover(options: AdminQueueOptions & { chunkBytesMax: number }
   yield* connectAdminQueue(options);
   const capabilities = yield* readCapabilities();
   yield* enable(capabilities);
-  const identify = identifyCommand("controller", { cns: IdentifyCns.CONTROLLER, nsid: 0 });
-  const { controllerType, mdts } = yield* read(identify, parseController);
+  const { controllerType, mdts } = yield* read(identifyControllerCommand(), parseController);
   if (controllerType !== ControllerType.NOT_REPORTED && controllerType !== ControllerType.DISCOVERY) {
     throw new BringUpError(
       "unsupported",

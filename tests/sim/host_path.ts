@@ -6,6 +6,7 @@ import { Backoff } from "../../src/nvme/backoff.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { type Clock, Task } from "./clock.ts";
 import type { HostShared } from "./host_admin.ts";
+import { Violation } from "./violation.ts";
 import { HostSession, type OpenQueue, type SessionOptions } from "./host_session.ts";
 
 export type SimPathState = "connecting" | "live" | "reconnecting" | "removed";
@@ -21,6 +22,8 @@ const ANA_CODES: Readonly<Record<AnaState, number>> = Object.freeze({
 /** What a path needs of its volume. */
 export interface PathOwner {
   readonly table: PathTable;
+  /** A live path whose controller cannot be in one subsystem with that of `session`; those of `silent` are left out. */
+  strangerTo(path: HostPath, session: HostSession, silent: ReadonlySet<HostSession>): HostSession | null;
   addLinks(path: number, session: HostSession, queues: OpenQueue[]): void;
   closeLinks(path: number, done: () => void): void;
   releaseHeld(path: number): void;
@@ -82,9 +85,14 @@ export class HostPath {
     return this.#session;
   }
 
+  /** It has links, which are not on their way down. */
+  get isServing(): boolean {
+    return this.#isServing && !this.#isGoingDown;
+  }
+
   #connect(): void {
     const session: HostSession = new HostSession(this.#options.shared, this.#options.session, {
-      handleUp: (queues) => this.#goLive(session, queues),
+      handleUp: (queues) => this.#joinUnlessForeign(session, queues),
       handleLost: (reason) => this.#handleLost(session, reason),
       handleAna: (state) => this.#setAna(state),
       handleNamespaceChange: () => {
@@ -107,6 +115,17 @@ export class HostPath {
     if (this.#onRemoved !== null) return this.#finish();
     this.#state = "reconnecting";
     this.#pause.in(this.#backoff.nextDelayMs());
+  }
+
+  /** The simulated targets are one subsystem: a controller that is taken for one of another proves that we are wrong. */
+  #joinUnlessForeign(session: HostSession, queues: OpenQueue[], silent: Set<HostSession> = new Set()): void {
+    if (session !== this.#session || session.isOver) return queues.forEach(({ socket }) => socket.close());
+    const stranger = this.#options.owner.strangerTo(this, session, silent);
+    if (stranger === null) return this.#goLive(session, queues);
+    stranger.answers((isAnswered) => {
+      if (isAnswered) throw new Violation("identity", `Path ${this.index} is taken for one to another subsystem`);
+      this.#joinUnlessForeign(session, queues, silent.add(stranger));
+    });
   }
 
   #goLive(session: HostSession, queues: OpenQueue[]): void {

@@ -5,6 +5,7 @@ import {
   asyncEventRequestCommand,
   changedNamespaceListCommand,
   connectIoQueueCommand,
+  identifyControllerCommand,
   keepAliveCommand,
 } from "../../src/nvme/commands.ts";
 import type { TransferParameters } from "../../src/nvme/connection.ts";
@@ -212,6 +213,13 @@ export class HostSession {
       }
       if (isStale) this.readAna();
     });
+  }
+
+  /** Whether the controller answers a question that is asked now. */
+  answers(done: (isAnswered: boolean) => void): void {
+    const admin = this.#admin;
+    if (admin === null || !admin.isOpen) return done(false);
+    admin.request(identifyControllerCommand(), ADMIN_TIMEOUT_MS, (answer) => done(answer !== null));
   }
 
   // ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,5 @@
 import type { Prng } from "../../src/base/prng.ts";
+import { subsystemDifference } from "../../src/nvme/subsystem.ts";
 import type { Geometry } from "../../src/block/device.ts";
 import type { HostShared } from "./host_admin.ts";
 import { HostPath, type PathOwner } from "./host_path.ts";
@@ -130,6 +131,15 @@ export class HostVolume implements PathOwner {
   }
 
   // ── what paths want ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  strangerTo(path: HostPath, session: HostSession, silent: ReadonlySet<HostSession>): HostSession | null {
+    for (const other of this.paths) {
+      const known = other.isServing ? other.session : null;
+      if (other === path || known === null || silent.has(known)) continue;
+      if (subsystemDifference(known.controller!, session.controller!, `path ${other.index}`) !== null) return known;
+    }
+    return null;
+  }
 
   addLinks(path: number, session: HostSession, queues: OpenQueue[]): void {
     const { queueDepth, inCapsuleBytes, limits: namespace, controller } = session.controller!;

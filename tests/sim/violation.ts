@@ -9,6 +9,7 @@ export type Checker =
   | "leak"
   | "spread"
   | "buffer"
+  | "identity"
   | "assertion";
 
 /** Something that must never happen has happened. */

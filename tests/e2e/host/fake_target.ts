@@ -145,6 +145,10 @@ export class FakePortal {
   nqn = NQN;
   nsid = 1;
   uuid = UUID;
+  /** Of the subsystem behind it: portals that differ are two targets with one name. */
+  serial = "FAKE0001";
+  /** The ID of its controllers; null: as the target counts them. */
+  cntlid: number | null = null;
   refusesHosts = false;
   queuesMax = 16;
   mqes = 127;
@@ -475,7 +479,7 @@ class FakeConnection {
     if (text(data, ConnectDataAt.SUBNQN) !== portal.nqn) return this.#refuseData(sqe, ConnectDataAt.SUBNQN);
     if (portal.refusesHosts) return this.#answer(sqe, NO_SUCH_HOST);
     if (qid === 0) {
-      const cntlid = ++portal.target.controllers;
+      const cntlid = portal.cntlid ?? ++portal.target.controllers;
       this.#controller = { cntlid, cc: 0, isShutDown: false };
       portal.controllers.set(cntlid, this.#controller);
     } else {
@@ -575,7 +579,7 @@ class FakeConnection {
     const portal = this.#portal;
     const at = IdentifyControllerAt;
     const data = new Uint8Array(IDENTIFY_BYTES);
-    setText(data, at.SN, "FAKE0001".padEnd(20));
+    setText(data, at.SN, portal.serial.padEnd(20));
     setText(data, at.MN, "Fake array".padEnd(40));
     setText(data, at.FR, "1.0".padEnd(8));
     data[at.CMIC] = Cmic.MULTIPLE_PORTS | Cmic.MULTIPLE_CONTROLLERS | (portal.ana === null ? 0 : Cmic.ANA_REPORTING);

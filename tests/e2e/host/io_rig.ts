@@ -174,6 +174,14 @@ export class IoRig implements PathOwner, AsyncDisposable {
     return null;
   }
 
+  strangerTo(): null {
+    return null;
+  }
+
+  banStranger(): never {
+    throw new Error("There is one subsystem");
+  }
+
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
     const { queueDepth, inCapsuleBytes, limits, controller } = session.controller;
     const memory = this.#memory;
