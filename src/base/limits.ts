@@ -26,6 +26,12 @@ export const LOOP_REQUEST_BYTES = 1 << 20;
 /** Bytes of all request buffers of one queue: offsets into the arena stay 31-bit integers. */
 export const ARENA_BYTES_MAX = 2 ** 31 - 1;
 
+/**
+ * Write Zeroes that one request is split into, all in flight at once: a controller answers many as soon as one, and other
+ * requests wait for no more than these.
+ */
+export const ZEROES_PARTS_MAX = 16;
+
 /** Times that one request is sent again after answers that ask for it, before it fails. */
 export const RETRIES_MAX = 16;
 
@@ -74,6 +80,9 @@ export const TARGET_IO_QUEUES_MAX = 64;
 
 /** Data of one command to a target, in bytes (MDTS). */
 export const TARGET_TRANSFER_BYTES = 1 << 20;
+
+/** One Write Zeroes to a target, in bytes (WZSL): it takes no longer than a few transfers, for it punches a hole. */
+export const TARGET_WRITE_ZEROES_BYTES = 32 << 20;
 
 /** Data that a capsule to a target may carry, in bytes: a host need not send more than that before it is asked. */
 export const TARGET_IN_CAPSULE_BYTES_MAX = 64 << 10;

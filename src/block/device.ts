@@ -18,7 +18,7 @@ export interface Geometry {
   readonly maxDiscardBytes: number;
   /** Granularity of DISCARD in bytes. */
   readonly discardGranularity: number;
-  /** Largest WRITE_ZEROES in bytes; 0 if the device has none. */
+  /** Largest WRITE_ZEROES in bytes, in however many commands; 0 if the device has none. */
   readonly maxWriteZeroesBytes: number;
 }
 

@@ -1,7 +1,7 @@
 import { assert } from "../base/assert.ts";
 import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
-import { REQUEST_BYTES_MAX } from "../base/limits.ts";
+import { REQUEST_BYTES_MAX, ZEROES_PARTS_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { Prng } from "../base/prng.ts";
 import type { Geometry } from "../block/device.ts";
@@ -631,6 +631,6 @@ function geometryOf(session: ControllerSession, readOnly: boolean): Geometry {
     readOnly: readOnly || limits.readOnly,
     maxDiscardBytes: limits.maxDiscardBlocks * limits.blockSize,
     discardGranularity: limits.discardGranularity,
-    maxWriteZeroesBytes: limits.maxWriteZeroesBlocks * limits.blockSize,
+    maxWriteZeroesBytes: limits.maxWriteZeroesBlocks * limits.blockSize * ZEROES_PARTS_MAX,
   };
 }

@@ -151,7 +151,8 @@ export class RequestReader {
 
   /**
    * A hole must read as zeroes, whoever asks for it: the loop driver punches one for a DISCARD, but for a WRITE_ZEROES
-   * as well. So it is WRITE_ZEROES that may deallocate, not DISCARD, after which anything could be read.
+   * without NOUNMAP as well, which is what file systems zero their own tables with; nothing in the request tells the two
+   * apart. So it is WRITE_ZEROES that may deallocate, not DISCARD, after which anything could be read.
    */
   #readAllocate(slot: number, at: number, bytes: number): number {
     if (bytes !== FUSE_LAYOUT.inHeaderBytes + FUSE_LAYOUT.fallocateInBytes) return -EINVAL;

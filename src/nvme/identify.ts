@@ -136,7 +136,9 @@ export function parseController(data: Uint8Array): ControllerIdentity {
 
 /** Limits of the NVM command set that a controller tells with CNS 06h (NVM Command Set 1.0, section 4.1.5.4). */
 export interface NvmControllerLimits {
-  /** WZSL: log2 in units of the smallest memory page; 0 is not told. */
+  /** The controller has CNS 06h: a limit of 0 is none, not an unknown one. */
+  isTold: boolean;
+  /** WZSL: log2 in units of the smallest memory page; 0 is no limit. */
   wzsl: number;
   /** Ranges in one Dataset Management; 0 is not told. */
   dmrl: number;
@@ -147,12 +149,13 @@ export interface NvmControllerLimits {
 }
 
 /** What is known of a controller that does not have CNS 06h. */
-export const NVM_CONTROLLER_LIMITS_UNTOLD: NvmControllerLimits = { wzsl: 0, dmrl: 0, dmrsl: 0, dmsl: 0 };
+export const NVM_CONTROLLER_LIMITS_UNTOLD: NvmControllerLimits = { isTold: false, wzsl: 0, dmrl: 0, dmrsl: 0, dmsl: 0 };
 
 /** Reads Identify Controller of the NVM command set. Throws {@linkcode IdentifyError} if the data is short. */
 export function parseNvmController(data: Uint8Array): NvmControllerLimits {
   const view = checkedView(data, "Identify NVM Controller");
   return {
+    isTold: true,
     wzsl: view.getUint8(IdentifyNvmControllerAt.WZSL),
     dmrl: view.getUint8(IdentifyNvmControllerAt.DMRL),
     dmrsl: view.getUint32(IdentifyNvmControllerAt.DMRSL, true),

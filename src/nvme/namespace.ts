@@ -91,13 +91,14 @@ function transferBytes({ controller, namespace, mpsmin }: LimitsInput): number {
 }
 
 /**
- * WZSL, or the size of a transfer where it is not told: MDTS does not apply to Write Zeroes, but Linux, and so what
- * targets are tested with, never sends a larger one.
+ * WZSL. MDTS does not apply to Write Zeroes, which transfers nothing; but controllers that do not tell their limits are
+ * older than WZSL, and have only met hosts that keep to the size of a transfer, as Linux does.
  */
 function writeZeroesBlocks(input: LimitsInput, maxTransferBytes: number): number {
   const { controller, nvm, namespace } = input;
   if ((controller.oncs & Oncs.WRITE_ZEROES) === 0 && nvm.wzsl === 0) return 0;
-  const bytes = nvm.wzsl === 0 ? maxTransferBytes : pagesBytes(nvm.wzsl, input.mpsmin);
+  const untoldBytes = nvm.isTold ? Infinity : maxTransferBytes;
+  const bytes = nvm.wzsl === 0 ? untoldBytes : pagesBytes(nvm.wzsl, input.mpsmin);
   return Math.min(NLB_BLOCKS_MAX, Math.floor(bytes / namespace.blockSize));
 }
 

@@ -16,6 +16,7 @@ import {
   ioControllerData,
   namespaceData,
   namespaceDescriptorsData,
+  nvmControllerData,
 } from "./identify_data.ts";
 import type { Inventory } from "./inventory.ts";
 
@@ -82,7 +83,7 @@ function commandSetStructure(command: AdminCommand, context: IdentifyContext): F
       if (command.nsid === NSID_ALL) return empty();
       return ofNamespace(command, context, empty);
     case IdentifyCns.COMMAND_SET_CONTROLLER:
-      return empty();
+      return nvmControllerData();
     case IdentifyCns.COMMAND_SET_ACTIVE_LIST:
       return activeList(command, context.inventory);
     default:

@@ -1,6 +1,7 @@
 /** Identify data structures that the target's controllers give (Base 2.0, section 5.17.2; NVM Command Set 1.0, 4.1.5). */
 
 import { assert } from "../base/assert.ts";
+import { TARGET_WRITE_ZEROES_BYTES } from "../base/limits.ts";
 import { VERSION } from "../base/version.ts";
 import { AsyncEventConfig, CQE_BYTES, SQE_BYTES } from "../spec/nvme.ts";
 import { DISCOVERY_NQN, NQN_FIELD_BYTES } from "../spec/nvme_fabrics.ts";
@@ -18,6 +19,7 @@ import {
   IDENTIFY_BYTES,
   IdentifyControllerAt,
   IdentifyNamespaceAt,
+  IdentifyNvmControllerAt,
   IndependentNamespaceAt,
   IndependentNsfeat,
   KAS_UNIT_MS,
@@ -64,6 +66,9 @@ const OPTIMAL_WRITE_BYTES = 128 << 10;
 /** The events that controllers offer. */
 export const IO_EVENTS_OFFERED = AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES | AsyncEventConfig.ANA_CHANGE_NOTICES;
 export const DISCOVERY_EVENTS_OFFERED = AsyncEventConfig.DISCOVERY_LOG_CHANGE_NOTICES;
+
+/** WZSL: deallocation, which has limits of the same kind, has none. */
+const WRITE_ZEROES_SIZE_LIMIT = Math.log2(TARGET_WRITE_ZEROES_BYTES) - MPS_SHIFT_BASE;
 
 /** MDTS: what `transferBytesMax` can say is a power of two of pages, and 0 would mean no limit. */
 export function mdts(transferBytesMax: number): number {
@@ -112,6 +117,11 @@ export function discoveryControllerData(description: SubsystemDescription, cntli
     .u8(at.LPA, Lpa.EXTENDED_DATA)
     .nulText(at.SUBNQN, NQN_FIELD_BYTES, DISCOVERY_NQN)
     .bytes;
+}
+
+/** Identify Controller of the NVM command set. */
+export function nvmControllerData(): Uint8Array<ArrayBuffer> {
+  return new ByteFields(IDENTIFY_BYTES).u8(IdentifyNvmControllerAt.WZSL, WRITE_ZEROES_SIZE_LIMIT).bytes;
 }
 
 /** What both kinds tell. */

@@ -1,5 +1,5 @@
 /** Loop devices of this very machine over `umpath serve`: what a kernel and its tools see of them, and how they go. */
-import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes, fail } from "@std/assert";
 import { delay } from "./host/host_fixture.ts";
 import { loadErrors, mixedLoad, smallLoad, underLoad } from "../vm/load.ts";
 import { UMPATH } from "./cli_fixture.ts";
@@ -8,7 +8,9 @@ import { LoopRig, sysfs } from "./loop_rig.ts";
 
 const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);
 const MIB = 1 << 20;
+const GIB = 1024 * MIB;
 const NAME = "loop-n1";
+const WAIT_MS_MAX = 60_000;
 /** As much as fio has time to write in a test; a run that fails leaves no file of its state in the working folder. */
 const QUICK = { size: "6m", rate: "6m,6m", verify_state_save: 0 };
 
@@ -114,6 +116,33 @@ loopTest("fsync flushes, a discard deallocates, and what is zeroed reads as zero
     const data = Deno.readFileSync(`${rig.folder}/data`);
     assertEquals(await contentOf(rig, device, { offset: 0, bytes: 4 * MIB }), data.subarray(0, 4 * MIB));
     assertEquals(await contentOf(rig, device, { offset: 13 * MIB, bytes: 3 * MIB }), data.subarray(13 * MIB));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+toolTest("a large volume is discarded in few commands, many at a time", ["mkfs.ext4", "e2fsck"], async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "umpath-loop-" });
+  try {
+    // The kernel's requests for it have 4 GiB at most.
+    await using rig = await LoopRig.start(["--size", "1T", `${folder}/disk.img`]);
+    const device = await rig.device("--io-timeout", "1m");
+    const [zeroed] = await rig.counted(["write-zeroes"], () => rig.ok("blkdiscard", "-l", String(8 * GIB), device));
+    assert(zeroed! >= 256 && zeroed! <= 260, `${zeroed} commands of 32 MiB zero 8 GiB`);
+
+    await rig.target.fault("*:delay=5s,op=write-zeroes");
+    const hits = async () => {
+      const { stdout } = await rig.target.target("fault", "--json");
+      return (JSON.parse(stdout).faults as { hits: number }[])[0]!.hits;
+    };
+    const discard = rig.ok("blkdiscard", "-l", String(GIB), device);
+    for (const end = Date.now() + WAIT_MS_MAX; await hits() < 16;) {
+      if (Date.now() > end) fail(`${await hits()} commands are in flight at a time`);
+    }
+    await rig.target.fault("clear");
+    await discard;
+    await rig.ok("mkfs.ext4", "-q", "-F", device);
+    await rig.ok("e2fsck", "-f", "-n", device);
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

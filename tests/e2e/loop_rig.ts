@@ -22,12 +22,12 @@ const TIMES = [
   ...["--keep-alive", "1s", "--io-timeout", "1s", "--connect-timeout", "1s"],
   ...["--reconnect-delay", "20ms", "--reconnect-delay-max", "100ms"],
 ];
-const COMMAND_MS_MAX = 30_000;
-const WAIT_MS_MAX = 15_000;
-const SETTLE_MS_MAX = 5_000;
+const COMMAND_MS_MAX = 90_000;
+const WAIT_MS_MAX = 60_000;
+const SETTLE_MS_MAX = 30_000;
 
 /**
- * The target has two listeners, or one for each path of a network. What is done here takes at most half a minute a
+ * The target has two listeners, or one for each path of a network. What is done here takes at most a minute and a half a
  * command, whatever hangs.
  */
 export class LoopRig implements AsyncDisposable {

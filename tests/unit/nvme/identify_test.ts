@@ -90,7 +90,8 @@ Deno.test("parseNvmController() reads the limits", () => {
   data.set([9, 5, 9, 64], 0);
   put(data, 4, 4, 0xfffffff0);
   put(data, 8, 8, 1000);
-  assertEquals(parseNvmController(data), { wzsl: 5, dmrl: 64, dmrsl: 0xfffffff0, dmsl: 1000 });
+  const limits = { isTold: true, wzsl: 5, dmrl: 64, dmrsl: 0xfffffff0, dmsl: 1000 };
+  assertEquals(parseNvmController(data), limits);
 });
 
 Deno.test("parseNamespace() reads every field", () => {

@@ -62,7 +62,10 @@ Deno.test("namespaceLimits() takes MDTS in units of the smallest memory page, an
   assertEquals(limits({ controller: { mdts: 0 }, namespace: { blockSize: 512 } }).maxTransferBytes, 65536 * 512);
 });
 
-Deno.test("namespaceLimits() bounds Write Zeroes by WZSL, else by a transfer, and by NLB", () => {
+Deno.test("namespaceLimits() bounds Write Zeroes by WZSL, by a transfer only if limits are not told, and by NLB", () => {
+  const { wzsl: none } = NVM_CONTROLLER_LIMITS_UNTOLD;
+  assertEquals(limits({ nvm: { isTold: false, wzsl: none } }).maxWriteZeroesBlocks, 32);
+  assertEquals(limits({ nvm: { isTold: true, wzsl: none } }).maxWriteZeroesBlocks, 65536);
   assertEquals(limits({ nvm: { wzsl: 8 } }).maxWriteZeroesBlocks, 256);
   assertEquals(limits({ nvm: { wzsl: 255 } }).maxWriteZeroesBlocks, 65536);
   assertEquals(limits({ controller: { mdts: 0 } }).maxWriteZeroesBlocks, 65536);

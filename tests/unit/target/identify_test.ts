@@ -185,10 +185,10 @@ Deno.test("Identify lists active namespaces above an NSID, for the NVM command s
   assertEquals(host.identified(0x07), layout(4096, [[0, 4, 1], [4, 4, 5]]));
 });
 
-Deno.test("Identify tells nothing special of the NVM command set, and refuses others", () => {
+Deno.test("Identify tells how much one Write Zeroes may zero, and no other command set", () => {
   const host = new AdminTarget().host();
   assertEquals(host.identified(0x05, { nsid: 1 }), new Uint8Array(4096));
-  assertEquals(host.identified(0x06), new Uint8Array(4096));
+  assertEquals(host.identified(0x06), layout(4096, [[1, 1, 13]])); // 32 MiB
   for (const cns of [0x05, 0x06, 0x07]) {
     assertEquals(host.identify(cns, { nsid: 1, cdw11: 2 << 24 }).status, 0x002 | DNR | MORE);
   }
