@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -41,14 +40,6 @@ int um_open(const char *path, uint32_t writable)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Opens a block device for nobody else: -EBUSY says that it is mounted or held by another device. */
-int um_open_exclusive(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
 int um_page_bytes(void)
 {
 	return (int)sysconf(_SC_PAGESIZE);
@@ -69,10 +60,4 @@ int um_io_flusher(void)
 int um_thread_name(const char *name)
 {
 	return prctl(PR_SET_NAME, name, 0, 0, 0) ? -errno : 0;
-}
-
-/* 1 if a process of that number exists, 0 if none does. */
-int um_process_alive(int32_t pid)
-{
-	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }

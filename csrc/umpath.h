@@ -70,11 +70,9 @@ UM_API int um_eventfd_signal(int32_t fd);
 UM_API int um_eventfd_drain(int32_t fd);
 UM_API int um_page_bytes(void);
 UM_API int um_open(const char *path, uint32_t writable);
-UM_API int um_open_exclusive(const char *path);
 UM_API int um_close(int32_t fd);
 UM_API int um_io_flusher(void);
 UM_API int um_thread_name(const char *name);
-UM_API int um_process_alive(int32_t pid);
 
 /* um_file.c */
 UM_API int um_file_open(const char *path, uint32_t writable, uint32_t direct);
@@ -103,13 +101,23 @@ UM_API int um_fuse_open_file(const char *path, uint32_t writable);
 UM_API int64_t um_fuse_file_bytes(const char *path);
 UM_API int um_close_slow(int32_t fd);
 
+/* um_disk.c */
+int um_disk_open(const char *path, uint32_t writable, uint64_t sequence);
+int um_disk_sequence(int32_t fd, uint64_t *sequence);
+UM_API int um_disk_read_only(const char *path, uint64_t sequence, uint32_t read_only);
+UM_API int um_disk_probe(const char *path, uint64_t sequence);
+
 /* um_loop.c */
 UM_API int um_loop_free(void);
+UM_API int um_loop_add(int32_t number);
+UM_API int um_loop_remove(int32_t number);
 UM_API int um_loop_make_node(const char *path, uint32_t major, uint32_t minor);
-UM_API int um_loop_configure(const char *path, int32_t fd, uint32_t block_size, uint32_t flags, const char *name);
-UM_API int um_loop_flags(const char *path);
-UM_API int um_loop_clear(const char *path);
-UM_API int um_loop_keep(const char *path);
-UM_API int um_loop_resize(const char *path);
+UM_API int um_loop_configure(const char *path, int32_t file, uint32_t block_size, uint32_t flags, const char *name,
+			     uint64_t *sequence);
+UM_API int um_loop_flags(const char *path, uint64_t sequence);
+UM_API int um_loop_name(const char *path, uint64_t sequence, char *name, uint32_t bytes);
+UM_API int um_loop_clear(const char *path, uint64_t sequence);
+UM_API int um_loop_keep(const char *path, uint64_t sequence);
+UM_API int um_loop_resize(const char *path, uint64_t sequence);
 
 #endif

@@ -31,11 +31,9 @@ export const SYMBOLS = {
   um_eventfd_drain: { parameters: ["i32"], result: "i32" },
   um_page_bytes: { parameters: [], result: "i32" },
   um_open: { parameters: ["buffer", "u32"], result: "i32" },
-  um_open_exclusive: { parameters: ["buffer"], result: "i32" },
   um_close: { parameters: ["i32"], result: "i32" },
   um_io_flusher: { parameters: [], result: "i32" },
   um_thread_name: { parameters: ["buffer"], result: "i32" },
-  um_process_alive: { parameters: ["i32"], result: "i32" },
 
   um_file_open: { parameters: ["buffer", "u32", "u32"], result: "i32" },
   um_file_lock: { parameters: ["i32", "u32", "u32"], result: "i32" },
@@ -63,11 +61,21 @@ export const SYMBOLS = {
   um_fuse_file_bytes: { parameters: ["buffer"], result: "i64", nonblocking: true },
   um_close_slow: { parameters: ["i32"], result: "i32", nonblocking: true },
 
+  um_disk_read_only: { parameters: ["buffer", "u64", "u32"], result: "i32", nonblocking: true },
+  um_disk_probe: { parameters: ["buffer", "u64"], result: "i32", nonblocking: true },
+
   um_loop_free: { parameters: [], result: "i32", nonblocking: true },
+  um_loop_add: { parameters: ["i32"], result: "i32", nonblocking: true },
+  um_loop_remove: { parameters: ["i32"], result: "i32", nonblocking: true },
   um_loop_make_node: { parameters: ["buffer", "u32", "u32"], result: "i32" },
-  um_loop_configure: { parameters: ["buffer", "i32", "u32", "u32", "buffer"], result: "i32", nonblocking: true },
-  um_loop_flags: { parameters: ["buffer"], result: "i32", nonblocking: true },
-  um_loop_clear: { parameters: ["buffer"], result: "i32", nonblocking: true },
-  um_loop_keep: { parameters: ["buffer"], result: "i32", nonblocking: true },
-  um_loop_resize: { parameters: ["buffer"], result: "i32", nonblocking: true },
+  um_loop_configure: {
+    parameters: ["buffer", "i32", "u32", "u32", "buffer", "buffer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  um_loop_flags: { parameters: ["buffer", "u64"], result: "i32", nonblocking: true },
+  um_loop_name: { parameters: ["buffer", "u64", "buffer", "u32"], result: "i32", nonblocking: true },
+  um_loop_clear: { parameters: ["buffer", "u64"], result: "i32", nonblocking: true },
+  um_loop_keep: { parameters: ["buffer", "u64"], result: "i32", nonblocking: true },
+  um_loop_resize: { parameters: ["buffer", "u64"], result: "i32", nonblocking: true },
 } as const;

@@ -35,6 +35,7 @@ export const EOPNOTSUPP = 95;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
+export const ESTALE = 116;
 export const EALREADY = 114;
 export const EINPROGRESS = 115;
 export const EREMOTEIO = 121;
@@ -76,6 +77,7 @@ const WORDS: Record<number, string> = {
   [ETIMEDOUT]: "connection timed out",
   [ECONNREFUSED]: "connection refused",
   [EHOSTUNREACH]: "no route to host",
+  [ESTALE]: "it is another by now",
   [EALREADY]: "already in progress",
   [EINPROGRESS]: "in progress",
   [EREMOTEIO]: "remote I/O error",

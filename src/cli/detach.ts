@@ -57,19 +57,22 @@ function askDetach(params: DetachParams, output: Output): Promise<DetachResult |
 
 /** Without a daemon: what one that died has left is taken away. */
 async function detachLeft(params: DetachParams, output: Output): Promise<DetachResult> {
-  const { leftDevices, matchesLeft, removeLeft } = await import("../host/left_devices.ts");
+  const { leftDevices, matchesLeft, removeLeft, sweepLeft } = await import("../host/left_devices.ts");
   const dir = runDir();
   for (const deadline = Date.now() + LOCK_MS_MAX;;) {
-    const all = checkRunDir(dir) ? leftDevices(dir) : [];
+    const all = checkRunDir(dir) ? await leftDevices(dir) : [];
     const missing = params.volumes.find((word) => !all.some((left) => matchesLeft(left, word)));
     if (missing !== undefined) notAttached(missing);
-    if (all.length === 0) return { detached: [] };
+    if (all.length === 0) {
+      await sweepLeft(dir);
+      return { detached: [] };
+    }
     // The lock is what tells that they are left: a daemon may be about to start, or one that was killed not be all gone.
     using lock = Date.now() < deadline ? RunDirLock.tryTake(dir) : RunDirLock.take(dir);
     if (lock !== null) {
       const isMeant = (left: LeftDevice) => params.all || params.volumes.some((word) => matchesLeft(left, word));
-      const chosen = leftDevices(dir).filter(isMeant);
-      return told(await removeLeft(chosen, lock), output);
+      const chosen = (await leftDevices(dir)).filter(isMeant);
+      return told(await removeLeft(chosen, { lock, force: params.force }), output);
     }
     const result = await askDetach(params, output);
     if (result !== null) return result;

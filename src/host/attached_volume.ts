@@ -17,7 +17,7 @@ import { subsystemDifference } from "../nvme/subsystem.ts";
 import { heedsPreferred, heedsWeights, type PolicyName } from "../multipath/policy_names.ts";
 import type { DeviceDriver, NamedTimeouts, PathSpec, Timeouts, VolumeChanges, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
-import { deviceUseWords, visibleUseWords } from "./device_users.ts";
+import { deviceUseWords, lastingUseWords } from "./device_users.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
 import { readFailback, readPolicy } from "./defaults.ts";
 import { formatHedge, type HedgeBudget, parseHedge, readSlowPath, type SlowPathMode } from "./latency_settings.ts";
@@ -516,23 +516,19 @@ export class AttachedVolume implements PathOwner {
   // ── detach ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Refuses if the device is in use, unless `force`.
+   * Refuses if the device is in use.
    *
    * @throws UmpathError "in-use"
    */
-  checkUnused(): void {
+  async checkUnused(): Promise<void> {
     const device = this.device;
-    if (device === null) return;
-    const why = deviceUseWords(device);
-    if (why === null) return;
-    throw new UmpathError("in-use", `Cannot detach ${this.name}: ${device} ${why}`, {
-      hint: "Unmount or close it first, or use --force, which fails all I/O from then on",
-    });
+    const why = device === null ? null : await lastingUseWords(device);
+    if (why !== null) throw inUse(this.name, `${device} ${why}`);
   }
 
   /** Logs who uses the device: it is to be taken away all the same. */
-  logUsers(): void {
-    const why = this.device === null ? null : visibleUseWords(this.device);
+  async logUsers(): Promise<void> {
+    const why = this.device === null ? null : await deviceUseWords(this.device);
     if (why !== null) {
       log.warn(`${this.name}: ${this.device} ${why} and is taken away: all I/O on it fails from now on`);
     }
@@ -612,6 +608,13 @@ export class AttachedVolume implements PathOwner {
 
 function portalOf({ traddr, trsvcid }: PathSpec): string {
   return `${traddr} ${trsvcid}`;
+}
+
+/** The device of the volume `name` is not taken away; `why` says who uses it. */
+function inUse(name: string, why: string): UmpathError {
+  return new UmpathError("in-use", `Cannot detach ${name}: ${why}`, {
+    hint: "Unmount or close it first, or use --force, which fails all I/O from then on",
+  });
 }
 
 /** Somebody says which paths are to be used: that holds at once. */

@@ -47,7 +47,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     if (options.transient && volumes.isEmpty) end.resolve(0);
   };
   const leaveSoon = () => setTimeout(leave, LEAVE_DELAY_MS);
-  const left = await removeLeft(leftDevices(dir), lock);
+  const left = await removeLeft(await leftDevices(dir), { lock, force: true });
   const leftWords = [...left.words, ...left.failures.map(messageOf)];
   for (const words of leftWords) log.warn(words);
   /** Whoever attaches or detaches first is told: the log is read by nobody who has no reason to. */

@@ -44,7 +44,7 @@ async function ublkLack(): Promise<UmpathError | null> {
 async function loopLack(): Promise<UmpathError | null> {
   const probes: [LoopStep, path: string, module: string][] = [
     [{ kind: "open-fuse", deadlineMs: 1 }, "/dev/fuse", "fuse"],
-    [{ kind: "find-loop", deadlineMs: 1 }, "/dev/loop-control", "loop"],
+    [{ kind: "add-loop", deadlineMs: 1 }, "/dev/loop-control", "loop"],
   ];
   for (const [step, path, module] of probes) {
     let fd = native().um_open(cString(path), 1);

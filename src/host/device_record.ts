@@ -1,67 +1,136 @@
-import { removeStaleDevice } from "../ublk/control.ts";
-import type { LeftDevice } from "./left_devices.ts";
+/**
+ * Notes in the run folder: which devices a daemon has in the kernel, one file each. A note is there before its device
+ * and goes when nothing is left of the device, so that whoever comes after a daemon knows what it has left.
+ */
+import { errnoWords } from "../base/errno.ts";
+import { UmpathError } from "../base/errors.ts";
+import { quote } from "../base/text.ts";
+import type { DeviceDriver } from "./api.ts";
+import { ownIdentity, type ProcessIdentity } from "./process_identity.ts";
+import { errnoOf } from "./run_sequence.ts";
 import { type RunDir, runDir } from "./run_dir.ts";
-import { pause } from "./run_sequence.ts";
-import { NO_QUEUES, runControl } from "./ublk_driver.ts";
 
-const PREFIX = "ublk-";
+/** Drivers that have devices in the kernel. */
+export type KernelDriver = Exclude<DeviceDriver, "none">;
+
 /** Numbers as they are written, so that a note is read under the name that it was found by. */
-const RECORD = /^ublk-(0|[1-9]\d{0,8})$/;
+const NOTE = /^(ublk|loop)-(0|[1-9]\d{0,8})$/;
+/** On the last line: the number was added for this device, and is to be removed with it. */
+const ADDED = "added";
+/** On the last line: the device was taken away, although it was in use. */
+const DETACHED = "detached";
 
-/** A process that was killed loses the lock of the run folder a moment before it is gone. */
-const EXIT_MS = 2_000;
-const EXIT_POLL_MS = 20;
-
-/** Notes in the run folder that this process has the ublk device `devId` for a volume, so that others can clean up. */
-export function recordDevice(devId: number, name: string): void {
-  Deno.writeTextFileSync(recordPath(runDir(), devId), `${Deno.pid}\n${name}\n`);
+/** What a daemon notes of a device. */
+export interface DeviceNote {
+  driver: KernelDriver;
+  /** N of its node. */
+  number: number;
+  /** Of the volume; empty in a note without. */
+  volume: string;
+  /** The daemon that has it, or had it. */
+  owner: ProcessIdentity;
+  /** The kernel's sequence number of the disk; null until it is known, and in notes of old. */
+  sequence: string | null;
+  /** The boot that the numbers are of; null in notes of old. */
+  boot: string | null;
+  /** The number was added for this device, and is to be removed with it. */
+  isAdded: boolean;
+  /** It was taken away although it was in use: it is there until its last user closes it. */
+  isDetached: boolean;
 }
 
-/** The device is gone in order. */
-export function forgetDevice(devId: number, dir = runDir()): void {
+/** The node of the device that is noted. */
+export function notedDevice({ driver, number }: Pick<DeviceNote, "driver" | "number">): string {
+  return driver === "ublk" ? `/dev/ublkb${number}` : `/dev/loop${number}`;
+}
+
+/** A note of this process. */
+export function ownNote(
+  device: Pick<DeviceNote, "driver" | "number" | "volume" | "isAdded">,
+): DeviceNote {
+  return { ...device, owner: ownIdentity(), boot: bootId(), sequence: null, isDetached: false };
+}
+
+/**
+ * Writes the note, in the place of an earlier one.
+ *
+ * @throws UmpathError "host-lacks" if the run folder takes none.
+ */
+export function writeNote(note: DeviceNote, dir = runDir()): void {
+  const { volume, owner, sequence, boot } = note;
+  const flags = [note.isAdded ? ADDED : "", note.isDetached ? DETACHED : ""].filter((word) => word !== "").join(" ");
+  const lines = [owner.pid, volume, owner.start ?? "", sequence ?? "", boot ?? "", flags];
+  const path = notePath(dir, note);
   try {
-    Deno.removeSync(recordPath(dir, devId));
-  } catch {
-    // It was not recorded, or somebody has cleaned the folder: either way it is forgotten.
-  }
-}
-
-/** The ublk devices that a daemon which died has noted. What is not proved to be its own is left alone. */
-export function leftUblkDevices(dir: RunDir): LeftDevice[] {
-  const left: LeftDevice[] = [];
-  for (const { name: file } of Deno.readDirSync(dir.path)) {
-    const devId = RECORD.exec(file)?.[1];
-    if (devId === undefined) continue;
-    const [pid, name = ""] = readRecord(dir, Number(devId)).split("\n");
-    left.push({
-      name,
-      device: `/dev/ublkb${devId}`,
-      remove: () => removeLeftDevice(dir, { devId: Number(devId), pid: Number(pid) }),
+    Deno.writeTextFileSync(`${path}.new`, `${lines.join("\n")}\n`);
+    Deno.renameSync(`${path}.new`, path);
+  } catch (error) {
+    removeFile(`${path}.new`);
+    const why = errnoWords(errnoOf(error));
+    throw new UmpathError("host-lacks", `Cannot note ${notedDevice(note)} in run folder ${quote(dir.path)}: ${why}`, {
+      hint: "Make room there, or set UMPATH_RUN_DIR to another folder",
+      cause: error,
     });
   }
-  return left;
 }
 
-async function removeLeftDevice(dir: RunDir, { devId, pid }: { devId: number; pid: number }): Promise<string[] | null> {
-  const remove = () => runControl(removeStaleDevice(devId, pid), NO_QUEUES);
-  let outcome = await remove();
-  for (let waitedMs = 0; outcome === "alive" && waitedMs < EXIT_MS; waitedMs += EXIT_POLL_MS) {
-    await pause(EXIT_POLL_MS);
-    outcome = await remove();
+/** Nothing is left of the device. */
+export function forgetDevice(device: Pick<DeviceNote, "driver" | "number">, dir = runDir()): void {
+  removeFile(notePath(dir, device));
+}
+
+/** The notes in the run folder, in the order of their devices. */
+export async function readNotes(dir: RunDir): Promise<DeviceNote[]> {
+  const notes: DeviceNote[] = [];
+  for await (const { name } of Deno.readDir(dir.path)) {
+    const [, driver, number] = NOTE.exec(name) ?? [];
+    if (driver === undefined) continue;
+    const text = await textOf(`${dir.path}/${name}`);
+    if (text !== null) notes.push(parseNote({ driver: driver as KernelDriver, number: Number(number) }, text));
   }
-  if (outcome !== "alive") forgetDevice(devId, dir);
-  return outcome === "removed" ? [] : null;
+  return notes.sort((a, b) => a.driver.localeCompare(b.driver) || a.number - b.number);
 }
 
-/** Empty if its daemon lives and has just forgotten the device. */
-function readRecord(dir: RunDir, devId: number): string {
+function parseNote(device: Pick<DeviceNote, "driver" | "number">, text: string): DeviceNote {
+  const [pid = "", volume = "", start = "", sequence = "", boot = "", flags = ""] = text.split("\n");
+  const words = flags.split(" ");
+  return {
+    ...device,
+    volume,
+    owner: { pid: Number(pid), start: start || null },
+    sequence: sequence || null,
+    boot: boot || null,
+    isAdded: words.includes(ADDED),
+    isDetached: words.includes(DETACHED),
+  };
+}
+
+/** Which boot of this host it is. */
+export function bootId(): string | null {
   try {
-    return Deno.readTextFileSync(recordPath(dir, devId));
+    return Deno.readTextFileSync("/proc/sys/kernel/random/boot_id").trim();
   } catch {
-    return "";
+    return null;
   }
 }
 
-function recordPath(dir: RunDir, devId: number): string {
-  return `${dir.path}/${PREFIX}${devId}`;
+/** Null if its daemon lives and has just forgotten the device. */
+async function textOf(path: string): Promise<string | null> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch {
+    return null;
+  }
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    return; // It is gone: that is what was wanted.
+  }
+}
+
+function notePath(dir: RunDir, { driver, number }: Pick<DeviceNote, "driver" | "number">): string {
+  return `${dir.path}/${driver}-${number}`;
 }

@@ -1,7 +1,17 @@
-import { native } from "../../ffi/library.ts";
-import { cString } from "../../ffi/result.ts";
-import { EBUSY } from "../base/errno.ts";
+/**
+ * Who uses a device, as /proc and /sys tell. The device itself is never opened: this process may be the one that serves
+ * it, and an open waits for I/O. Whatever is read here is read off the main thread.
+ */
 import { listWords, quote } from "../base/text.ts";
+import { pause } from "./run_sequence.ts";
+
+/** How long a search may take: a host has any number of processes. One that takes longer finds nothing. Milliseconds. */
+const SEARCH_MS_MAX = 2_000;
+/** Processes that are looked at at the same time. */
+const LOOKS_MAX = 16;
+/** Others open a device for a moment: udev, mkfs, whoever looks for a free loop device. Milliseconds. */
+const MOMENT_MS = 300;
+const MOMENT_POLL_MS = 50;
 
 /** A process that has a device open. */
 export interface DeviceUser {
@@ -10,38 +20,82 @@ export interface DeviceUser {
   name: string;
 }
 
-/** The processes that have `device` or a partition of it open, other than this one, as far as /proc shows them to us. */
-export function deviceUsers(device: string): DeviceUser[] {
-  const users: DeviceUser[] = [];
-  for (const entry of Deno.readDirSync("/proc")) {
-    const pid = Number(entry.name);
-    if (!Number.isInteger(pid) || pid === Deno.pid || !hasOpen(pid, device)) continue;
-    users.push({ pid, name: nameOf(pid) });
+/** Where the kernel tells of its processes and devices; a test has its own. */
+export interface KernelFolders {
+  proc: string;
+  sys: string;
+}
+
+const KERNEL: KernelFolders = Object.freeze({ proc: "/proc", sys: "/sys" });
+
+/** A device with its partitions, as the kernel names them. */
+interface Names {
+  device: string;
+  /** `loop3`, and `loop3p1` and so on. */
+  disks: string[];
+  /** `major:minor` of each. */
+  numbers: Set<string>;
+}
+
+/** How `device` is used, as in "is mounted on "/mnt"", or null if nothing shows a user within two seconds. */
+export async function deviceUseWords(device: string, kernel = KERNEL): Promise<string | null> {
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), SEARCH_MS_MAX);
+  try {
+    return await Promise.race([findUse(device, kernel, over.signal), aborted(over.signal)]);
+  } finally {
+    clearTimeout(timer);
+    over.abort();
   }
-  return users;
 }
 
-/** How `device` is used, "is open in dd (process 12)", or null if nobody uses it. Opens it, which may need I/O. */
-export function deviceUseWords(device: string): string | null {
-  const fd = native().um_open_exclusive(cString(device));
-  if (fd >= 0) native().um_close(fd);
-  return visibleUseWords(device) ?? (fd === -EBUSY ? "is mounted or held by another device" : null);
+/** The same, but a user that is gone again within 300 ms is none. */
+export async function lastingUseWords(device: string, momentMs = MOMENT_MS): Promise<string | null> {
+  for (const end = Date.now() + momentMs;;) {
+    const words = await deviceUseWords(device);
+    if (words === null || Date.now() >= end) return words;
+    await pause(MOMENT_POLL_MS);
+  }
 }
 
-/** The same as far as /proc shows it: another device that holds it is not seen. Does not touch the device. */
-export function visibleUseWords(device: string): string | null {
-  const folders = mountFolders(Deno.readTextFileSync("/proc/self/mounts"), device);
+/** The cheap looks come first, and what says most. */
+async function findUse(device: string, kernel: KernelFolders, over: AbortSignal): Promise<string | null> {
+  const names = await namesOf(device, kernel);
+  const folders = mountFolders(await textOf(`${kernel.proc}/self/mountinfo`), names);
   if (folders.length > 0) return `is mounted on ${listWords(folders.map(quote))}`;
-  const users = deviceUsers(device);
-  if (users.length === 0) return null;
-  return `is open in ${listWords(users.map((user) => `${user.name} (process ${user.pid})`))}`;
+  if (isSwap(await textOf(`${kernel.proc}/swaps`), device)) return "is used as swap space";
+  const holders = await holdersOf(names, kernel);
+  if (holders.length > 0) return `is held by ${listWords(holders)}`;
+  const elsewhere = await mountElsewhere(names, kernel, over);
+  if (elsewhere !== null) return elsewhere;
+  const users = await deviceUsers(device, kernel, over);
+  return users.length === 0 ? null : `is open in ${listWords(users.map(processWords))}`;
 }
 
-/** Where `device` or a partition of it is mounted, according to the lines of /proc/mounts. */
-export function mountFolders(mounts: string, device: string): string[] {
-  return mounts.split("\n").map((line) => line.split(" "))
-    .filter(([source = "", folder]) => folder !== undefined && isOf(device, source))
-    .map(([, folder]) => unescaped(folder!));
+function processWords({ name, pid }: DeviceUser): string {
+  return `${name} (process ${pid})`;
+}
+
+async function namesOf(device: string, { sys }: KernelFolders): Promise<Names> {
+  const disk = device.slice(device.lastIndexOf("/") + 1);
+  const inside = (await namesIn(`${sys}/block/${disk}`)).filter((name) => isOf(disk, name));
+  const disks = [disk, ...inside];
+  const numbers = new Set<string>();
+  for (const [i, name] of disks.entries()) {
+    const number = await textOf(`${sys}/block/${disk}${i === 0 ? "" : `/${name}`}/dev`);
+    if (number !== "") numbers.add(number.trim());
+  }
+  return { device, disks, numbers };
+}
+
+// ── mounts and swap ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Where a device or a partition of it is mounted, according to the lines of a mountinfo (proc(5)). */
+export function mountFolders(mountinfo: string, { device, numbers }: Pick<Names, "device" | "numbers">): string[] {
+  return mountinfo.split("\n").map((line) => line.split(" "))
+    .filter((fields) => fields.length > 6)
+    .filter((fields) => numbers.has(fields[2]!) || isOf(device, unescaped(fields[fields.indexOf("-", 6) + 2] ?? "")))
+    .map((fields) => unescaped(fields[4]!));
 }
 
 /** A path of a table of mounts as it is: the kernel writes blanks and backslashes in octal. */
@@ -49,16 +103,87 @@ export function unescaped(folder: string): string {
   return folder.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
 }
 
-/** Processes come and go while /proc is read: one that is gone has nothing open. */
-function hasOpen(pid: number, device: string): boolean {
-  try {
-    for (const fd of Deno.readDirSync(`/proc/${pid}/fd`)) {
-      if (isOf(device, linkOf(`/proc/${pid}/fd/${fd.name}`))) return true;
-    }
-    return false;
-  } catch {
-    return false;
+function isSwap(swaps: string, device: string): boolean {
+  return swaps.split("\n").some((line) => isOf(device, unescaped(line.split(/\s/)[0]!)));
+}
+
+/** A mount in another mount namespace, as a container has it: one process of each is asked. */
+async function mountElsewhere({ device, numbers }: Names, kernel: KernelFolders, over: AbortSignal) {
+  const { proc } = kernel;
+  const seen = new Set([await linkOf(`${proc}/self/ns/mnt`)]);
+  let found: string | null = null;
+  await forEachProcess(kernel, over, async (pid) => {
+    if (found !== null) return;
+    const namespace = await linkOf(`${proc}/${pid}/ns/mnt`);
+    if (namespace === "" || seen.has(namespace)) return;
+    const mountinfo = await textOf(`${proc}/${pid}/mountinfo`);
+    if (mountinfo === "") return;
+    seen.add(namespace);
+    const folders = mountFolders(mountinfo, { device, numbers });
+    if (folders.length === 0) return;
+    const who = processWords({ pid, name: await nameOf(proc, pid) });
+    found ??= `is mounted on ${listWords(folders.map(quote))} in the mount namespace of ${who}`;
+  });
+  return found as string | null;
+}
+
+// ── other devices ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What the kernel has built on the device: device mapper and md, which it names as holders, and loop devices. */
+async function holdersOf({ device, disks }: Names, { sys }: KernelFolders): Promise<string[]> {
+  const holders: string[] = [];
+  for (const [i, name] of disks.entries()) {
+    const folder = `${sys}/block/${disks[0]}${i === 0 ? "" : `/${name}`}/holders`;
+    for (const holder of await namesIn(folder)) holders.push(await holderWords(sys, holder));
   }
+  for (const loop of await namesIn(`${sys}/block`)) {
+    if (!/^loop\d+$/.test(loop)) continue;
+    const file = (await textOf(`${sys}/block/${loop}/loop/backing_file`)).replace(/\n$/, "");
+    if (file !== "" && isOf(device, file)) holders.push(`/dev/${loop}`);
+  }
+  return holders;
+}
+
+/** A device of the device mapper is known by the name that it was given. */
+async function holderWords(sys: string, holder: string): Promise<string> {
+  const name = (await textOf(`${sys}/block/${holder}/dm/name`)).trim();
+  return name === "" ? holder : `${holder} (${name})`;
+}
+
+// ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The processes that have `device` or a partition of it open, other than this one, as far as /proc shows them to us. */
+export async function deviceUsers(
+  device: string,
+  kernel = KERNEL,
+  over = new AbortController().signal,
+): Promise<DeviceUser[]> {
+  const users: DeviceUser[] = [];
+  await forEachProcess(kernel, over, async (pid) => {
+    if (pid === Deno.pid || !await hasOpen(kernel.proc, pid, device)) return;
+    users.push({ pid, name: await nameOf(kernel.proc, pid) });
+  });
+  return users.sort((a, b) => a.pid - b.pid);
+}
+
+/** Processes come and go while /proc is read: one that is gone has nothing open. */
+async function forEachProcess({ proc }: KernelFolders, over: AbortSignal, look: (pid: number) => Promise<void>) {
+  const pids = (await namesIn(proc)).map(Number).filter(Number.isInteger);
+  const next = async () => {
+    for (let pid = pids.pop(); pid !== undefined && !over.aborted; pid = pids.pop()) await look(pid);
+  };
+  await Promise.all(Array.from({ length: LOOKS_MAX }, next));
+}
+
+async function hasOpen(proc: string, pid: number, device: string): Promise<boolean> {
+  for (const fd of await namesIn(`${proc}/${pid}/fd`)) {
+    if (isOf(device, await linkOf(`${proc}/${pid}/fd/${fd}`))) return true;
+  }
+  return false;
+}
+
+async function nameOf(proc: string, pid: number): Promise<string> {
+  return (await textOf(`${proc}/${pid}/comm`)).trim() || "unknown";
 }
 
 /** A name that ends in a digit has its partitions behind a "p". */
@@ -66,18 +191,34 @@ function isOf(device: string, path: string): boolean {
   return path.startsWith(device) && /^(p\d+)?$/.test(path.slice(device.length));
 }
 
-function linkOf(path: string): string {
+// ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Null once the signal says that it is over. */
+function aborted(signal: AbortSignal): Promise<null> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(null), { once: true }));
+}
+
+/** The text of a file; empty if there is none to read. */
+async function textOf(path: string): Promise<string> {
   try {
-    return Deno.readLinkSync(path);
+    return await Deno.readTextFile(path);
   } catch {
     return "";
   }
 }
 
-function nameOf(pid: number): string {
+async function namesIn(folder: string): Promise<string[]> {
   try {
-    return Deno.readTextFileSync(`/proc/${pid}/comm`).trim();
+    return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
   } catch {
-    return "unknown";
+    return [];
+  }
+}
+
+async function linkOf(path: string): Promise<string> {
+  try {
+    return await Deno.readLink(path);
+  } catch {
+    return "";
   }
 }

@@ -1,13 +1,26 @@
 /**
- * Devices in the kernel that a daemon left because it died. Who holds the lock of the run folder knows that whatever the
- * folder tells of is left: nobody serves it any more, and all I/O on it fails.
+ * Devices in the kernel that a daemon left: because it died, or because somebody used them when it took them away. Who
+ * holds the lock of the run folder knows that nobody serves what the folder tells of, and that all I/O on it fails.
  */
+import { native } from "../../ffi/library.ts";
 import { UmpathError } from "../base/errors.ts";
 import { midSentence } from "../base/text.ts";
-import { leftUblkDevices } from "./device_record.ts";
-import { leftLoopDevices } from "./left_loop.ts";
-import type { RunDir, RunDirLock } from "./run_dir.ts";
+import { type DeviceNote, forgetDevice, type KernelDriver, notedDevice, readNotes } from "./device_record.ts";
+import { deviceUseWords, lastingUseWords } from "./device_users.ts";
+import { leftLoopDevices, leftNotedLoops } from "./left_loop.ts";
+import { leftUblkDevices } from "./left_ublk.ts";
+import { processRuns } from "./process_identity.ts";
+import { checkRunDir, type RunDir, RunDirLock } from "./run_dir.ts";
 import { matchesVolume } from "./volume_match.ts";
+
+/** What became of a device that was to be taken away. */
+export type LeftFate =
+  /** It is gone. */
+  | "removed"
+  /** It was not there, or not what it was taken for, so that it was left alone. */
+  | "absent"
+  /** It goes when its last user closes it. */
+  | "in-use";
 
 /** What is left of a volume. */
 export interface LeftDevice {
@@ -15,13 +28,28 @@ export interface LeftDevice {
   name: string;
   /** The device, or null if there is only a mount or a file left. */
   device: string | null;
+  driver: KernelDriver;
+  /** It was taken away although it was in use; else its daemon died. */
+  isDetached: boolean;
   /**
-   * Takes it away. Gives null if it is not there, or not what it was taken for, so that it was left alone; else what is
-   * to be said of it, in words, if anything.
+   * Takes it away, in use or not.
    *
    * @throws UmpathError if it is still there.
    */
-  remove(): Promise<string[] | null>;
+  remove(): Promise<LeftFate>;
+}
+
+/** A device that is left, as people and scripts are told of it. */
+export interface LeftInfo {
+  name: string;
+  device: string;
+  driver: KernelDriver;
+  /** Why it is left, in words. */
+  why: string;
+  /** Who uses it, as in "is mounted on "/mnt""; null if nobody is seen to. */
+  use: string | null;
+  /** All of it in a sentence. */
+  words: string;
 }
 
 /** What became of what was left. */
@@ -35,20 +63,60 @@ export interface Removal {
 }
 
 /** What is left in the run folder if no daemon runs. */
-export function leftDevices(dir: RunDir): LeftDevice[] {
-  return [...leftUblkDevices(dir), ...leftLoopDevices(dir)];
+export async function leftDevices(dir: RunDir): Promise<LeftDevice[]> {
+  const [ublk, loop] = byDriver(await readNotes(dir));
+  return [...await leftUblkDevices(dir, ublk), ...await leftLoopDevices(dir, loop)];
+}
+
+/** What earlier daemons have left, while one runs: its own devices are not among it, unless it has taken them away. */
+export async function leftBesideDaemon(dir: RunDir): Promise<LeftDevice[]> {
+  const notes = await readNotes(dir);
+  const isLeft = await Promise.all(notes.map(async (note) => note.isDetached || !await processRuns(note.owner)));
+  const [ublk, loop] = byDriver(notes.filter((_, i) => isLeft[i]));
+  return [...await leftUblkDevices(dir, ublk), ...await leftNotedLoops(dir, loop)];
+}
+
+function byDriver(notes: readonly DeviceNote[]): [ublk: DeviceNote[], loop: DeviceNote[]] {
+  return [notes.filter(({ driver }) => driver === "ublk"), notes.filter(({ driver }) => driver === "loop")];
+}
+
+/** Tells of the devices that are left; empty if there is no run folder. Touches none of them. */
+export async function listLeft(dir: RunDir, { besideDaemon }: { besideDaemon: boolean }): Promise<LeftInfo[]> {
+  if (!checkRunDir(dir)) return [];
+  const left = await (besideDaemon ? leftBesideDaemon(dir) : leftDevices(dir));
+  const infos = await Promise.all(left.map(async ({ name, device, driver, isDetached }) => {
+    if (device === null) return [];
+    const use = await deviceUseWords(device);
+    const why = isDetached ? "it was in use when it was detached" : "its daemon died";
+    return [{ name, device, driver, why, use, words: leftWords({ name, device, isDetached }, use) }];
+  }));
+  return infos.flat();
+}
+
+/** `/dev/loop3 (was vol-n1) is still mounted on "/mnt"` */
+function leftWords(
+  { name, device, isDetached }: Pick<LeftDevice, "name" | "device" | "isDetached">,
+  use: string | null,
+) {
+  const what = `${device}${name === "" ? "" : ` (was ${name})`}`;
+  if (use !== null) return `${what} ${use.replace(/^is /, "is still ")}`;
+  return isDetached ? `${what} is still open` : `${what} was left by a daemon that died`;
 }
 
 /** True if `word` names what is left, as it named the volume. */
-export function matchesLeft({ name, device }: LeftDevice, word: string): boolean {
+export function matchesLeft({ name, device }: Pick<LeftDevice, "name" | "device">, word: string): boolean {
   return matchesVolume({ name, device, uuid: "" }, word);
 }
 
 /** Removes what is left, the dead daemon's socket as well; the lock proves that it is. */
-export async function removeLeft(left: readonly LeftDevice[], lock: RunDirLock): Promise<Removal> {
+export async function removeLeft(
+  left: readonly LeftDevice[],
+  { lock, force }: { lock: RunDirLock; force: boolean },
+): Promise<Removal> {
   const removal: Removal = { removed: [], words: [], failures: [] };
   removeSocket(lock.dir);
-  for (const device of left) await removeOne(device, removal);
+  for (const device of left) await removeOne(device, { force, removal });
+  await sweepNotes(lock.dir);
   return removal;
 }
 
@@ -60,17 +128,48 @@ function removeSocket({ socketPath }: RunDir): void {
   }
 }
 
-async function removeOne(left: LeftDevice, removal: Removal): Promise<void> {
+async function removeOne(left: LeftDevice, { force, removal }: { force: boolean; removal: Removal }): Promise<void> {
   const what = left.device ?? `A mount of ${left.name}`;
   try {
-    const remarks = await left.remove();
-    if (remarks === null) return;
-    removal.removed.push(left.name || what);
-    const fate = remarks.length === 0 ? ", and is removed" : "";
-    removal.words.push(`${what} was left by a daemon that died${fate}`, ...remarks);
+    const use = left.device === null ? null : await lastingUseWords(left.device);
+    if (use !== null && !force) throw inUse(left, use);
+    const fate = await left.remove();
+    if (fate === "absent") return;
+    if (!left.isDetached) removal.removed.push(left.name || what);
+    if (fate === "removed") removal.words.push(`${what} was left by a daemon that died, and is removed`);
+    else removal.words.push(`${leftWords(left, use)}: it fails all I/O, and goes when it is closed`);
   } catch (thrown) {
-    const { code, message, hint } = UmpathError.from(thrown);
-    const words = `Cannot remove ${midSentence(what)}, which a daemon that died has left: ${midSentence(message)}`;
-    removal.failures.push(new UmpathError(code, words, { hint, cause: thrown }));
+    const error = UmpathError.from(thrown);
+    removal.failures.push(error.code === "in-use" ? error : cannotRemove(what, error));
+  }
+}
+
+function inUse(left: LeftDevice, use: string): UmpathError {
+  return new UmpathError("in-use", `Cannot detach ${left.name || left.device}: ${leftWords(left, use)}`, {
+    hint: left.isDetached
+      ? "Unmount or close it: then it goes by itself"
+      : "Unmount or close it first, or use --force: all I/O on it fails in any case",
+  });
+}
+
+function cannotRemove(what: string, error: UmpathError): UmpathError {
+  const words = `Cannot remove ${midSentence(what)}, which a daemon that died has left: ${midSentence(error.message)}`;
+  return new UmpathError(error.code, words, { hint: error.hint, cause: error });
+}
+
+/** Forgets devices that are gone, unless a daemon runs. */
+export async function sweepLeft(dir: RunDir): Promise<void> {
+  if (!checkRunDir(dir)) return;
+  using lock = RunDirLock.tryTake(dir);
+  if (lock !== null) await sweepNotes(dir);
+}
+
+/** Notes of devices that are gone go as well, and loop numbers that were added for them: the lock is held. */
+async function sweepNotes(dir: RunDir): Promise<void> {
+  const there = new Set((await leftDevices(dir)).map(({ device }) => device));
+  for (const note of await readNotes(dir)) {
+    if (there.has(notedDevice(note))) continue;
+    if (note.driver === "loop" && note.isAdded) await native().um_loop_remove(note.number);
+    forgetDevice(note, dir);
   }
 }

@@ -7,6 +7,7 @@ import { createLoopDevice } from "../loopdev/create_device.ts";
 import type { LoopDevice } from "../loopdev/device.ts";
 import { resizeLoopDevice } from "../loopdev/resize_device.ts";
 import { destroyLoopDevice } from "../loopdev/retire_device.ts";
+import { forgetDevice, ownNote, writeNote } from "./device_record.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
 import { type LoopQueues, runLoop } from "./loop_driver.ts";
 import { runDir } from "./run_dir.ts";
@@ -16,6 +17,11 @@ const log = logger("loop");
 /** The folder of the files that loop devices are over. Whatever is in there belongs to the daemon of the run folder. */
 export function loopFolder(dir = runDir()): string {
   return `${dir.path}/loop`;
+}
+
+/** What the file of a volume is called there. */
+export function loopFileName(volume: string): string {
+  return volume.replace(/[^A-Za-z0-9._-]/g, "-");
 }
 
 /**
@@ -36,11 +42,17 @@ export async function createVolumeLoop(wanted: WantedDevice, volume: VolumeQueue
     close: () => {
       for (const fd of clones.splice(0)) native().um_close(fd);
     },
+    note: ({ device, isDetached }) => {
+      const { number, sequence, isAdded } = device;
+      const note = ownNote({ driver: "loop", number, volume: wanted.name, isAdded });
+      writeNote({ ...note, sequence, isDetached });
+    },
+    forget: ({ device: { number } }) => forgetDevice({ driver: "loop", number }),
   };
   const { device, warnings } = await runLoop(
     createLoopDevice({
       geometry,
-      filePath: `${loopFolder()}/${wanted.name.replace(/[^A-Za-z0-9._-]/g, "-")}`,
+      filePath: `${loopFolder()}/${loopFileName(wanted.name)}`,
       requestBytes: LOOP_REQUEST_BYTES,
       requestsMax: queues * depth,
       pageBytes: native().um_page_bytes(),

@@ -1,13 +1,19 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
-import { EIO, ENOENT, EPERM } from "../base/errno.ts";
+import { EEXIST, EIO, ENOENT } from "../base/errno.ts";
+import { logger } from "../base/log.ts";
+import { loopStepWords } from "../loopdev/loop_error.ts";
 import type { LoopResult, LoopSequence, LoopStep } from "../loopdev/loop_step.ts";
-import { loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
+import { errnoOf, loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
+
+const log = logger("loop");
 
 /** The driver takes nothing smaller (FUSE_MIN_READ_BUFFER): INIT is a hundred bytes. */
 const INIT_BYTES_MAX = 8192;
+/** Numbers that are tried where others add loop devices at the same time. */
+const NUMBERS_MAX = 64;
 
-/** What the driver cannot do by itself: the queues belong to the workers. */
+/** What the driver cannot do by itself: the queues belong to the workers, the notes to the run folder. */
 export interface LoopQueues {
   /** Resolves when every worker listens for requests. */
   start(step: LoopStep & { kind: "start-queues" }): Promise<void>;
@@ -15,12 +21,17 @@ export interface LoopQueues {
   drain(step: LoopStep & { kind: "drain-queues" }): Promise<void>;
   /** Closes the workers' descriptors. */
   close(): void;
+  /** @throws UmpathError if it cannot be noted. */
+  note(step: LoopStep & { kind: "note-device" }): void;
+  forget(step: LoopStep & { kind: "forget-device" }): void;
 }
 
 const NO_QUEUES: LoopQueues = {
   start: () => Promise.reject(new Error("A device that was left has no queues")),
   drain: () => Promise.reject(new Error("A device that was left has no queues")),
   close: () => {},
+  note: () => {},
+  forget: () => {},
 };
 
 /**
@@ -35,10 +46,42 @@ export function runLoop<T>(sequence: LoopSequence<T>, queues: LoopQueues = NO_QU
 
 async function carryOut(step: LoopStep, queues: LoopQueues): Promise<LoopResult> {
   if (step.kind === "read-request") return readRequest(step.fd);
-  return { result: await within(step.deadlineMs, resultOf(step, queues)) };
+  // The kernel writes it, however late: see "configure-loop".
+  const sequence = new BigUint64Array(1);
+  const result = await within(resultOf(step, queues, sequence), {
+    deadlineMs: step.deadlineMs,
+    onSlow: () => step.kind !== "pause" && log.warn(`It takes over 1 s to ${loopStepWords(step, deviceOf(step))}`),
+    onLate: (result) => undoLate(step, result, sequence),
+  });
+  return step.kind === "configure-loop" && result >= 0 ? { result, sequence: String(sequence[0]) } : { result };
 }
 
-async function resultOf(step: LoopStep, queues: LoopQueues): Promise<number> {
+/** How people call the device that a step is about. */
+function deviceOf(step: LoopStep): string {
+  if ("path" in step && step.path.startsWith("/dev/")) return step.path;
+  return "device" in step && step.device.number >= 0 ? step.device.blockPath : "a loop device";
+}
+
+/** Takes back what a step has made that nobody has waited for. */
+function undoLate(step: LoopStep, result: number, sequence: BigUint64Array<ArrayBuffer>): void {
+  if (result < 0) return;
+  const lib = native();
+  log.warn(`Late, and undone: ${loopStepWords(step, deviceOf(step))}`);
+  const undo = async () => {
+    if (step.kind === "open-fuse" || step.kind === "open-file") await lib.um_close_slow(result);
+    if (step.kind === "add-loop") await lib.um_loop_remove(result);
+    if (step.kind === "mount") await withPath(step.path, (path) => lib.um_fuse_unmount(path, 1));
+    if (step.kind !== "configure-loop") return;
+    await withPath(step.path, (path) => lib.um_loop_clear(path, sequence[0]!));
+  };
+  undo().catch((error) => log.error(`Cannot undo: ${loopStepWords(step, deviceOf(step))}`, error));
+}
+
+async function resultOf(
+  step: LoopStep,
+  queues: LoopQueues,
+  sequence: BigUint64Array<ArrayBuffer>,
+): Promise<number> {
   const lib = native();
   switch (step.kind) {
     case "open-fuse":
@@ -55,8 +98,18 @@ async function resultOf(step: LoopStep, queues: LoopQueues): Promise<number> {
       return await withPath(step.path, (path) => lib.um_fuse_open_file(path, step.writable ? 1 : 0));
     case "close-file":
       return await lib.um_close_slow(step.fd);
+    case "add-loop":
+      return await openLoading("loop", addLoop);
+    case "remove-loop":
+      return await lib.um_loop_remove(step.number);
     case "find-loop":
       return await openLoading("loop", () => lib.um_loop_free());
+    case "note-device":
+      queues.note(step);
+      return 0;
+    case "forget-device":
+      queues.forget(step);
+      return 0;
     case "wait-node":
       return await waitNode(step.path, step.deadlineMs);
     case "make-node":
@@ -65,17 +118,17 @@ async function resultOf(step: LoopStep, queues: LoopQueues): Promise<number> {
     case "remove-file":
       return removeFile(step.path);
     case "configure-loop":
-      return await configure(step);
+      return await configure(step, sequence);
     case "loop-flags":
-      return await withPath(step.path, (path) => lib.um_loop_flags(path));
+      return await withPath(step.path, (path) => lib.um_loop_flags(path, BigInt(step.sequence)));
     case "file-size":
       return await withPath(step.path, (path) => lib.um_fuse_file_bytes(path).then(Number));
     case "resize-loop":
-      return await withPath(step.path, (path) => lib.um_loop_resize(path));
+      return await withPath(step.path, (path) => lib.um_loop_resize(path, BigInt(step.sequence)));
     case "clear-loop":
-      return await withPath(step.path, (path) => lib.um_loop_clear(path));
+      return await withPath(step.path, (path) => lib.um_loop_clear(path, BigInt(step.sequence)));
     case "keep-loop":
-      return await withPath(step.path, (path) => lib.um_loop_keep(path));
+      return await withPath(step.path, (path) => lib.um_loop_keep(path, BigInt(step.sequence)));
     case "unmount":
       return await withPath(step.path, (path) => lib.um_fuse_unmount(path, 1));
     case "drain-queues":
@@ -111,12 +164,29 @@ async function withPath(path: string, call: (path: Uint8Array<ArrayBuffer>) => P
   return result;
 }
 
-async function configure(step: LoopStep & { kind: "configure-loop" }): Promise<number> {
+async function configure(
+  step: LoopStep & { kind: "configure-loop" },
+  sequence: BigUint64Array<ArrayBuffer>,
+): Promise<number> {
   const name = cString(step.name);
   const { fd, blockSize, flags } = step;
-  const result = await withPath(step.path, (path) => native().um_loop_configure(path, fd, blockSize, flags, name));
+  const call = (path: Uint8Array<ArrayBuffer>) =>
+    native().um_loop_configure(path, fd, blockSize, flags, name, new Uint8Array(sequence.buffer));
+  const result = await withPath(step.path, call);
   void name.length;
   return result;
+}
+
+/** A number that /sys/block does not have: another process may be faster each time. */
+async function addLoop(): Promise<number> {
+  const used = new Set([...Deno.readDirSync("/sys/block")].map(({ name }) => name));
+  for (let number = 0, tried = 0; tried < NUMBERS_MAX; number++) {
+    if (used.has(`loop${number}`)) continue;
+    tried++;
+    const result = await native().um_loop_add(number);
+    if (result !== -EEXIST) return result;
+  }
+  return -EEXIST;
 }
 
 function makeFile(path: string): number {
@@ -146,12 +216,4 @@ function makeNode(path: string, number: number): number {
   } catch (error) {
     return -errnoOf(error);
   }
-}
-
-/** The runtime tells the number only in its words: "No such file or directory (os error 2)". */
-function errnoOf(error: unknown): number {
-  const match = error instanceof Error ? /\(os error (\d+)\)/.exec(error.message) : null;
-  if (match !== null) return Number(match[1]);
-  if (error instanceof Deno.errors.NotFound) return ENOENT;
-  return error instanceof Deno.errors.PermissionDenied ? EPERM : EIO;
 }

@@ -1,6 +1,8 @@
-import { ENOENT, ETIMEDOUT } from "../base/errno.ts";
+import { EIO, ENOENT, EPERM, ETIMEDOUT } from "../base/errno.ts";
 
 const NODE_POLL_MS = 20;
+/** A step that takes longer is told of while it lasts: somebody waits for it. */
+const SLOW_MS = 1_000;
 
 /**
  * Runs a control sequence to its end: a generator that yields what it wants done and is resumed with how that ended.
@@ -31,14 +33,27 @@ async function oneStep<Step, Result, Value>(
   return sequence.next(done);
 }
 
-/** What `work` gives, or -ETIMEDOUT if it takes longer than `deadlineMs`: then it goes on by itself. */
-export async function within(deadlineMs: number, work: Promise<number>): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const timer = setTimeout(() => resolve(-ETIMEDOUT), deadlineMs);
+/** How a step is waited for. */
+export interface WaitOptions {
+  deadlineMs: number;
+  /** Called if it takes longer than a second. */
+  onSlow?: () => void;
+  /** Called with what it gives in the end, if nobody waits for that any more: what it made is to be undone. */
+  onLate?: (result: number) => void;
+}
+
+/** What `work` gives, or -ETIMEDOUT if it takes longer than `deadlineMs`: then it is left to itself. */
+export async function within(work: Promise<number>, { deadlineMs, onSlow, onLate }: WaitOptions): Promise<number> {
+  const { promise: over, resolve } = Promise.withResolvers<null>();
+  const timers = [setTimeout(() => resolve(null), deadlineMs)];
+  if (onSlow !== undefined && deadlineMs > SLOW_MS) timers.push(setTimeout(onSlow, SLOW_MS));
   try {
-    return await Promise.race([work, promise]);
+    const result = await Promise.race([work, over]);
+    if (result !== null) return result;
+    if (onLate !== undefined) work.then(onLate, () => {});
+    return -ETIMEDOUT;
   } finally {
-    clearTimeout(timer);
+    timers.forEach(clearTimeout);
   }
 }
 
@@ -72,4 +87,12 @@ export async function loadModule(name: string): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/** The runtime tells the number only in its words: "No such file or directory (os error 2)". */
+export function errnoOf(error: unknown): number {
+  const match = error instanceof Error ? /\(os error (\d+)\)/.exec(error.message) : null;
+  if (match !== null) return Number(match[1]);
+  if (error instanceof Deno.errors.NotFound) return ENOENT;
+  return error instanceof Deno.errors.PermissionDenied ? EPERM : EIO;
 }

@@ -1,7 +1,7 @@
 import { native } from "../../ffi/library.ts";
 import { REQUEST_BYTES_MAX } from "../base/limits.ts";
 import { createDevice, destroyDevice, resizeDevice, type UblkDevice } from "../ublk/control.ts";
-import { forgetDevice, recordDevice } from "./device_record.ts";
+import { type DeviceNote, forgetDevice, ownNote, writeNote } from "./device_record.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
 import { type QueueControl, runControl } from "./ublk_driver.ts";
 
@@ -11,9 +11,9 @@ import { type QueueControl, runControl } from "./ublk_driver.ts";
  * @throws UmpathError
  */
 export async function createUblkDevice(wanted: WantedDevice, volume: VolumeQueues): Promise<KernelDevice> {
-  let recorded = -1;
+  let note: DeviceNote | null = null;
   const forget = () => {
-    if (recorded >= 0) forgetDevice(recorded);
+    if (note !== null) forgetDevice(note);
   };
   const sequence = createDevice({
     ...wanted,
@@ -23,8 +23,8 @@ export async function createUblkDevice(wanted: WantedDevice, volume: VolumeQueue
   });
   const control: QueueControl = {
     startQueues: async ({ device }) => {
-      recordDevice(device.devId, wanted.name);
-      recorded = device.devId;
+      note = ownNote({ driver: "ublk", number: device.devId, volume: wanted.name, isAdded: false });
+      writeNote(note);
       await serve(device, volume);
     },
     drainQueues: () => volume.drain(),

@@ -1,8 +1,20 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
 import { ENOENT } from "../base/errno.ts";
-import type { ControlResult, ControlSequence, ControlStep } from "../ublk/control.ts";
+import { logger } from "../base/log.ts";
+import { legacyOp, UBLK_ANY_DEVICE } from "../spec/ublk.ts";
+import {
+  commandStep,
+  type ControlResult,
+  type ControlSequence,
+  type ControlStep,
+  decodeDeviceInfo,
+  stepWords,
+} from "../ublk/control.ts";
+import { processRuns } from "./process_identity.ts";
 import { loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
+
+const log = logger("ublk");
 
 /** What the driver cannot do by itself: the queues belong to the workers. */
 export interface QueueControl {
@@ -35,23 +47,47 @@ async function carryOut(step: ControlStep, queues: QueueControl): Promise<Contro
     case "open-control":
       return { result: await openControl(step.path) };
     case "command":
-      return { result: await within(step.deadlineMs, command(step)) };
+      return { result: await waited(step, command(step)) };
     case "wait-node":
       return { result: await waitNode(step.path, step.deadlineMs) };
     case "open-char-device":
       return { result: native().um_open(cString(step.path), 1) };
     case "start-queues":
-      return { result: await within(step.deadlineMs, queues.startQueues(step).then(() => 0)) };
+      return { result: await waited(step, queues.startQueues(step).then(() => 0)) };
     case "drain-queues":
-      return { result: await within(step.deadlineMs, queues.drainQueues(step).then(() => 0)) };
+      return { result: await waited(step, queues.drainQueues(step).then(() => 0)) };
     case "close-char-device":
       return { result: native().um_close(step.device.charFd) };
-    case "pid-alive":
-      return { result: native().um_process_alive(step.pid) };
+    case "server-runs":
+      return { result: await processRuns(step.server) ? 1 : 0 };
     case "pause":
       await pause(step.deadlineMs);
       return { result: 0 };
   }
+}
+
+function waited(step: ControlStep, work: Promise<number>): Promise<number> {
+  return within(work, {
+    deadlineMs: step.deadlineMs,
+    onSlow: () => log.warn(`It takes over 1 s to ${stepWords(step, deviceOf(step))}`),
+    onLate: (result) => undoLate(step, result),
+  });
+}
+
+/** How people call the device that a step is about. */
+function deviceOf(step: ControlStep): string {
+  if (step.kind !== "command") return "device" in step ? step.device.blockPath : "a ublk device";
+  return step.devId === UBLK_ANY_DEVICE ? "a ublk device" : `/dev/ublkb${step.devId}`;
+}
+
+/** Takes back a device that was added after nobody waited for it any more. */
+function undoLate(step: ControlStep, result: number): void {
+  if (step.kind !== "command" || step.name !== "ADD_DEV" || result < 0 || step.buffer === null) return;
+  const { devId } = decodeDeviceInfo(step.buffer);
+  log.warn(`/dev/ublkb${devId} was added too late, and is deleted`);
+  const ioctlEncode = step.op !== legacyOp(step.op);
+  command(commandStep("DEL_DEV", { ioctlEncode, devId }))
+    .catch((error) => log.error(`Cannot delete /dev/ublkb${devId}`, error));
 }
 
 /** The driver does not load by itself: nothing asks for its device before it is there. */

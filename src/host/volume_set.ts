@@ -393,7 +393,7 @@ export class VolumeSet {
 
   async detach(params: DetachParams): Promise<DetachResult> {
     const volumes = params.all ? this.all : [...new Set(params.volumes.map((word) => this.find(word)))];
-    if (!params.force) volumes.forEach((volume) => volume.checkUnused());
+    if (!params.force) await Promise.all(volumes.map((volume) => volume.checkUnused()));
     else volumes.forEach((volume) => volume.isDetaching && volume.cutWaits());
     await Promise.all(volumes.map((volume) => this.#inTurn(turnOf(volume.plan), () => this.#detach(volume, params))));
     return { detached: volumes.map((volume) => volume.name) };
@@ -401,7 +401,7 @@ export class VolumeSet {
 
   async #detach(volume: AttachedVolume, { force }: DetachParams): Promise<void> {
     // Again, now that its turn has come: its device may not have been there before, or not in use.
-    if (!force) volume.checkUnused();
+    if (!force) await volume.checkUnused();
     await volume.detach({ force });
   }
 
@@ -409,8 +409,8 @@ export class VolumeSet {
   async close(): Promise<void> {
     this.#isClosing = true;
     this.#closing.resolve();
+    await Promise.all(this.all.map((volume) => volume.logUsers()));
     for (const volume of this.all) {
-      volume.logUsers();
       if (volume.isDetaching) volume.cutWaits();
       else volume.interruptOpen();
     }

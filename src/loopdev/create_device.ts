@@ -1,16 +1,19 @@
 import { assert } from "../base/assert.ts";
-import { EBUSY, ENOENT } from "../base/errno.ts";
+import { EACCES, EBUSY, ENODEV, ENOENT, ENXIO, EPERM } from "../base/errno.ts";
 import { messageOf, UmpathError } from "../base/errors.ts";
 import type { Geometry } from "../block/device.ts";
 import { LoopFlag } from "../spec/loop.ts";
-import { LoopDevice, loopPath } from "./device.ts";
+import { LoopDevice } from "./device.ts";
 import { answerInit } from "./init.ts";
 import { loopStepError } from "./loop_error.ts";
 import { LOOP_DEADLINES_MS, type LoopSequence, type LoopStep } from "./loop_step.ts";
-import { undoLoopDevice } from "./retire_device.ts";
+import { removeNumber, undoLoopDevice } from "./retire_device.ts";
 
-/** Others look for a free loop device too: who is slower looks again. */
-const FIND_ATTEMPTS_MAX = 16;
+/** Others look for a free loop device too, and may bind the one that was added here: who is slower takes another. */
+const BIND_ATTEMPTS_MAX = 16;
+
+/** How a host says that it lets nobody add devices, or use those that were added: a container has those it was given. */
+const NOT_ADDED = [EPERM, EACCES, ENOENT, ENODEV, ENXIO];
 
 /** What a kernel device can have: the loop driver takes no other block sizes. */
 const BLOCK_SIZE_MIN = 512;
@@ -95,48 +98,107 @@ function* bind(device: LoopDevice, options: CreateLoopOptions): LoopSequence<str
   const deadlineMs = LOOP_DEADLINES_MS.quick;
   const fd = yield* run({ kind: "open-file", path: device.filePath, writable, deadlineMs }, A_NEW_DEVICE);
   try {
-    yield* bindFree(device, fd, options);
+    yield* bindOne(device, fd, options);
   } finally {
     yield { kind: "close-file", fd, deadlineMs };
   }
   checkCancelled(options);
-  const flags = yield* run({ kind: "loop-flags", path: device.blockPath, deadlineMs }, device.blockPath);
+  const { blockPath: path, sequence } = device;
+  assert(sequence !== null, "A device that is bound has a sequence number");
+  const flags = yield* run({ kind: "loop-flags", path, sequence, deadlineMs }, path);
   if ((flags & LoopFlag.DIRECT_IO) !== 0) return [];
   return [`${device.blockPath} has no direct I/O on this kernel: it is slower, and caches what it reads twice`];
 }
 
-/** Binds a loop device that is free; somebody else may be faster each time. */
-function* bindFree(device: LoopDevice, fd: number, options: CreateLoopOptions): LoopSequence<void> {
-  const { geometry: { blockSize, readOnly } } = options;
-  const flags = LoopFlag.DIRECT_IO | LoopFlag.PARTSCAN | (readOnly ? LoopFlag.READ_ONLY : 0);
-  const { quick, configure } = LOOP_DEADLINES_MS;
+/**
+ * Binds a loop device of its own, under a number that nobody had: one that is free is offered to everybody who looks for
+ * one, and whoever opens it waits for all others that do, and for the I/O of those that bind it. Where none can be added
+ * it takes one that is free.
+ */
+function* bindOne(device: LoopDevice, fd: number, options: CreateLoopOptions): LoopSequence<void> {
+  let adds = true;
   for (let attempt = 1;; attempt++) {
     checkCancelled(options);
-    const number = yield* run({ kind: "find-loop", deadlineMs: quick }, A_NEW_DEVICE);
-    const path = loopPath(number);
-    const hasOwnNode = yield* findNode(path, number);
-    const name = device.filePath;
-    const step: LoopStep = { kind: "configure-loop", path, fd, blockSize, flags, name, deadlineMs: configure };
-    const { result } = yield step;
-    if (result >= 0) {
-      device.number = number;
-      device.hasOwnNode = hasOwnNode;
-      device.transition("live");
-      return;
-    }
-    if (hasOwnNode) yield { kind: "remove-node", path, deadlineMs: quick };
-    if (result !== -EBUSY || attempt === FIND_ATTEMPTS_MAX) throw loopStepError(step, result, path);
+    const error = yield* tryBind(device, fd, { options, adds });
+    if (error === null) return;
+    const isTaken = error.errno === EBUSY;
+    if (adds && NOT_ADDED.includes(error.errno)) adds = false;
+    else if (!isTaken || attempt === BIND_ATTEMPTS_MAX) throw error.failure;
   }
 }
 
-/** True if the node had to be made: there is neither udev nor devtmpfs where umpath runs. */
-function* findNode(path: string, number: number): LoopSequence<boolean> {
+/** Why a device could not be bound: the errno, and in words. */
+interface BindError {
+  errno: number;
+  failure: UmpathError;
+}
+
+/** One attempt, after which nothing of it is left if it fails. */
+function* tryBind(
+  device: LoopDevice,
+  fd: number,
+  { options, adds }: { options: CreateLoopOptions; adds: boolean },
+): LoopSequence<BindError | null> {
+  const find: LoopStep = { kind: adds ? "add-loop" : "find-loop", deadlineMs: LOOP_DEADLINES_MS.quick };
+  const { result: number } = yield find;
+  if (number < 0) return bindError(find, number, A_NEW_DEVICE);
+  device.number = number;
+  device.isAdded = adds;
+  let error: BindError | null;
+  try {
+    error = (yield* findNode(device)) ?? (yield* configure(device, fd, options));
+  } catch (thrown) {
+    yield* dropNumber(device);
+    throw thrown;
+  }
+  if (error === null) yield* note(device);
+  else yield* dropNumber(device);
+  return error;
+}
+
+function* configure(device: LoopDevice, fd: number, options: CreateLoopOptions): LoopSequence<BindError | null> {
+  const { geometry: { blockSize, readOnly } } = options;
+  const flags = LoopFlag.DIRECT_IO | LoopFlag.PARTSCAN | (readOnly ? LoopFlag.READ_ONLY : 0);
+  const { blockPath: path, filePath: name } = device;
+  yield* note(device);
+  const deadlineMs = LOOP_DEADLINES_MS.configure;
+  const step: LoopStep = { kind: "configure-loop", path, fd, blockSize, flags, name, deadlineMs };
+  const { result, sequence } = yield step;
+  if (result < 0) return bindError(step, result, path);
+  assert(sequence !== undefined, "A device that is bound has a sequence number");
+  device.sequence = sequence;
+  device.transition("live");
+  return null;
+}
+
+/** Before it is bound, so that nothing can be left without a note, and once its sequence number is known. */
+function* note(device: LoopDevice): LoopSequence<void> {
+  const deadlineMs = LOOP_DEADLINES_MS.quick;
+  yield* run({ kind: "note-device", device, isDetached: false, deadlineMs }, device.blockPath);
+}
+
+/** The loop device is not bound: what was made for it goes, and the number is anybody's. */
+function* dropNumber(device: LoopDevice): LoopSequence<void> {
+  yield* removeNumber(device);
+  device.number = -1;
+}
+
+/** The node, which is made where there is neither udev nor devtmpfs. */
+function* findNode(device: LoopDevice): LoopSequence<BindError | null> {
+  const { blockPath: path, number } = device;
   const wait: LoopStep = { kind: "wait-node", path, deadlineMs: LOOP_DEADLINES_MS.node };
   const { result } = yield wait;
-  if (result >= 0) return false;
-  if (result !== -ENOENT) throw loopStepError(wait, result, path);
-  yield* run({ kind: "make-node", path, number, deadlineMs: LOOP_DEADLINES_MS.quick }, path);
-  return true;
+  if (result >= 0) return null;
+  if (result !== -ENOENT) return bindError(wait, result, path);
+  const make: LoopStep = { kind: "make-node", path, number, deadlineMs: LOOP_DEADLINES_MS.quick };
+  const made = yield make;
+  if (made.result < 0) return bindError(make, made.result, path);
+  device.hasOwnNode = true;
+  return null;
+}
+
+function bindError(step: LoopStep, result: number, label: string): BindError {
+  return { errno: -result, failure: loopStepError(step, result, label) };
 }
 
 /** One step that must go well; its result. */

@@ -35,6 +35,13 @@ export class LoopDevice {
   readonly fuseFd: number;
   /** N of `/dev/loopN`, -1 while there is none. */
   number = -1;
+  /**
+   * The kernel's sequence number of the disk, in decimal, once it is bound: the number of a device is given to others
+   * when it is free, and nothing is done to a device whose sequence number is another.
+   */
+  sequence: string | null = null;
+  /** The loop device was added to those that there were. */
+  isAdded = false;
   /** The device node is of our making. */
   hasOwnNode = false;
   /** The workers were told of it, so that they must be drained. */

@@ -11,9 +11,11 @@ import {
   EPERM,
   EROFS,
   errnoWords,
+  ESTALE,
   ETIMEDOUT,
 } from "../base/errno.ts";
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
+import { formatDuration } from "../base/units.ts";
 import type { LoopStep } from "./loop_step.ts";
 
 /** What an errno means for people: the kind of failure, why, and what to do. */
@@ -39,7 +41,15 @@ const ANY: Meanings = {
   [EPERM]: ["host-lacks", "this process has no right to", RUN_AS_ROOT],
   [EACCES]: ["host-lacks", "this process has no right to", RUN_AS_ROOT],
   [ENOMEM]: ["host-lacks", "the kernel is out of memory", "Use fewer or shallower queues"],
-  [ETIMEDOUT]: ["timed-out", "no answer in time", SEE_KERNEL],
+  [ESTALE]: ["in-use", "it is another program's by now: ours was unbound before"],
+};
+
+/** What an errno of the driver's control device means. */
+const NO_NUMBER: Meanings = {
+  [ENOENT]: NO_LOOP,
+  [ENODEV]: NO_LOOP,
+  [ENXIO]: NO_LOOP,
+  [ENOSPC]: ["in-use", "no loop device is free"],
 };
 
 /** What an errno means at one step. */
@@ -50,12 +60,8 @@ const AT: Readonly<Record<string, Meanings>> = {
     [EROFS]: ["host-lacks", "the run folder is read-only", "Set UMPATH_RUN_DIR to another folder"],
   },
   mount: { [ENODEV]: NO_FUSE },
-  "find-loop": {
-    [ENOENT]: NO_LOOP,
-    [ENODEV]: NO_LOOP,
-    [ENXIO]: NO_LOOP,
-    [ENOSPC]: ["in-use", "no loop device is free"],
-  },
+  "add-loop": NO_NUMBER,
+  "find-loop": NO_NUMBER,
   "start-queues": { [ETIMEDOUT]: ["timed-out", "its queues do not come up in time", SEE_PATHS] },
   "open-file": { [ETIMEDOUT]: ["timed-out", "its file is not served", SEE_PATHS] },
   "configure-loop": {
@@ -81,7 +87,11 @@ const ACTIONS: Readonly<Record<LoopStep["kind"], string>> = {
   "start-queues": "serve",
   "open-file": "open the file of",
   "close-file": "close the file of",
+  "add-loop": "find a number for",
+  "remove-loop": "remove",
   "find-loop": "find a number for",
+  "note-device": "note",
+  "forget-device": "forget",
   "wait-node": "find",
   "make-node": "make",
   "remove-node": "remove the node of",
@@ -101,7 +111,16 @@ const ACTIONS: Readonly<Record<LoopStep["kind"], string>> = {
 /** A step that ended with `-errno`, as an error for people; `device` is how people call the device. */
 export function loopStepError(step: LoopStep, errno: number, device: string): UmpathError {
   const number = Math.abs(errno);
-  const [code, words, hint] = AT[step.kind]?.[number] ?? ANY[number] ?? ["host-lacks", errnoWords(number)];
-  const detail = words === errnoWords(number) ? step.kind : `${step.kind}: ${errnoWords(number)}`;
-  return new UmpathError(code, `Cannot ${ACTIONS[step.kind]} ${device}: ${words} (${detail})`, { hint });
+  const [code, words, hint] = AT[step.kind]?.[number] ?? ANY[number] ?? unnamed(step, number);
+  return new UmpathError(code, `Cannot ${loopStepWords(step, device)}: ${words}`, { hint });
+}
+
+/** What a step does, as in "bind /dev/loop0". */
+export function loopStepWords({ kind }: LoopStep, device: string): string {
+  return `${ACTIONS[kind]} ${device}`;
+}
+
+function unnamed({ deadlineMs }: LoopStep, errno: number): Meaning {
+  if (errno !== ETIMEDOUT) return ["host-lacks", errnoWords(errno)];
+  return ["timed-out", `the kernel did not answer within ${formatDuration(deadlineMs)}`, SEE_KERNEL];
 }

@@ -20,8 +20,16 @@ export type LoopStep =
   /** Open the file; the result is the descriptor. */
   | { kind: "open-file"; path: string; writable: boolean; deadlineMs: number }
   | { kind: "close-file"; fd: number; deadlineMs: number }
-  /** The number of a loop device that nobody uses. */
+  /** Add a loop device under a number that none has; the result is the number. */
+  | { kind: "add-loop"; deadlineMs: number }
+  /** Remove a loop device that is bound to nothing and that nobody has open. */
+  | { kind: "remove-loop"; number: number; deadlineMs: number }
+  /** The number of a loop device that nobody uses: the same for everybody who asks. */
   | { kind: "find-loop"; deadlineMs: number }
+  /** Note what there is of the device for whoever comes after this process. */
+  | { kind: "note-device"; device: LoopDevice; isDetached: boolean; deadlineMs: number }
+  /** Nothing is left of the device: its note goes. */
+  | { kind: "forget-device"; device: LoopDevice; deadlineMs: number }
   /** Wait until a device node is there. */
   | { kind: "wait-node"; path: string; deadlineMs: number }
   /** Make the device node of loop device `number`, which nobody else has made. */
@@ -29,16 +37,16 @@ export type LoopStep =
   | { kind: "remove-node"; path: string; deadlineMs: number }
   /** Bind the loop device at `path` to the open file. */
   | ConfigureStep
-  /** `LO_FLAGS_*` of the loop device, or -ENXIO if it is bound to nothing. */
-  | { kind: "loop-flags"; path: string; deadlineMs: number }
+  /** `LO_FLAGS_*` of the loop device. */
+  | BoundStep<"loop-flags">
   /** Bytes of the file as the kernel knows it. */
   | { kind: "file-size"; path: string; deadlineMs: number }
   /** The loop device takes over the size that its file has by now. */
-  | { kind: "resize-loop"; path: string; deadlineMs: number }
+  | BoundStep<"resize-loop">
   /** Unbind the loop device, at the latest when its last user closes it. */
-  | { kind: "clear-loop"; path: string; deadlineMs: number }
+  | BoundStep<"clear-loop">
   /** Take back a "clear-loop" that waits for a user. */
-  | { kind: "keep-loop"; path: string; deadlineMs: number }
+  | BoundStep<"keep-loop">
   /** Unmount, although somebody has the file open: what they wait for fails. */
   | { kind: "unmount"; path: string; deadlineMs: number }
   /** Wait until no worker has anything of the file in the kernel or in its device. */
@@ -49,6 +57,17 @@ export type LoopStep =
   | { kind: "remove-file"; path: string; deadlineMs: number }
   /** Wait for `deadlineMs`. */
   | { kind: "pause"; deadlineMs: number };
+
+/**
+ * What is asked of a loop device that is bound, if it still is the disk of that sequence number: -ENXIO if it is bound to
+ * nothing, -ESTALE if it is bound to what is not ours. The descriptor that is compared is the one that is worked on.
+ */
+export interface BoundStep<Kind extends string> {
+  kind: Kind;
+  path: string;
+  sequence: string;
+  deadlineMs: number;
+}
 
 /** LOOP_CONFIGURE. */
 export interface ConfigureStep {
@@ -69,6 +88,8 @@ export interface LoopResult {
   result: number;
   /** What "read-request" has read. */
   data?: Uint8Array;
+  /** The sequence number that "configure-loop" gave the disk. */
+  sequence?: string;
 }
 
 /** A sequence that ends with `Value`, or throws an `UmpathError` after it has undone what it did. */

@@ -1,3 +1,4 @@
+import { assert } from "../base/assert.ts";
 import { UmpathError } from "../base/errors.ts";
 import type { Geometry } from "../block/device.ts";
 import type { LoopDevice } from "./device.ts";
@@ -19,7 +20,8 @@ const PAUSE_MS = 1;
  */
 export function* resizeLoopDevice(device: LoopDevice, geometry: Geometry): LoopSequence<void> {
   const bytes = geometry.blocks * geometry.blockSize;
-  const { filePath: path, blockPath } = device;
+  const { filePath: path, blockPath, sequence } = device;
+  assert(sequence !== null, "A device that is bound has a sequence number");
   const deadlineMs = LOOP_DEADLINES_MS.quick;
   for (let attempt = 1;; attempt++) {
     const fd = yield* run({ kind: "open-file", path, writable: false, deadlineMs }, blockPath);
@@ -32,7 +34,7 @@ export function* resizeLoopDevice(device: LoopDevice, geometry: Geometry): LoopS
     }
     if (attempt % PAUSE_EVERY === 0) yield { kind: "pause", deadlineMs: PAUSE_MS };
   }
-  yield* run({ kind: "resize-loop", path: blockPath, deadlineMs }, blockPath);
+  yield* run({ kind: "resize-loop", path: blockPath, sequence, deadlineMs }, blockPath);
 }
 
 function* run(step: LoopStep, label: string): LoopSequence<number> {

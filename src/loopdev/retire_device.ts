@@ -1,4 +1,5 @@
-import { EINVAL, ENOENT, ENXIO } from "../base/errno.ts";
+import { assert } from "../base/assert.ts";
+import { EINVAL, ENODEV, ENOENT, ENXIO, ESTALE } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
 import type { LoopDevice } from "./device.ts";
 import { loopStepError } from "./loop_error.ts";
@@ -16,16 +17,22 @@ export interface DestroyLoopOptions {
   force?: boolean;
 }
 
+/** What became of a loop device that was to be unbound. */
+export type LoopFate =
+  /** It is bound to nothing. */
+  | "free"
+  /** It goes when its last user closes it. */
+  | "in-use"
+  /** Somebody has unbound it and bound it to what is not ours: it was left alone. */
+  | "foreign";
+
 /**
  * Unbinds the loop device, unmounts its file and lets the workers go. Gives what went wrong on the way although the
  * device is gone; throws `UmpathError` if it is not: then it is as it was, or may be taken away by another call.
  */
 export function* destroyLoopDevice(device: LoopDevice, options: DestroyLoopOptions = {}): LoopSequence<UmpathError[]> {
   const warnings: UmpathError[] = [];
-  if (device.state === "live") {
-    const isFree = yield* unbind(device, options.force === true);
-    if (!isFree) warnings.push(stillOpen(device.blockPath));
-  }
+  if (device.state === "live") warnings.push(...yield* unbind(device, options.force === true));
   warnings.push(...yield* release(device));
   if (device.state !== "removed") throw warnings.pop()!;
   return warnings;
@@ -39,7 +46,7 @@ export function* undoLoopDevice(device: LoopDevice): LoopSequence<UmpathError[]>
   const failures: UmpathError[] = [];
   if (device.state === "live") {
     try {
-      if (!(yield* unbind(device, true))) failures.push(stillOpen(device.blockPath));
+      failures.push(...yield* unbind(device, true));
     } catch (thrown) {
       failures.push(UmpathError.from(thrown));
       device.transition("unbound");
@@ -48,31 +55,61 @@ export function* undoLoopDevice(device: LoopDevice): LoopSequence<UmpathError[]>
   return [...failures, ...yield* release(device)];
 }
 
-/** True if the device is free; false, with `force` only, if it will be once its users have closed it. */
-function* unbind(device: LoopDevice, force: boolean): LoopSequence<boolean> {
-  const path = device.blockPath;
-  const isFree = yield* clearLoop(path, USERS_MS);
-  if (!isFree && !force) {
-    const { result } = yield { kind: "keep-loop", path, deadlineMs: LOOP_DEADLINES_MS.quick };
+/** Gives what is to be said of a device that is not simply gone. */
+function* unbind(device: LoopDevice, force: boolean): LoopSequence<UmpathError[]> {
+  const { blockPath: path, sequence } = device;
+  assert(sequence !== null, "A device that is bound has a sequence number");
+  let fate = yield* clearLoop({ path, sequence }, USERS_MS);
+  if (fate === "in-use" && !force) {
+    const { result } = yield { kind: "keep-loop", path, sequence, deadlineMs: LOOP_DEADLINES_MS.quick };
     // It was closed just now, or it is kept.
-    if (result !== -ENXIO) throw inUse(path);
+    if (!isGone(result)) throw inUse(path);
+    fate = "free";
   }
   device.transition("unbound");
-  if (isFree && device.hasOwnNode) yield { kind: "remove-node", path, deadlineMs: LOOP_DEADLINES_MS.quick };
-  return isFree || !force;
+  if (fate === "in-use") {
+    yield { kind: "note-device", device, isDetached: true, deadlineMs: LOOP_DEADLINES_MS.quick };
+    return [stillOpen(path)];
+  }
+  if (fate === "foreign") {
+    yield { kind: "forget-device", device, deadlineMs: LOOP_DEADLINES_MS.quick };
+    return [notOurs(path)];
+  }
+  yield* removeNumber(device);
+  return [];
 }
 
-/** Unbinds the loop device at `path`, and waits for users who are about to close it. True if it is free. */
-export function* clearLoop(path: string, usersMs: number): LoopSequence<boolean> {
-  const clear: LoopStep = { kind: "clear-loop", path, deadlineMs: LOOP_DEADLINES_MS.clear };
+/** Unbinds a loop device, and waits for users who are about to close it. */
+export function* clearLoop(
+  { path, sequence }: { path: string; sequence: string },
+  usersMs: number,
+): LoopSequence<LoopFate> {
+  const clear: LoopStep = { kind: "clear-loop", path, sequence, deadlineMs: LOOP_DEADLINES_MS.clear };
   const { result } = yield clear;
-  if (result < 0 && result !== -ENXIO) throw loopStepError(clear, result, path);
+  if (result === -ESTALE) return "foreign";
+  if (result < 0 && !isGone(result)) throw loopStepError(clear, result, path);
   for (let waitedMs = 0;; waitedMs += LOOP_DEADLINES_MS.poll) {
-    const flags = yield { kind: "loop-flags", path, deadlineMs: LOOP_DEADLINES_MS.quick };
-    if (flags.result === -ENXIO || flags.result === -ENOENT) return true;
-    if (waitedMs >= usersMs) return false;
+    const flags = yield { kind: "loop-flags", path, sequence, deadlineMs: LOOP_DEADLINES_MS.quick };
+    if (isGone(flags.result)) return "free";
+    if (waitedMs >= usersMs) return "in-use";
     yield { kind: "pause", deadlineMs: LOOP_DEADLINES_MS.poll };
   }
+}
+
+/** What is left of a number whose loop device is bound to nothing of ours: node, loop device and note. */
+export function* removeNumber(device: LoopDevice): LoopSequence<void> {
+  const { blockPath: path, number } = device;
+  const deadlineMs = LOOP_DEADLINES_MS.quick;
+  // Whether they go or somebody else has the device by now: neither is a failure.
+  if (device.hasOwnNode) yield { kind: "remove-node", path, deadlineMs };
+  device.hasOwnNode = false;
+  if (device.isAdded) yield { kind: "remove-loop", number, deadlineMs };
+  yield { kind: "forget-device", device, deadlineMs };
+}
+
+/** There is no such loop device any more, or what is there is not ours. */
+function isGone(result: number): boolean {
+  return [ENXIO, ENOENT, ENODEV, ESTALE].includes(-result);
 }
 
 /** File unmounted, queues drained, descriptors closed, file removed, as far as there are any. */
@@ -113,6 +150,11 @@ function inUse(path: string): UmpathError {
   return new UmpathError("in-use", `Cannot unbind ${path}: somebody has it open`, {
     hint: "Close what uses it: findmnt, lsblk and fuser say what that is",
   });
+}
+
+/** A loop device of that name is another program's by now. */
+export function notOurs(path: string): UmpathError {
+  return new UmpathError("in-use", `${path} is another program's by now and is left alone: ours was unbound before`);
 }
 
 /** What is left of a loop device that somebody has open. */

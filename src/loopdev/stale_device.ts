@@ -1,33 +1,33 @@
 import { EINVAL, ENOENT } from "../base/errno.ts";
-import { clearLoop, stillOpen } from "./retire_device.ts";
+import { loopPath } from "./device.ts";
 import { loopStepError } from "./loop_error.ts";
 import { LOOP_DEADLINES_MS, type LoopSequence, type LoopStep } from "./loop_step.ts";
+import { clearLoop, type LoopFate } from "./retire_device.ts";
 
 /** How long a user who is about to close the device, as udev is, may take. Nobody waits for a dead device. */
 const USERS_MS = 500;
 
-/** What a daemon that died has left of a loop device; it is known to be dead. */
+/** A loop device that a daemon which died has left. */
 export interface StaleLoop {
-  /** The file in the run folder, and whether something is mounted over it. */
-  filePath: string;
-  isMounted: boolean;
-  /** The loop devices that are bound to the file; there is one at most, unless somebody made others by hand. */
-  devices: readonly string[];
+  number: number;
+  /** The kernel's sequence number of the disk: another's loop device is not touched. */
+  sequence: string;
+  /** The loop device was added for the volume, and is removed. */
+  isAdded: boolean;
 }
 
-/**
- * Removes what is left of a loop device. Gives what cannot be removed yet, in words. Throws `UmpathError` if the kernel
- * does not let it go.
- */
-export function* removeStaleLoop(stale: StaleLoop): LoopSequence<string[]> {
-  const remarks: string[] = [];
-  for (const device of stale.devices) {
-    if (!(yield* clearLoop(device, USERS_MS))) remarks.push(stillOpen(device).message);
-  }
+/** Unbinds a loop device whose daemon is known to be dead. Throws `UmpathError` if the kernel does not let it go. */
+export function* removeStaleLoop({ number, sequence, isAdded }: StaleLoop): LoopSequence<LoopFate> {
+  const fate = yield* clearLoop({ path: loopPath(number), sequence }, USERS_MS);
+  if (fate === "free" && isAdded) yield { kind: "remove-loop", number, deadlineMs: LOOP_DEADLINES_MS.quick };
+  return fate;
+}
+
+/** Removes the file that loop devices were over, and what is mounted there. */
+export function* removeStaleFile({ path, isMounted }: { path: string; isMounted: boolean }): LoopSequence<void> {
   const deadlineMs = LOOP_DEADLINES_MS.quick;
-  if (stale.isMounted) yield* attempt({ kind: "unmount", path: stale.filePath, deadlineMs }, stale.filePath);
-  yield* attempt({ kind: "remove-file", path: stale.filePath, deadlineMs }, stale.filePath);
-  return remarks;
+  if (isMounted) yield* attempt({ kind: "unmount", path, deadlineMs }, path);
+  yield* attempt({ kind: "remove-file", path, deadlineMs }, path);
 }
 
 /** A step for something that may be gone. */

@@ -13,6 +13,7 @@ import {
   ETIMEDOUT,
 } from "../base/errno.ts";
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
+import { formatDuration } from "../base/units.ts";
 import type { ControlStep } from "./control_step.ts";
 
 /** What an errno means for people: the kind of failure, why, and what to do. */
@@ -32,7 +33,6 @@ const ANY: Meanings = {
   [ENODEV]: ["not-found", "the ublk driver has no such device"],
   [ENOMEM]: ["host-lacks", "the kernel is out of memory", "Use fewer or shallower queues"],
   [EOPNOTSUPP]: ["host-lacks", "the ublk driver of this kernel does not know the command"],
-  [ETIMEDOUT]: ["timed-out", "no answer in time", SEE_DRIVER],
 };
 
 const NO_DRIVER: Meaning = ["host-lacks", "this host has no ublk driver", LOAD_DRIVER];
@@ -93,14 +93,26 @@ const ACTIONS: Readonly<Record<string, string>> = {
   DEL_DEV: "delete",
   DEL_DEV_ASYNC: "delete",
   GET_DEV_INFO: "ask about",
-  "pid-alive": "find the server of",
+  "server-runs": "find the server of",
 };
 
 /** A step that ended with `-errno`, as an error for people; `device` is how people call the device. */
 export function stepError(step: ControlStep, errno: number, device: string): UmpathError {
-  const name = step.kind === "command" ? step.name : step.kind;
   const number = Math.abs(errno);
-  const [code, words, hint] = AT[name]?.[number] ?? ANY[number] ?? ["host-lacks", errnoWords(number)];
-  const detail = words === errnoWords(number) ? name : `${name}: ${errnoWords(number)}`;
-  return new UmpathError(code, `Cannot ${ACTIONS[name] ?? "work on"} ${device}: ${words} (${detail})`, { hint });
+  const [code, words, hint] = AT[nameOf(step)]?.[number] ?? ANY[number] ?? unnamed(step, number);
+  return new UmpathError(code, `Cannot ${stepWords(step, device)}: ${words}`, { hint });
+}
+
+/** What a step does, as in "start /dev/ublkb0". */
+export function stepWords(step: ControlStep, device: string): string {
+  return `${ACTIONS[nameOf(step)] ?? "work on"} ${device}`;
+}
+
+function nameOf(step: ControlStep): string {
+  return step.kind === "command" ? step.name : step.kind;
+}
+
+function unnamed({ deadlineMs }: ControlStep, errno: number): Meaning {
+  if (errno !== ETIMEDOUT) return ["host-lacks", errnoWords(errno)];
+  return ["timed-out", `the ublk driver did not answer within ${formatDuration(deadlineMs)}`, SEE_DRIVER];
 }

@@ -23,10 +23,17 @@ export type ControlStep =
   | { kind: "drain-queues"; device: UblkDevice; deadlineMs: number }
   /** Unmap the descriptors and close `/dev/ublkcN`. */
   | { kind: "close-char-device"; device: UblkDevice; deadlineMs: number }
-  /** Is that process alive, and an umpath? The result is 1 or 0. */
-  | { kind: "pid-alive"; pid: number; deadlineMs: number }
+  /** Does that very process run? The result is 1 or 0. */
+  | { kind: "server-runs"; server: Server; deadlineMs: number }
   /** Wait for `deadlineMs`. */
   | { kind: "pause"; deadlineMs: number };
+
+/** The process that made a device; one that was given its number later is another. */
+export interface Server {
+  pid: number;
+  /** When it started, as the kernel counts; null where only the number is known. */
+  start: string | null;
+}
 
 /** A control command: one uring_cmd on `/dev/ublk-control`, which blocks and is sent off the main thread. */
 export interface CommandStep {

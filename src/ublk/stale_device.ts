@@ -1,7 +1,13 @@
 import { ENODEV } from "../base/errno.ts";
 import { UBLK_LAYOUT, UblkDeviceState } from "../spec/ublk.ts";
 import { stepError } from "./control_error.ts";
-import { commandStep, CONTROL_DEADLINES_MS, type ControlSequence, type ControlStep } from "./control_step.ts";
+import {
+  commandStep,
+  CONTROL_DEADLINES_MS,
+  type ControlSequence,
+  type ControlStep,
+  type Server,
+} from "./control_step.ts";
 import { decodeDeviceInfo } from "./device_info.ts";
 import { probeFeatures } from "./features.ts";
 
@@ -17,23 +23,29 @@ export type StaleOutcome =
   | "removed";
 
 /**
- * Removes the device `devId` if the umpath process `expectedPid` added it and is no more. A device that is not proved to
- * be left behind is never touched. Throws `UmpathError` if the driver cannot be asked or does not remove it.
+ * Removes the device `devId` if the umpath process `server` added it and is no more. A device that is not proved to be
+ * left behind is never touched. Throws `UmpathError` if the driver cannot be asked or does not remove it. One that is in
+ * use goes when its last user closes it: `waits` says whether that is waited for.
  */
-export function* removeStaleDevice(devId: number, expectedPid: number): ControlSequence<StaleOutcome> {
+export function* removeStaleDevice(
+  devId: number,
+  server: Server,
+  { waits }: { waits: boolean } = { waits: true },
+): ControlSequence<StaleOutcome> {
   const label = `/dev/ublkb${devId}`;
   const ioctlEncode = (yield* probeFeatures(label)) !== null;
   const buffer = new Uint8Array(UBLK_LAYOUT.devInfoBytes);
   if (!(yield* ask(commandStep("GET_DEV_INFO", { ioctlEncode, devId, buffer }), label))) return "absent";
   const info = decodeDeviceInfo(buffer);
-  if (info.devId !== devId || info.ownerPid !== expectedPid) return "foreign";
-  const alive = yield { kind: "pid-alive", pid: expectedPid, deadlineMs: CONTROL_DEADLINES_MS.quick };
-  if (alive.result !== 0) return "alive";
+  if (info.devId !== devId || info.ownerPid !== server.pid) return "foreign";
+  const runs = yield { kind: "server-runs", server, deadlineMs: CONTROL_DEADLINES_MS.quick };
+  if (runs.result !== 0) return "alive";
   if (info.state !== UblkDeviceState.DEAD) {
     const deadlineMs = CONTROL_DEADLINES_MS.stop;
     yield* ask(commandStep("STOP_DEV", { ioctlEncode, devId, deadlineMs }), label);
   }
-  yield* ask(commandStep("DEL_DEV", { ioctlEncode, devId, deadlineMs: CONTROL_DEADLINES_MS.delete }), label);
+  const name = waits ? "DEL_DEV" : "DEL_DEV_ASYNC";
+  yield* ask(commandStep(name, { ioctlEncode, devId, deadlineMs: CONTROL_DEADLINES_MS.delete }), label);
   return "removed";
 }
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { joinBytes } from "../../../src/base/bytes.ts";
 import { setLogSink } from "../../../src/base/log.ts";
-import { leftUblkDevices } from "../../../src/host/device_record.ts";
+import { notedDevice, readNotes } from "../../../src/host/device_record.ts";
 import { matchesLeft } from "../../../src/host/left_devices.ts";
 import { parseLine, readLines } from "../../../src/host/control_lines.ts";
 import { serveControl } from "../../../src/host/control_server.ts";
@@ -67,29 +67,26 @@ fuzz("serveControl() answers every garbled line with an error or a result, and g
 }, answersSeen.atEnd());
 
 const OWNER = 77;
-const RECORD = /^ublk-(0|[1-9]\d{0,8})$/;
+const RECORD = /^(?:ublk|loop)-(0|[1-9]\d{0,8})$/;
 const LEFT = encodeDeviceInfo({ devId: 7, queues: 2, depth: 128, maxIoBytes: 1 << 19, features: 66n, pid: OWNER });
 
-fuzz("leftUblkDevices() reads any note, and only what is proved to be left is removed", 200, async (prng) => {
-  await withRunDir((dir) => {
+fuzz("readNotes() reads any note, and only what is proved to be left is removed", 200, async (prng) => {
+  await withRunDir(async (dir) => {
     const other = mutateText(prng, "ublk-7").toWellFormed().replace(/[/\0]/g, "_").slice(0, 60) || "x";
     const file = pick(prng, ["ublk-7", "ublk-7", `ublk-${prng.below(100)}`, other]);
     // Half a surrogate pair is not written as it is.
     const text = prng.below(3) === 0 ? `${OWNER}\nvol-1\n` : mutateText(prng, `${OWNER}\nvol-1\n`).toWellFormed();
     if (file === "." || file === "..") return;
     Deno.writeTextFileSync(`${dir.path}/${file}`, text);
-    const known = leftUblkDevices(dir);
-    assertEquals(known.length, RECORD.test(file) ? 1 : 0);
-    for (const left of known) {
-      assertEquals(left.device, `/dev/ublkb${/\d+/.exec(file)![0]}`);
-      assertEquals(left.name, text.split("\n")[1] ?? "");
-      assert(!matchesLeft(left, "vol-2"));
-    }
-    const devId = Number(RECORD.exec(file)?.[1] ?? NaN), pid = Number(text.split("\n")[0]);
-    if (Number.isNaN(devId)) return;
+    const [note = null, ...others] = await readNotes(dir);
+    assertEquals([note !== null, others], [RECORD.test(file), []]);
+    if (note === null || note.driver === "loop") return;
+    assertEquals(notedDevice(note), `/dev/ublkb${/\d+/.exec(file)![0]}`);
+    assertEquals(note.volume, text.split("\n")[1] ?? "");
+    assert(!matchesLeft({ name: note.volume, device: notedDevice(note) }, "vol-2"));
     const control = new FakeControl();
     control.info = LEFT.slice();
-    const outcome = control.run(removeStaleDevice(devId, pid));
-    assertEquals(outcome === "removed", devId === 7 && pid === OWNER, `${file}: ${text}`);
+    const outcome = control.run(removeStaleDevice(note.number, note.owner));
+    assertEquals(outcome === "removed", note.number === 7 && note.owner.pid === OWNER, `${file}: ${text}`);
   });
 });

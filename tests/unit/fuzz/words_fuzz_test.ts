@@ -16,7 +16,7 @@ import {
 import { parseSettings } from "../../../src/cli/settings.ts";
 import { mountFolders } from "../../../src/host/device_users.ts";
 import { hostIdentity } from "../../../src/host/host_identity.ts";
-import { staleLoops } from "../../../src/host/left_loop.ts";
+import { staleFiles } from "../../../src/host/left_loop.ts";
 import { uuidBytes } from "../../../src/host/nqn.ts";
 import { pathWords } from "../../../src/host/path_words.ts";
 import { matchesVolume } from "../../../src/host/volume_match.ts";
@@ -248,20 +248,21 @@ fuzz(
   },
 );
 
-fuzz("staleLoops() and mountFolders() read whatever a table of mounts has", 1500, (prng) => {
+fuzz("staleFiles() and mountFolders() read whatever a table of mounts has", 1500, (prng) => {
   const mountinfo = "36 35 98:0 / /run/umpath/loop/vol\\040a rw,noatime shared:1 - fuse.umpath umpath rw\n" +
     "37 35 0:5 / /dev rw - devtmpfs udev rw,size=1k\n";
   const files = ["vol", mutateText(prng, "vol")];
   const backingFiles = new Map([["/dev/loop3", mutateText(prng, "/run/umpath/loop/vol (deleted)")]]);
-  const found = staleLoops("/run/umpath/loop", { files, mountinfo: mutateText(prng, mountinfo), backingFiles });
-  for (const { filePath, devices } of found) {
+  const found = staleFiles("/run/umpath/loop", { files, mountinfo: mutateText(prng, mountinfo), backingFiles });
+  for (const { path, devices } of found) {
     assert(
-      /^\/run\/umpath\/loop\/[^/]*$/.test(filePath) && devices.every((device) => device === "/dev/loop3"),
-      filePath,
+      /^\/run\/umpath\/loop\/[^/]*$/.test(path) && devices.every((device) => device === "/dev/loop3"),
+      path,
     );
   }
-  const mounts = mutateText(prng, "/dev/loop3p1 /mnt/a\\040b ext4 rw 0 0\n/dev/loop31 /mnt/c ext4 rw 0 0\n");
-  for (const folder of mountFolders(mounts, "/dev/loop3")) assertEquals(typeof folder, "string");
+  const mounts = mutateText(prng, mountinfo + "38 35 7:3 / /mnt/a\\040b rw - ext4 /dev/loop3p1 rw\n");
+  const disk = { device: "/dev/loop3", numbers: new Set(["7:3"]) };
+  for (const folder of mountFolders(mounts, disk)) assertEquals(typeof folder, "string");
 });
 
 fuzz("matchesVolume() matches no word but the volume's own names", 1000, (prng) => {

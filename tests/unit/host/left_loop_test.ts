@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type LoopTraces, staleLoops } from "../../../src/host/left_loop.ts";
+import { type LoopTraces, staleFiles } from "../../../src/host/left_loop.ts";
 
 const FOLDER = "/run/umpath/loop";
 
@@ -14,8 +14,8 @@ function traces(changes: Partial<LoopTraces> = {}): LoopTraces {
   return { files: [], mountinfo: mountinfo(), backingFiles: new Map(), ...changes };
 }
 
-Deno.test("staleLoops() finds file, mount and device of a volume", () => {
-  const found = staleLoops(
+Deno.test("staleFiles() finds file, mount and device of a volume", () => {
+  const found = staleFiles(
     FOLDER,
     traces({
       files: ["vol1-n1"],
@@ -23,22 +23,22 @@ Deno.test("staleLoops() finds file, mount and device of a volume", () => {
       backingFiles: new Map([["/dev/loop4", `${FOLDER}/vol1-n1`], ["/dev/loop0", "/srv/disk.img"]]),
     }),
   );
-  assertEquals(found, [{ filePath: `${FOLDER}/vol1-n1`, isMounted: true, devices: ["/dev/loop4"] }]);
+  assertEquals(found, [{ path: `${FOLDER}/vol1-n1`, isMounted: true, devices: ["/dev/loop4"] }]);
 });
 
-Deno.test("staleLoops() finds each of them without the others", () => {
+Deno.test("staleFiles() finds each of them without the others", () => {
   const device = traces({ backingFiles: new Map([["/dev/loop1", `${FOLDER}/a`], ["/dev/loop0", `${FOLDER}/a`]]) });
-  assertEquals(staleLoops(FOLDER, device), [
-    { filePath: `${FOLDER}/a`, isMounted: false, devices: ["/dev/loop0", "/dev/loop1"] },
+  assertEquals(staleFiles(FOLDER, device), [
+    { path: `${FOLDER}/a`, isMounted: false, devices: ["/dev/loop0", "/dev/loop1"] },
   ]);
   const mount = traces({ mountinfo: mountinfo([`${FOLDER}/b`, "fuse.umpath"]) });
-  assertEquals(staleLoops(FOLDER, mount), [{ filePath: `${FOLDER}/b`, isMounted: true, devices: [] }]);
-  assertEquals(staleLoops(FOLDER, traces({ files: ["c"] })), [
-    { filePath: `${FOLDER}/c`, isMounted: false, devices: [] },
+  assertEquals(staleFiles(FOLDER, mount), [{ path: `${FOLDER}/b`, isMounted: true, devices: [] }]);
+  assertEquals(staleFiles(FOLDER, traces({ files: ["c"] })), [
+    { path: `${FOLDER}/c`, isMounted: false, devices: [] },
   ]);
 });
 
-Deno.test("staleLoops() leaves alone what is not of this run folder, or not of our making", () => {
+Deno.test("staleFiles() leaves alone what is not of this run folder, or not of our making", () => {
   const mounts = mountinfo(
     ["/run/other/loop/vol1-n1", "fuse.umpath"],
     [`${FOLDER}/deep/vol1-n1`, "fuse.umpath"],
@@ -48,23 +48,23 @@ Deno.test("staleLoops() leaves alone what is not of this run folder, or not of o
     [`${FOLDER}/bound`, "ext4"],
   );
   const backingFiles = new Map([["/dev/loop0", "/run/other/loop/vol1-n1"], ["/dev/loop1", "/"]]);
-  assertEquals(staleLoops(FOLDER, traces({ mountinfo: mounts, backingFiles })), []);
+  assertEquals(staleFiles(FOLDER, traces({ mountinfo: mounts, backingFiles })), []);
 });
 
-Deno.test("staleLoops() reads paths with blanks as the kernel writes them in each place", () => {
+Deno.test("staleFiles() reads paths with blanks as the kernel writes them in each place", () => {
   const folder = "/tmp/my run/loop";
-  const found = staleLoops(
+  const found = staleFiles(
     folder,
     traces({
       mountinfo: mountinfo(["/tmp/my\\040run/loop/vol1-n1", "fuse.umpath"]),
       backingFiles: new Map([["/dev/loop0", "/tmp/my run/loop/vol1-n1"]]),
     }),
   );
-  assertEquals(found, [{ filePath: "/tmp/my run/loop/vol1-n1", isMounted: true, devices: ["/dev/loop0"] }]);
+  assertEquals(found, [{ path: "/tmp/my run/loop/vol1-n1", isMounted: true, devices: ["/dev/loop0"] }]);
 });
 
-Deno.test("staleLoops() passes over lines of the mount table that are cut", () => {
+Deno.test("staleFiles() passes over lines of the mount table that are cut", () => {
   for (const line of ["fuse.umpath", "1 2 3 4", "40 27 0:30 / /run/umpath/loop/a rw", "40 27 0:30 / - fuse.umpath"]) {
-    assertEquals(staleLoops(FOLDER, traces({ mountinfo: line })), []);
+    assertEquals(staleFiles(FOLDER, traces({ mountinfo: line })), []);
   }
 });

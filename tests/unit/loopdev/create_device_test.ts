@@ -29,7 +29,7 @@ const OPTIONS: CreateLoopOptions = {
 };
 
 const MOUNT: LoopStep["kind"][] = ["open-fuse", "make-file", "mount", "read-request", "write-answer"];
-const BIND: LoopStep["kind"][] = ["open-file", "find-loop", "wait-node", "configure-loop", "close-file", "loop-flags"];
+const BIND: LoopStep["kind"][] = ["open-file", "add-loop", "wait-node", "configure-loop", "close-file", "loop-flags"];
 const CREATE: LoopStep["kind"][] = [...MOUNT, "start-queues", ...BIND];
 
 const CLOSE: LoopStep["kind"][] = ["close-fuse", "remove-file"];
@@ -73,10 +73,28 @@ Deno.test("createLoopDevice() looks for another number when somebody was faster"
   assertEquals(device.blockPath, "/dev/loop5");
 });
 
+Deno.test("createLoopDevice() takes a device that is free where the host lets nobody add one, or use one that was added", () => {
+  const refusals: Script[] = [{ "add-loop": -EPERM }, { "configure-loop": [-EACCES, null] }, {
+    "wait-node": [-EACCES, null],
+  }];
+  for (const script of refusals) {
+    const loop = new FakeLoop(script);
+    const { device } = loop.run(createLoopDevice(OPTIONS));
+    assertEquals([device.blockPath, device.isAdded, loop.added.size], ["/dev/loop3", false, 0], JSON.stringify(script));
+    assertEquals([loop.trace.includes("find-loop"), [...loop.notes]], [true, [[3, false]]]);
+  }
+});
+
+Deno.test("createLoopDevice() knows the device that it has bound by its sequence number", () => {
+  const loop = new FakeLoop();
+  const { device } = loop.run(createLoopDevice(OPTIONS));
+  assertEquals([device.sequence, device.isAdded], [loop.sequences.get("/dev/loop3")!, true]);
+});
+
 Deno.test("createLoopDevice() gives up when somebody is faster every time, and leaves nothing", () => {
   const loop = new FakeLoop({ "configure-loop": -EBUSY });
   assertEquals(failure(loop).code, "in-use");
-  assertEquals([loop.trace.filter((kind) => kind === "find-loop").length, loop.isClean], [16, true]);
+  assertEquals([loop.trace.filter((kind) => kind === "add-loop").length, loop.isClean], [16, true]);
 });
 
 Deno.test("createLoopDevice() makes the node that nobody else makes, and removes it if the device is not bound", () => {
@@ -121,6 +139,10 @@ Deno.test("createLoopDevice() says which kernel is needed when it cannot agree w
 
 const at = (kind: LoopStep["kind"]) => CREATE.slice(0, CREATE.indexOf(kind) + 1);
 
+const DROP: LoopStep["kind"][] = ["remove-loop", "close-file", ...DRAIN];
+const TAKEN: LoopStep["kind"][] = ["clear-loop", "loop-flags", "remove-loop", ...DRAIN];
+const NOT_FOUND: LoopStep["kind"][] = [...at("add-loop"), "find-loop", "close-file", ...DRAIN];
+
 const FAILURES: [script: Script, code: ErrorCode, words: string, trace: LoopStep["kind"][]][] = [
   [{ "open-fuse": -ENOENT }, "host-lacks", "this host has no FUSE driver", at("open-fuse")],
   [{ "open-fuse": -ENODEV }, "host-lacks", "this host has no FUSE driver", at("open-fuse")],
@@ -134,20 +156,23 @@ const FAILURES: [script: Script, code: ErrorCode, words: string, trace: LoopStep
   [{ "start-queues": -ETIMEDOUT }, "timed-out", "do not come up in time", [...at("start-queues"), ...DRAIN]],
   [{ "start-queues": -ENOMEM }, "host-lacks", "out of memory", [...at("start-queues"), ...DRAIN]],
   [{ "open-file": -ETIMEDOUT }, "timed-out", "not served", [...at("open-file"), ...DRAIN]],
-  [{ "find-loop": -ENOENT }, "host-lacks", "no loop driver", [...at("find-loop"), "close-file", ...DRAIN]],
-  [{ "find-loop": -ENXIO }, "host-lacks", "no loop driver", [...at("find-loop"), "close-file", ...DRAIN]],
-  [{ "find-loop": -ENOSPC }, "in-use", "no loop device is free", [...at("find-loop"), "close-file", ...DRAIN]],
-  [{ "wait-node": -EACCES }, "host-lacks", "Cannot find /dev/loop3", [...at("wait-node"), "close-file", ...DRAIN]],
+  [{ "add-loop": -ENOENT, "find-loop": -ENOENT }, "host-lacks", "no loop driver", NOT_FOUND],
+  [{ "add-loop": -EPERM, "find-loop": -ENXIO }, "host-lacks", "no loop driver", NOT_FOUND],
+  [{ "add-loop": -EPERM, "find-loop": -ENOSPC }, "in-use", "no loop device is free", NOT_FOUND],
+  [{ "add-loop": -ENOSPC }, "in-use", "no loop device is free", [...at("add-loop"), "close-file", ...DRAIN]],
+  [{ "note-device": -ENOSPC }, "host-lacks", "Cannot note /dev/loop3", [...at("wait-node"), ...DROP]],
+  [{ "note-device": [null, -ENOSPC] }, "host-lacks", "Cannot note", [...at("configure-loop"), "close-file", ...TAKEN]],
+  [{ "wait-node": -EIO }, "host-lacks", "Cannot find /dev/loop3", [...at("wait-node"), ...DROP]],
   [
     { "wait-node": -ENOENT, "make-node": -EPERM },
     "host-lacks",
     "may not make device nodes",
-    [...at("wait-node"), "make-node", "close-file", ...DRAIN],
+    [...at("wait-node"), "make-node", "remove-loop", "find-loop", "wait-node", "make-node", "close-file", ...DRAIN],
   ],
-  [{ "configure-loop": -EINVAL }, "host-lacks", "block size", [...at("configure-loop"), "close-file", ...DRAIN]],
-  [{ "configure-loop": -EIO }, "unreachable", "first I/O", [...at("configure-loop"), "close-file", ...DRAIN]],
-  [{ "configure-loop": -ETIMEDOUT }, "timed-out", "scan", [...at("configure-loop"), "close-file", ...DRAIN]],
-  [{ "loop-flags": [-EIO, null] }, "host-lacks", "ask about", [...CREATE, "clear-loop", "loop-flags", ...DRAIN]],
+  [{ "configure-loop": -EINVAL }, "host-lacks", "block size", [...at("configure-loop"), ...DROP]],
+  [{ "configure-loop": -EIO }, "unreachable", "first I/O", [...at("configure-loop"), ...DROP]],
+  [{ "configure-loop": -ETIMEDOUT }, "timed-out", "scan", [...at("configure-loop"), ...DROP]],
+  [{ "loop-flags": [-EIO, null] }, "host-lacks", "ask about", [...CREATE, ...TAKEN]],
 ];
 
 for (const [script, code, words, trace] of FAILURES) {
@@ -175,7 +200,10 @@ Deno.test("createLoopDevice() undoes what it did when the queues throw", () => {
 
 Deno.test("createLoopDevice() says what lacks, and how to get it", () => {
   assertStringIncludes(failure(new FakeLoop({ "open-fuse": -ENOENT })).hint ?? "", "modprobe fuse");
-  assertStringIncludes(failure(new FakeLoop({ "find-loop": -ENOENT })).hint ?? "", "modprobe loop");
+  assertStringIncludes(
+    failure(new FakeLoop({ "add-loop": -ENOENT, "find-loop": -ENOENT })).hint ?? "",
+    "modprobe loop",
+  );
   assertStringIncludes(failure(new FakeLoop({ mount: -EPERM })).hint ?? "", "CAP_SYS_ADMIN");
 });
 

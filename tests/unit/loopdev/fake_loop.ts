@@ -1,7 +1,7 @@
 /** The driver of a loop sequence and the kernel behind it, for tests: one FUSE file, loop devices, failures on order. */
 import { assert, assertEquals } from "@std/assert";
-import { EBUSY, EINVAL, ENOENT, ENXIO } from "../../../src/base/errno.ts";
-import type { LoopResult, LoopSequence, LoopStep } from "../../../src/loopdev/loop_step.ts";
+import { EBUSY, EINVAL, ENOENT, ENXIO, ESTALE } from "../../../src/base/errno.ts";
+import type { BoundStep, LoopResult, LoopSequence, LoopStep } from "../../../src/loopdev/loop_step.ts";
 import { LoopFlag } from "../../../src/spec/loop.ts";
 import { initRequest } from "./fuse_request.ts";
 
@@ -12,13 +12,13 @@ const FUSE_FD = 40;
 const FILE_FD = 41;
 
 export class FakeLoop {
-  /** Kinds of the steps that were asked for, pauses left out. */
+  /** Kinds of the steps that were asked for, without pauses and notes. */
   readonly trace: LoopStep["kind"][] = [];
   readonly steps: LoopStep[] = [];
   readonly #script: Script;
   /** What the kernel sends first. */
   init: Uint8Array = initRequest();
-  /** Numbers that "find-loop" gives, one after the other; the last stays. */
+  /** Numbers that "add-loop" and "find-loop" give, one after the other; the last stays. */
   free = [3];
   /** Device nodes that are there. */
   readonly nodes = new Set(["/dev/loop3"]);
@@ -34,6 +34,13 @@ export class FakeLoop {
   fileOpen = false;
   /** Flags of the loop devices that are bound, by path. */
   readonly bound = new Map<string, number>();
+  /** Their sequence numbers; one that is missing is "1". */
+  readonly sequences = new Map<string, string>();
+  /** Numbers that were added. */
+  readonly added = new Set<number>();
+  /** Whether the device of a number is noted as detached. */
+  readonly notes = new Map<number, boolean>();
+  #sequence = 1;
 
   constructor(script: Script = {}) {
     this.#script = script;
@@ -48,7 +55,9 @@ export class FakeLoop {
 
   /** Nothing is left of any device. */
   get isClean(): boolean {
-    return !this.fuseOpen && !this.fileMade && !this.mounted && !this.served && !this.fileOpen && this.bound.size === 0;
+    return !this.fuseOpen && !this.fileMade && !this.mounted && !this.served && !this.fileOpen &&
+      this.bound.size === 0 &&
+      this.added.size === 0 && this.notes.size === 0;
   }
 
   step<Kind extends LoopStep["kind"]>(kind: Kind): LoopStep & { kind: Kind } {
@@ -61,13 +70,25 @@ export class FakeLoop {
   answer(step: LoopStep): LoopResult {
     assert(step.deadlineMs > 0, "every step has a deadline");
     if (step.kind === "pause") return this.#pause();
+    if (step.kind === "note-device" || step.kind === "forget-device") return { result: this.#note(step) };
     this.trace.push(step.kind);
     this.steps.push(step);
     const entry = this.#script[step.kind];
     const scripted = Array.isArray(entry) ? entry.shift() : entry;
     if (scripted !== undefined && scripted !== null) return { result: scripted };
     if (step.kind === "read-request") return { result: this.init.length, data: this.init };
-    return { result: this.#outer(step) };
+    const result = this.#outer(step);
+    return step.kind === "configure-loop" ? { result, sequence: this.sequences.get(step.path)! } : { result };
+  }
+
+  #note(step: LoopStep & { kind: "note-device" | "forget-device" }): number {
+    const entry = this.#script[step.kind];
+    const scripted = Array.isArray(entry) ? entry.shift() : entry;
+    if (scripted !== undefined && scripted !== null) return scripted;
+    assert(step.device.number >= 0, "a device without a number has no note");
+    if (step.kind === "note-device") this.notes.set(step.device.number, step.isDetached);
+    else this.notes.delete(step.device.number);
+    return 0;
   }
 
   #pause(): LoopResult {
@@ -135,7 +156,12 @@ export class FakeLoop {
         this.fileOpen = false;
         return 0;
       case "find-loop":
-        return this.free.length > 1 ? this.free.shift()! : this.free[0];
+        return this.#nextFree();
+      case "add-loop":
+        return this.#add(this.#nextFree());
+      case "remove-loop":
+        if (this.bound.has(`/dev/loop${step.number}`)) return -EBUSY;
+        return this.added.delete(step.number) ? 0 : -ENOENT;
       case "wait-node":
         return this.nodes.has(step.path) ? 0 : -ENOENT;
       case "make-node":
@@ -147,27 +173,39 @@ export class FakeLoop {
         assert(this.fileOpen && this.nodes.has(step.path));
         if (this.bound.has(step.path)) return -EBUSY;
         this.bound.set(step.path, step.flags);
+        this.sequences.set(step.path, String(++this.#sequence));
         return 0;
       case "loop-flags":
-        return this.bound.get(step.path) ?? -ENXIO;
+        return this.#change(step, (flags) => flags) || this.bound.get(step.path)!;
       case "clear-loop":
-        return this.#clear(step.path);
+        return this.#clear(step);
       case "keep-loop":
-        return this.#change(step.path, (flags) => flags & ~LoopFlag.AUTOCLEAR);
+        return this.#change(step, (flags) => flags & ~LoopFlag.AUTOCLEAR);
       default:
         throw new Error(`The fake does not know ${step.kind}`);
     }
   }
 
-  #clear(path: string): number {
-    const result = this.#change(path, (flags) => flags | LoopFlag.AUTOCLEAR);
+  #nextFree(): number {
+    return this.free.length > 1 ? this.free.shift()! : this.free[0]!;
+  }
+
+  #add(number: number): number {
+    this.added.add(number);
+    return number;
+  }
+
+  #clear(step: BoundStep<string>): number {
+    const result = this.#change(step, (flags) => flags | LoopFlag.AUTOCLEAR);
     if (this.openers === 0) this.#close();
     return result;
   }
 
-  #change(path: string, change: (flags: number) => number): number {
+  /** As the kernel's side does: another's device is not touched. */
+  #change({ path, sequence }: BoundStep<string>, change: (flags: number) => number): number {
     const flags = this.bound.get(path);
     if (flags === undefined) return -ENXIO;
+    if (sequence !== (this.sequences.get(path) ?? "1")) return -ESTALE;
     this.bound.set(path, change(flags));
     return 0;
   }

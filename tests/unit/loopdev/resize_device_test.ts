@@ -18,6 +18,7 @@ const OPEN_FD = 40;
 function resize(takenAt: number, script: Record<string, number> = {}) {
   const device = new LoopDevice("/run/x/loop/vol", 30);
   device.number = 3;
+  device.sequence = "12";
   const seen: string[] = [];
   const open = new Set<number>();
   let asked = 0;
@@ -29,7 +30,7 @@ function resize(takenAt: number, script: Record<string, number> = {}) {
       if (step.kind === "open-file" && result === 0) open.add(result = OPEN_FD);
       if (step.kind === "close-file") open.delete(step.fd);
       if (step.kind === "file-size" && result === 0) result = ++asked >= takenAt ? BYTES : 4096;
-      if (step.kind === "resize-loop") assertEquals(step.path, "/dev/loop3");
+      if (step.kind === "resize-loop") assertEquals([step.path, step.sequence], ["/dev/loop3", "12"]);
       const done: LoopResult = { result };
       next = sequence.next(done);
     }

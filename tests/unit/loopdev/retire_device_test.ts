@@ -32,9 +32,29 @@ Deno.test("destroyLoopDevice() unbinds, unmounts, drains, closes and removes, in
   for (const force of [false, true]) {
     const { loop, device } = makeLive();
     assertEquals(loop.run(destroyLoopDevice(device, { force })), []);
-    assertEquals([loop.trace, loop.isClean], [["clear-loop", "loop-flags", ...RELEASE], true]);
+    assertEquals([loop.trace, loop.isClean], [["clear-loop", "loop-flags", "remove-loop", ...RELEASE], true]);
     assertEquals([device.state, loop.nodes.size], ["removed", 1]);
   }
+});
+
+Deno.test("destroyLoopDevice() never touches a device that is another program's by now, and says so", () => {
+  for (const force of [false, true]) {
+    const { loop, device } = makeLive({}, { hasNode: false });
+    loop.sequences.set("/dev/loop3", "77");
+    const before = loop.bound.get("/dev/loop3");
+    loop.openers = 1;
+    const warnings = loop.run(destroyLoopDevice(device, { force }));
+    assertStringIncludes(warnings[0]!.message, "/dev/loop3 is another program's by now and is left alone");
+    assertEquals([loop.bound.get("/dev/loop3"), loop.nodes.size, loop.added.size], [before, 1, 1]);
+    assertEquals([device.state, loop.mounted, loop.fuseOpen, loop.notes.size], ["removed", false, false, 0]);
+  }
+});
+
+Deno.test("destroyLoopDevice() keeps a note of a device that is in use, and of no other", () => {
+  const { loop, device } = makeLive();
+  loop.openers = 1;
+  loop.run(destroyLoopDevice(device, { force: true }));
+  assertEquals([...loop.notes], [[3, true]]);
 });
 
 Deno.test("destroyLoopDevice() removes the node that was made for the device", () => {

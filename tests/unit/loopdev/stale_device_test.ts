@@ -1,10 +1,11 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { EIO, EPERM } from "../../../src/base/errno.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { EBUSY, EIO, EPERM } from "../../../src/base/errno.ts";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { removeStaleLoop, type StaleLoop } from "../../../src/loopdev/stale_device.ts";
+import { removeStaleFile, removeStaleLoop, type StaleLoop } from "../../../src/loopdev/stale_device.ts";
 import { FakeLoop, type Script } from "./fake_loop.ts";
 
-const STALE: StaleLoop = { filePath: "/run/umpath/loop/vol1-n1", isMounted: true, devices: ["/dev/loop3"] };
+const STALE: StaleLoop = { number: 3, sequence: "1", isAdded: true };
+const PATH = "/run/umpath/loop/vol1-n1";
 
 /** What a daemon leaves that was killed. */
 function makeLeft(script: Script = {}): FakeLoop {
@@ -12,55 +13,60 @@ function makeLeft(script: Script = {}): FakeLoop {
   loop.fileMade = true;
   loop.mounted = true;
   loop.bound.set("/dev/loop3", 16);
+  loop.added.add(3);
   return loop;
 }
 
-Deno.test("removeStaleLoop() unbinds, unmounts and removes the file", () => {
+Deno.test("removeStaleLoop() unbinds the device and removes the number that was added for it", () => {
   const loop = makeLeft();
-  assertEquals(loop.run(removeStaleLoop(STALE)), []);
-  assertEquals([loop.trace, loop.isClean], [["clear-loop", "loop-flags", "unmount", "remove-file"], true]);
+  assertEquals(loop.run(removeStaleLoop(STALE)), "free");
+  assertEquals([loop.trace, loop.bound.size, loop.added.size], [["clear-loop", "loop-flags", "remove-loop"], 0, 0]);
+  const given = makeLeft();
+  assertEquals([given.run(removeStaleLoop({ ...STALE, isAdded: false })), given.added.size], ["free", 1]);
 });
 
-Deno.test("removeStaleLoop() touches no more than there is", () => {
-  const unbound = makeLeft();
-  unbound.bound.clear();
-  unbound.run(removeStaleLoop({ ...STALE, devices: [] }));
-  assertEquals([unbound.trace, unbound.isClean], [["unmount", "remove-file"], true]);
-  const file = new FakeLoop();
-  file.fileMade = true;
-  file.run(removeStaleLoop({ ...STALE, devices: [], isMounted: false }));
-  assertEquals([file.trace, file.isClean], [["remove-file"], true]);
+Deno.test("removeStaleLoop() never touches a device that is another program's by now", () => {
+  const loop = makeLeft();
+  loop.sequences.set("/dev/loop3", "2");
+  assertEquals(loop.run(removeStaleLoop(STALE)), "foreign");
+  assertEquals([loop.bound.get("/dev/loop3"), loop.added.size], [16, 1]);
 });
 
 Deno.test("removeStaleLoop() does not mind what somebody else has removed meanwhile", () => {
-  const loop = new FakeLoop();
-  assertEquals(loop.run(removeStaleLoop(STALE)), []);
-  assertEquals(loop.trace.at(-1), "remove-file");
+  const loop = makeLeft({ "remove-loop": -EBUSY });
+  loop.bound.clear();
+  assertEquals(loop.run(removeStaleLoop(STALE)), "free");
 });
 
-Deno.test("removeStaleLoop() unmounts under a device that is still open, and says so", () => {
+Deno.test("removeStaleLoop() says that a device is still open, which goes when it is closed", () => {
   const loop = makeLeft();
   loop.openers = 1;
-  const remarks = loop.run(removeStaleLoop(STALE));
-  assertEquals(remarks.length, 1);
-  assertStringIncludes(remarks[0], "/dev/loop3 is still open");
-  assertEquals([loop.mounted, loop.fileMade, loop.bound.size], [false, false, 1]);
+  assertEquals(loop.run(removeStaleLoop(STALE)), "in-use");
+  assertEquals([loop.bound.size, loop.added.size], [1, 1]);
 });
 
-Deno.test("removeStaleLoop() takes every device that is bound to the file", () => {
-  const loop = makeLeft();
-  loop.bound.set("/dev/loop4", 16);
-  loop.run(removeStaleLoop({ ...STALE, devices: ["/dev/loop3", "/dev/loop4"] }));
-  assertEquals(loop.isClean, true);
+Deno.test("removeStaleFile() unmounts and removes what there is", () => {
+  const mounted = makeLeft();
+  mounted.run(removeStaleFile({ path: PATH, isMounted: true }));
+  assertEquals([mounted.trace, mounted.mounted, mounted.fileMade], [["unmount", "remove-file"], false, false]);
+  const file = new FakeLoop();
+  file.fileMade = true;
+  file.run(removeStaleFile({ path: PATH, isMounted: false }));
+  assertEquals([file.trace, file.isClean], [["remove-file"], true]);
+  const gone = new FakeLoop();
+  gone.run(removeStaleFile({ path: PATH, isMounted: true }));
+  assertEquals(gone.trace, ["unmount", "remove-file"]);
 });
 
-Deno.test("removeStaleLoop() fails with the kernel's words when something stays", () => {
+Deno.test("removeStaleLoop() and removeStaleFile() fail with the kernel's words when something stays", () => {
+  const file = { path: PATH, isMounted: true };
   const rows: [Script, string][] = [
     [{ "clear-loop": -EPERM }, "Cannot unbind /dev/loop3"],
-    [{ unmount: -EPERM }, "Cannot unmount the file of /run/umpath/loop/vol1-n1"],
-    [{ "remove-file": -EIO }, "Cannot remove the file of /run/umpath/loop/vol1-n1"],
+    [{ unmount: -EPERM }, `Cannot unmount the file of ${PATH}`],
+    [{ "remove-file": -EIO }, `Cannot remove the file of ${PATH}`],
   ];
   for (const [script, words] of rows) {
-    assertThrows(() => makeLeft(script).run(removeStaleLoop(STALE)), UmpathError, words);
+    const left = makeLeft(script);
+    assertThrows(() => [left.run(removeStaleLoop(STALE)), left.run(removeStaleFile(file))], UmpathError, words);
   }
 });

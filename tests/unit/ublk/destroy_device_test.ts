@@ -97,7 +97,7 @@ Deno.test("destroyDevice() tells what went wrong on the way to a deleted device"
   control.charOpen = false;
   const warnings = control.run(destroyDevice(device));
   assertEquals(warnings.map((warning) => warning.message), [
-    "Cannot close /dev/ublkb7: input/output error (close-char-device)",
+    "Cannot close /dev/ublkb7: input/output error",
   ]);
   assertEquals(device.state, "deleted");
 });
@@ -112,6 +112,7 @@ Deno.test("destroyDevice() fails with the driver's words", () => {
 });
 
 const OWNER = 321;
+const SERVER = { pid: OWNER, start: "4711" };
 
 function makeStale(script: Script = {}, state: number = UblkDeviceState.DEAD): FakeControl {
   const control = new FakeControl(script);
@@ -123,31 +124,44 @@ function makeStale(script: Script = {}, state: number = UblkDeviceState.DEAD): F
 
 Deno.test("removeStaleDevice() removes a device whose server is gone", () => {
   const dead = makeStale();
-  assertEquals(dead.run(removeStaleDevice(7, OWNER)), "removed");
-  assertEquals(dead.trace, ["open-control", "GET_FEATURES", "GET_DEV_INFO", "pid-alive", "DEL_DEV"]);
+  assertEquals(dead.run(removeStaleDevice(7, SERVER)), "removed");
+  assertEquals(dead.trace, ["open-control", "GET_FEATURES", "GET_DEV_INFO", "server-runs", "DEL_DEV"]);
   const quiesced = makeStale({}, UblkDeviceState.QUIESCED);
-  assertEquals(quiesced.run(removeStaleDevice(7, OWNER)), "removed");
+  assertEquals(quiesced.run(removeStaleDevice(7, SERVER)), "removed");
   assertEquals(quiesced.trace.slice(-2), ["STOP_DEV", "DEL_DEV"]);
   assert(dead.isClean && quiesced.isClean);
+});
+
+Deno.test("removeStaleDevice() does not take a process that was given the number later for the server", () => {
+  const recycled = makeStale();
+  recycled.alivePids = [OWNER];
+  recycled.starts.set(OWNER, "9999");
+  assertEquals(recycled.run(removeStaleDevice(7, SERVER)), "removed");
+});
+
+Deno.test("removeStaleDevice() does not wait for a user of the device unless told to", () => {
+  const control = makeStale();
+  assertEquals(control.run(removeStaleDevice(7, SERVER, { waits: false })), "removed");
+  assertEquals(control.trace.at(-1), "DEL_DEV_ASYNC");
 });
 
 Deno.test("removeStaleDevice() works with a driver without GET_FEATURES", () => {
   const control = makeStale();
   control.features = null;
-  assertEquals(control.run(removeStaleDevice(7, OWNER)), "removed");
+  assertEquals(control.run(removeStaleDevice(7, SERVER)), "removed");
 });
 
 Deno.test("removeStaleDevice() leaves alone what is not proved to be left behind", () => {
-  assertEquals(new FakeControl().run(removeStaleDevice(7, OWNER)), "absent");
+  assertEquals(new FakeControl().run(removeStaleDevice(7, SERVER)), "absent");
   const alive = makeStale();
   alive.alivePids = [OWNER];
   const other = makeStale();
   const unmarked = makeStale();
   unmarked.info!.fill(0, UblkDevInfo.ublksrvFlags, UblkDevInfo.ublksrvFlags + 8);
-  const unsure = makeStale({ "pid-alive": -EPERM });
+  const unsure = makeStale({ "server-runs": -EPERM });
   const rows = [[alive, OWNER, "alive"], [other, 1, "foreign"], [unmarked, OWNER, "foreign"], [unsure, OWNER, "alive"]];
   for (const [control, pid, outcome] of rows as [FakeControl, number, string][]) {
-    assertEquals([control.run(removeStaleDevice(7, pid)), control.isClean], [outcome, false]);
+    assertEquals([control.run(removeStaleDevice(7, { ...SERVER, pid })), control.isClean], [outcome, false]);
     assertEquals(control.trace.includes("DEL_DEV"), false);
   }
 });
@@ -159,8 +173,8 @@ Deno.test("removeStaleDevice() fails with words when the driver cannot be asked,
     [{ DEL_DEV: -ETIMEDOUT }, "it is still open"],
   ];
   for (const [script, words] of rows) {
-    assertThrows(() => makeStale(script).run(removeStaleDevice(7, OWNER)), UmpathError, words);
+    assertThrows(() => makeStale(script).run(removeStaleDevice(7, SERVER)), UmpathError, words);
   }
   const raced = makeStale({ DEL_DEV: -ENODEV });
-  assertEquals(raced.run(removeStaleDevice(7, OWNER)), "removed");
+  assertEquals(raced.run(removeStaleDevice(7, SERVER)), "removed");
 });

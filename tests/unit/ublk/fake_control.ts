@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import { EAGAIN, EBUSY, EINVAL, ENODEV, EOPNOTSUPP } from "../../../src/base/errno.ts";
 import { legacyOp, UBLK_ANY_DEVICE, UBLK_NO_QUEUE, UblkCommand, UblkDevInfo } from "../../../src/spec/ublk.ts";
-import type { CommandStep, ControlSequence, ControlStep } from "../../../src/ublk/control.ts";
+import type { CommandStep, ControlSequence, ControlStep, Server } from "../../../src/ublk/control.ts";
 
 /** Result of a step instead of what the fake would do; a list is used up, one a time. */
 export type Script = Record<string, number | number[]>;
@@ -24,6 +24,8 @@ export class FakeControl {
   /** The id that ADD_DEV picks. */
   devId = 7;
   alivePids: number[] = [];
+  /** When processes started, where it is not when the server did. */
+  readonly starts = new Map<number, string>();
   openers = 0;
   info: Uint8Array | null = null;
   charOpen = false;
@@ -80,11 +82,15 @@ export class FakeControl {
         assert(!this.live, "tags are aborted by STOP_DEV");
         this.fetched = false;
         return 0;
-      case "pid-alive":
-        return this.alivePids.includes(step.pid) ? 1 : 0;
+      case "server-runs":
+        return this.alivePids.includes(step.server.pid) && this.#started(step.server) ? 1 : 0;
       default:
         return 0;
     }
+  }
+
+  #started({ pid, start }: Server): boolean {
+    return start === null || (this.starts.get(pid) ?? start) === start;
   }
 
   #command(step: CommandStep): number {
