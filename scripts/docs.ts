@@ -20,14 +20,13 @@ export interface CommandHelp {
 
 /** The help of every command and verb of the program that these words start, in the order of the help. */
 export async function helpOfAll(program: readonly string[]): Promise<CommandHelp[]> {
-  const found: CommandHelp[] = [];
-  for (const name of commandsIn(await helpOf(program, []))) {
-    const help = await helpOf(program, [name]);
-    found.push({ name, help });
-    for (const verb of commandsIn(help)) {
-      found.push({ name: `${name} ${verb}`, help: await helpOf(program, [name, verb]) });
-    }
-  }
+  return await helpBelow(program, []);
+}
+
+async function helpBelow(program: readonly string[], words: readonly string[]): Promise<CommandHelp[]> {
+  const help = await helpOf(program, words);
+  const found: CommandHelp[] = words.length === 0 ? [] : [{ name: words.join(" "), help }];
+  for (const name of commandsIn(help)) found.push(...await helpBelow(program, [...words, name]));
   return found;
 }
 

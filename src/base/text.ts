@@ -27,6 +27,23 @@ export function wrapWords(text: string, width: number): string[] {
   return lines;
 }
 
+/** A command of a shell on lines of at most `width` columns: a backslash ends each but the last, and quotes stay whole. */
+export function wrapCommand(command: string, { width, indent }: { width: number; indent: string }): string[] {
+  const words = command.match(/(?:'[^']*'|[^\s'])+/g) ?? [];
+  const further = " ".repeat(indent.length + 2);
+  const lines: string[] = [];
+  for (const word of words) {
+    const last = lines.at(-1);
+    if (last === undefined) lines.push(indent + word);
+    else if (last.length + 1 + word.length + " \\".length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else {
+      lines[lines.length - 1] = `${last} \\`;
+      lines.push(further + word);
+    }
+  }
+  return lines;
+}
+
 /** A word in double quotes, with control characters made visible. */
 export function quote(word: string): string {
   return oneLine(JSON.stringify(word));

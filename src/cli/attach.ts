@@ -1,11 +1,13 @@
+import { Argument, Option } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
-import { PATHS_MAX, QUEUE_DEPTH_DEFAULT, WORKERS_DEFAULT_MAX } from "../base/limits.ts";
+import { PATHS_MAX, QUEUE_DEPTH_DEFAULT } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
 import { type AttachParams, type AttachResult, DEVICE_CHOICES, type PathSpec } from "../host/api.ts";
 import { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
 import {
   formatHedge,
   HEDGE_DEFAULT,
+  HEDGE_EXAMPLES,
   parseHedge,
   SLOW_PATH_DEFAULT,
   SLOW_PATH_MODES,
@@ -23,8 +25,10 @@ import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
 import { type GivenOptions, ignoredWords } from "./ignored_options.ts";
 import type { Output } from "./output.ts";
 import { pathWords } from "../host/path_words.ts";
-import { parseHostIface, parseHostTraddr, parsePathSpec } from "./path_spec.ts";
+import { isPathWord, parseHostIface, parseHostTraddr, parsePathSpec } from "./path_spec.ts";
 import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
+import { explainFaults } from "./usage_errors.ts";
+import { completedBy } from "./word_sources.ts";
 
 /** The daemon bounds each step itself; this only ends the wait for one that hangs. */
 const ATTACH_MS_MAX = 120_000;
@@ -32,15 +36,15 @@ const ATTACH_SLOW_FACTOR = 5;
 
 const HELP = commandHelp({
   notes: [
-    "Prints the device, and only it, once the device takes I/O. One live path is enough: those that are not live are " +
-    "named on stderr and keep being tried, but for those that the target refuses. Attaching a volume again adds the " +
-    "paths that are missing and prints the same device; its other options stay as they are.",
-    "A path is ADDR, ADDR:PORT (4420 unless given), [IPv6]:PORT or " +
-    "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME. A duration is 250ms, 5s, 2m or 1h.",
-    "With --discover, every portal that the discovery service names for the subsystem is a path, from every " +
-    "--host-traddr and through every --host-iface; the service is at port 8009 unless given. With --all, every " +
-    "active namespace of every subsystem on offer (or of the one named) is attached, each device is printed on a line " +
-    "of its own, what fails is named on stderr, and the exit code is that of the worst failure.",
+    "Once the device takes I/O, its name is printed on stdout, and nothing else. One live path is enough: a path that " +
+    "is down is named on stderr, and umpath keeps retrying it unless the target refuses it. Attaching a volume again " +
+    "adds the missing paths and prints the same device.",
+    "A path is ADDR, ADDR:PORT (4420 by default), [IPv6]:PORT or tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME. " +
+    "A duration is a number with ms, s, m or h, such as 250ms or 5s.",
+    "With --discover, every portal that the discovery service reports for the subsystem becomes a path, once for each " +
+    "--host-traddr and --host-iface. The port of the service is 8009 by default. With --discover and --all, every " +
+    "active namespace of every subsystem (or of the given one) is attached. Each device is printed on a line of its " +
+    "own, failures are named on stderr, and the exit code is that of the worst failure.",
   ],
   examples: [
     "umpath attach nqn.2026-11.com.example:vol1 -p 192.0.2.1 -p 198.51.100.1",
@@ -53,44 +57,66 @@ const HELP = commandHelp({
 
 /** `umpath attach` */
 export const declare: Declare = (command, context) => {
+  explainFaults(command, ({ kind, args }) => kind === "too-many" ? pathNeedsOption(args) : null);
   const attachCommand = command
-    .description("Make a volume a block device of this host, over all the paths given.")
-    .argument("[nqn]", "NQN of the subsystem that has the volume", parseSubsystemNqn)
-    .option("-p, --path <path>", "a path to it; one -p for each path", addPath)
-    .option("--discover <portal>", "take paths from the discovery service there, too", parseDiscoveryPortal)
-    .option("--all", "with --discover: every namespace that is on offer")
-    .option("--host-traddr <address>", "reach discovered portals from there; one for each", addHostTraddr)
-    .option("--host-iface <name>", "reach discovered portals through it; one for each", addHostIface)
+    .description("Attach a volume as a block device, using all given paths.")
+    .usage("<nqn> -p <path>... [options]")
+    .addArgument(completedBy(
+      new Argument("[nqn]", "NQN of the subsystem that has the volume").argParser<string>(parseSubsystemNqn),
+      "subsystems",
+    ))
+    .addOption(completedBy(
+      new Option("-p, --path <path>", "path to the volume; repeatable").argParser<PathSpec[]>(addPath),
+      "portals",
+    ))
+    .addOption(completedBy(
+      new Option("--discover <portal>", "discovery service to get paths from").argParser<PathSpec>(
+        parseDiscoveryPortal,
+      ),
+      "portals",
+    ))
+    .option("--all", "with --discover: attach every namespace that is offered")
+    .option("--host-traddr <address>", "local address for discovered paths; repeatable", addHostTraddr)
+    .addOption(completedBy(
+      new Option("--host-iface <name>", "local interface for discovered paths; repeatable")
+        .argParser<string[]>(addHostIface),
+      "interfaces",
+    ))
     .option("--nsid <number>", "namespace in the subsystem", wholeNumber("--nsid", NSID_RANGE), 1)
-    .option("--name <name>", withDefault("name of the volume", "made from the NQN"), parseVolumeName)
-    .addOption(choiceOption("--policy <policy>", "how a path is picked", POLICY_NAMES).default(POLICY_DEFAULT))
+    .option("--name <name>", withDefault("name of the volume", "from the NQN"), parseVolumeName)
+    .addOption(choiceOption("--policy <policy>", "how paths are chosen", POLICY_NAMES).default(POLICY_DEFAULT))
     .addOption(
-      choiceOption("--slow-path <what>", "what is done about a path much slower than its peers", SLOW_PATH_MODES)
+      choiceOption("--slow-path <what>", "how a path that is much slower than the others is treated", SLOW_PATH_MODES)
         .default(SLOW_PATH_DEFAULT),
     )
     .addOption(
-      choiceOption("--failback <when>", "when I/O returns to a path that was lost", FAILBACK_NAMES)
+      choiceOption("--failback <when>", "when I/O returns to a path that is back", FAILBACK_NAMES)
         .default(FAILBACK_DEFAULT),
     )
-    .option(
-      "--hedge-reads <budget>",
-      withDefault("send a read again over another path after p99, 20ms and so on, or off", HEDGE_DEFAULT),
-      parseHedgeOption,
-    )
-    .addOption(choiceOption("--device <driver>", "kind of the kernel device", DEVICE_CHOICES).default("auto"))
+    .addOption(completedBy(
+      new Option(
+        "--hedge-reads <budget>",
+        withDefault("repeat a late read on another path after this time, such as p99 or 20ms, or off", HEDGE_DEFAULT),
+      ).argParser<string>(parseHedgeOption),
+      ["off", ...HEDGE_EXAMPLES],
+    ))
+    .addOption(choiceOption("--device <driver>", "kind of kernel device", DEVICE_CHOICES).default("auto"))
     .option(
       "--queues <number>",
-      withDefault("queues of the device", `one a data-plane thread: one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
+      withDefault(
+        `queues of the device, up to the daemon's data-plane threads (at most ${QUEUES_RANGE.max})`,
+        "all of them",
+      ),
       wholeNumber("--queues", QUEUES_RANGE),
     )
     .option(
       "--depth <number>",
-      withDefault("requests in flight on a queue", `${QUEUE_DEPTH_DEFAULT}`),
+      withDefault(`requests in flight on each queue, 1 to ${DEPTH_RANGE.max}`, `${QUEUE_DEPTH_DEFAULT}`),
       wholeNumber("--depth", DEPTH_RANGE),
     )
     .option("--read-only", "refuse writes")
-    .option("--hdr-digest", "protect the headers on the network by CRC32C")
-    .option("--data-digest", "protect the data on the network by CRC32C")
+    .option("--hdr-digest", "protect PDU headers with CRC32C")
+    .option("--data-digest", "protect PDU data with CRC32C")
     .option("--hostnqn <nqn>", withDefault("NQN of this host", "/etc/nvme/hostnqn"))
     .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"));
   for (const option of timeoutOptions()) attachCommand.addOption(option);
@@ -138,6 +164,16 @@ export const declare: Declare = (command, context) => {
   });
 };
 
+/** An address as a further argument is a path that lacks its -p; an NQN behind an address stands at the wrong place. */
+function pathNeedsOption(args: readonly string[]): UmpathError | null {
+  const path = args.find(isPathWord);
+  const nqn = args.find((word) => !isPathWord(word));
+  if (path === undefined) return null;
+  return new UmpathError("usage", `Cannot attach: the path ${quote(path)} is given without -p`, {
+    hint: `Write umpath attach ${nqn ?? "NQN"} ${args.filter(isPathWord).map((word) => `-p ${word}`).join(" ")}`,
+  });
+}
+
 /** What of the words is checked together. */
 interface AttachWords {
   nqn?: string | undefined;
@@ -158,8 +194,10 @@ function checkWords({ nqn, path = [], discover, all, name, nsid, hostTraddr, hos
     if (path.length > 0) throw refuse("-p is given with --all, whose paths are discovered");
     if (name !== undefined || nsid !== undefined) throw refuse("--all is of every namespace, --name and --nsid of one");
   } else if (nqn === undefined) {
-    throw new UmpathError("usage", "Cannot run umpath attach: <nqn> is missing", {
-      hint: "Name the subsystem, or --discover PORTAL --all for every namespace on offer",
+    throw new UmpathError("usage", "Cannot attach: no NQN is given", {
+      hint: path.length > 0 || discover === undefined
+        ? "The usage is: umpath attach NQN -p ADDR"
+        : "Add the NQN of the subsystem, or --all for every namespace that is offered",
     });
   }
   if (discover !== undefined) return;

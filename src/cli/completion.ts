@@ -17,7 +17,9 @@ const HELP = commandHelp({
 export const declare: Declare = (command, { output }) => {
   command
     .description("Print the script that lets a shell complete commands, options and volumes of umpath.")
-    .addArgument(new Argument("<shell>", "the shell").choices(SHELLS).argParser(oneOf("the shell", SHELLS)))
+    .addArgument(
+      new Argument("<shell>", "the shell").choices(SHELLS).argParser(oneOf("the shell", SHELLS, { guess: false })),
+    )
     .addHelpText("after", HELP)
     .action((shell) => output.text(COMPLETION_SCRIPTS[shell]));
 };

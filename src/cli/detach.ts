@@ -1,3 +1,4 @@
+import { Argument } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
 import type { DetachParams, DetachResult } from "../host/api.ts";
@@ -7,6 +8,7 @@ import type { Context, Declare } from "./commands.ts";
 import { ask, awaitDaemonEnd, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import type { Output } from "./output.ts";
+import { completedBy } from "./word_sources.ts";
 
 /** Flushing and stopping many devices takes its time. */
 const DETACH_MS_MAX = 120_000;
@@ -16,8 +18,8 @@ const LOCK_POLL_MS = 20;
 
 const HELP = commandHelp({
   notes: [
-    "A volume whose device is mounted or open is not detached, unless --force is given: then its users get errors.",
-    "What a daemon that died has left is taken away too: nothing can be read from or written to it any more.",
+    "A volume whose device is mounted or open is not detached. With --force it is, and its users get I/O errors.",
+    "Devices that a crashed daemon left behind are removed as well.",
   ],
   examples: ["umpath detach vol1-n1", "umpath detach /dev/ublkb0 /dev/ublkb1", "umpath detach --all"],
 });
@@ -25,8 +27,9 @@ const HELP = commandHelp({
 /** `umpath detach` */
 export const declare: Declare = (command, context) => {
   command
-    .description("Take volumes off this host: their devices and connections go.")
-    .argument("[volume...]", "names, devices or UUIDs")
+    .description("Detach volumes: remove their devices and close their connections.")
+    .usage("<volume>... [options]")
+    .addArgument(completedBy(new Argument("[volume...]", "name, device or UUID of a volume"), "volumes"))
     .option("--all", "every volume")
     .option("--force", "even if the device is in use")
     .addHelpText("after", HELP)
@@ -47,8 +50,9 @@ async function detach(params: DetachParams, { output }: Context): Promise<void> 
   const daemon = await ask("info", {});
   const { detached } = await askDetach(params, output) ?? await detachLeft(params, output);
   if (daemon !== null) await awaitDaemonEnd(daemon);
-  if (output.json) output.object({ detached });
-  else output.note(detached.length === 0 ? "Nothing is attached" : `Detached ${listWords(detached)}`);
+  if (output.json) return output.object({ detached });
+  if (detached.length === 0) output.note("Nothing is attached");
+  for (const name of detached) output.done(name, "detached");
 }
 
 function askDetach(params: DetachParams, output: Output): Promise<DetachResult | null> {

@@ -14,12 +14,16 @@ export function wholeNumber(name: string, range: { min: number; max: number }): 
   };
 }
 
-/** A parser of one of several words for the option `name`. */
-export function oneOf<const T extends string>(name: string, choices: readonly T[]): (word: string) => T {
+/** A parser of one of several words for the option `name`. `guess: false`: other words exist, and are no typing errors. */
+export function oneOf<const T extends string>(
+  name: string,
+  choices: readonly T[],
+  { guess = true }: { guess?: boolean } = {},
+): (word: string) => T {
   return (word) => {
     const choice = choices.find((candidate) => candidate === word);
     if (choice !== undefined) return choice;
-    const near = nearest(word, choices);
+    const near = guess ? nearest(word, choices) : null;
     throw new UmpathError("usage", `Cannot use ${quote(word)} for ${name}: it is not one of ${listWords(choices)}`, {
       hint: near === null ? undefined : `Did you mean ${near}?`,
     });

@@ -17,17 +17,22 @@ export interface OutputOptions {
   json: boolean;
   stdout?: WriteSync;
   stderr?: WriteSync;
+  /** Columns of the terminal that stdout is; null: it is none. */
+  columns?: number | null;
 }
 
 /** Prints a command's result, warnings and errors. */
 export class Output {
   /** True if results and errors are JSON. */
   readonly json: boolean;
+  /** Columns of the terminal that stdout is; null: it is none. */
+  readonly columns: number | null;
   readonly #stdout: WriteSync;
   readonly #stderr: WriteSync;
 
   constructor(options: OutputOptions) {
     this.json = options.json;
+    this.columns = options.columns !== undefined ? options.columns : options.stdout === undefined ? columns() : null;
     this.#stdout = options.stdout ?? ((bytes) => Deno.stdout.writeSync(bytes));
     this.#stderr = options.stderr ?? ((bytes) => Deno.stderr.writeSync(bytes));
   }
@@ -73,6 +78,10 @@ export class Output {
       if (!(error instanceof OutputClosed || error instanceof UmpathError)) throw error;
     }
   }
+}
+
+function columns(): number | null {
+  return Deno.stdout.isTerminal() ? Deno.consoleSize().columns || null : null;
 }
 
 /** Writes everything, also to a pipe that another program has set to not block. */

@@ -1,27 +1,30 @@
-import type { Command } from "@commander-js/extra-typings";
+import { Argument, type Command } from "@commander-js/extra-typings";
+import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { Api } from "../host/api.ts";
+import type { Api, PathInfo, PathName, VolumeInfo } from "../host/api.ts";
+import { isSamePath, pathWords } from "../host/path_words.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, notAttached } from "./daemon_calls.ts";
+import { ask, attachedVolumes, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
-import { parsePathName, parsePathSpec } from "./path_spec.ts";
+import { isPathWord, parsePathName, parsePathSpec } from "./path_spec.ts";
+import { explainFaults } from "./usage_errors.ts";
+import { completedBy } from "./word_sources.ts";
 
 /** The daemon bounds each step itself; this only ends the wait for one that hangs. */
 const PATH_MS_MAX = 120_000;
 const SLOW_FACTOR = 5;
 
 /** The verbs, for completion. */
-export const PATH_VERBS = Object.freeze(["add", "remove", "enable", "disable"] as const);
+export const PATH_VERBS: readonly string[] = ["add", "remove", "enable", "disable"];
+
+const PATH_FORM = "A path is ADDR, ADDR:PORT (4420 by default), [IPv6]:PORT or " +
+  "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME.";
+const NAME_FORM = `${PATH_FORM} A path of the volume can also be named by its number in umpath show.`;
+const DRAIN = "Requests in flight on the path are answered first; after two seconds they move to the other paths. " +
+  "Without --force, the last path that serves the volume is kept.";
 
 const HELP = commandHelp({
-  notes: [
-    "A path is ADDR, ADDR:PORT, [IPv6]:PORT or the tcp:// form, as in umpath attach; one that is there already may be " +
-    "named by its number in umpath show, too. A path that is added or enabled and does not come up is named on stderr " +
-    "and keeps being tried, unless the target refuses it.",
-    "What is in flight on a path that is removed or disabled is answered first; after two seconds it moves to the " +
-    "others. The only path that serves a volume is not taken away without --force. A disabled path stays in the " +
-    "volume, and is neither used nor connected.",
-  ],
+  notes: [NAME_FORM, "umpath path COMMAND --help says more about each command."],
   examples: [
     "umpath path add vol1-n1 198.51.100.1:4421",
     "umpath path disable vol1-n1 192.0.2.1",
@@ -32,31 +35,82 @@ const HELP = commandHelp({
 
 /** `umpath path` */
 export const declare: Declare = (command, context) => {
-  command.description("Add, remove, enable or disable a path of a volume while it runs.").addHelpText("after", HELP);
-  verb(command, "add", "add a path").action(async (volume, word) => {
-    const params = { volume, path: parsePathSpec(word) };
-    await change("path-add", params, { context, done: `Added path ${quote(word)} to` });
+  command.description("Add, remove, enable or disable a path of a volume while it is attached.")
+    .addHelpText("after", HELP);
+  explainFaults(command, ({ kind, args }) => kind === "unknown-command" ? verbComesFirst(args) : null);
+  verb(command, "add", "add a path", {
+    isNew: true,
+    notes: [PATH_FORM, "If the path does not come up, a warning names the reason and umpath keeps retrying."],
+    examples: ["umpath path add vol1-n1 198.51.100.1:4421", "umpath path add vol1-n1 [2001:db8::1]"],
+  }).action(async (volume, word) => {
+    await change("path-add", { volume, path: newPath(volume, word) }, { context, result: "added" });
   });
-  verb(command, "remove", "take a path away").option("--force", "even if no other path serves the volume")
+  verb(command, "remove", "remove a path", {
+    notes: [NAME_FORM, DRAIN],
+    examples: ["umpath path remove vol1-n1 198.51.100.1:4421", "umpath path remove vol1-n1 1 --force"],
+  }).option("--force", "even if no other path serves the volume")
     .action(async (volume, word, { force = false }) => {
-      const params = { volume, path: parsePathName(word), force: force === true };
-      await change("path-remove", params, { context, done: `Removed path ${quote(word)} of` });
+      const params = { volume, path: namedPath("remove", { volume, word }), force: force === true };
+      await change("path-remove", params, { context, result: "removed" });
     });
-  verb(command, "enable", "use a path again that was disabled or given up").action(async (volume, word) => {
-    const params = { volume, path: parsePathName(word) };
-    await change("path-enable", params, { context, done: `Enabled path ${quote(word)} of` });
+  verb(command, "enable", "use a path again that was disabled or given up", {
+    notes: [NAME_FORM, "If the path does not come up, a warning names the reason and umpath keeps retrying."],
+    examples: ["umpath path enable vol1-n1 192.0.2.1"],
+  }).action(async (volume, word) => {
+    await change("path-enable", { volume, path: namedPath("enable", { volume, word }) }, {
+      context,
+      result: "enabled",
+    });
   });
-  verb(command, "disable", "keep a path, but do not use it").option("--force", "even if no other one serves the volume")
+  verb(command, "disable", "keep a path without using it", {
+    notes: [NAME_FORM, DRAIN, "A disabled path stays in the volume without a connection until it is enabled."],
+    examples: ["umpath path disable vol1-n1 192.0.2.1"],
+  }).option("--force", "even if no other path serves the volume")
     .action(async (volume, word, { force = false }) => {
-      const params = { volume, path: parsePathName(word), force: force === true };
-      await change("path-disable", params, { context, done: `Disabled path ${quote(word)} of` });
+      const params = { volume, path: namedPath("disable", { volume, word }), force: force === true };
+      await change("path-disable", params, { context, result: "disabled" });
     });
 };
 
-function verb<const N extends (typeof PATH_VERBS)[number]>(command: Command, name: N, summary: string) {
+interface VerbHelp {
+  notes: readonly string[];
+  examples: readonly string[];
+  /** The path is none of the volume yet. */
+  isNew?: boolean;
+}
+
+function verb(command: Command, name: string, summary: string, { isNew = false, ...help }: VerbHelp) {
+  const path = new Argument("<path>", isNew ? "address of the new path" : "address or number of the path");
   return command.command(name).summary(summary).description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
-    .argument("<volume>", "its name, device or UUID")
-    .argument("<path>", "the path");
+    .addArgument(completedBy(new Argument("<volume>", "name, device or UUID of the volume"), "volumes"))
+    .addArgument(completedBy(path, isNew ? "portals" : "volume-paths"))
+    .addHelpText("after", commandHelp(help));
+}
+
+function verbComesFirst(args: readonly string[]): UmpathError | null {
+  const at = args.findIndex((word) => PATH_VERBS.includes(word));
+  if (at === -1) return null;
+  const ordered = [args[at], ...args.filter((_, i) => i !== at)].join(" ");
+  return new UmpathError("usage", `Cannot run umpath path ${quote(args[0]!)}: the command comes first`, {
+    hint: `Write umpath path ${ordered}`,
+  });
+}
+
+function newPath(volume: string, word: string) {
+  checkOrder("add", { volume, word });
+  return parsePathSpec(word);
+}
+
+function namedPath(verb: string, { volume, word }: { volume: string; word: string }): PathName {
+  checkOrder(verb, { volume, word });
+  return parsePathName(word);
+}
+
+function checkOrder(verb: string, { volume, word }: { volume: string; word: string }): void {
+  if (!isPathWord(volume) || isPathWord(word) || /^\d{1,3}$/.test(word)) return;
+  throw new UmpathError("usage", `Cannot use path ${quote(word)}: the volume comes before the path`, {
+    hint: `Write umpath path ${verb} ${word} ${volume}`,
+  });
 }
 
 type PathMethod = "path-add" | "path-remove" | "path-enable" | "path-disable";
@@ -64,11 +118,26 @@ type PathMethod = "path-add" | "path-remove" | "path-enable" | "path-disable";
 async function change<M extends PathMethod>(
   method: M,
   params: Api[M]["params"],
-  { context: { output }, done }: { context: Context; done: string },
+  { context: { output }, result: done }: { context: Context; result: string },
 ): Promise<void> {
   const onWarning = (message: string) => output.warn(message);
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? PATH_MS_MAX * SLOW_FACTOR : PATH_MS_MAX;
+  const before = await attachedVolumes();
   const result = await ask(method, params, { timeoutMs, onWarning }) ?? notAttached(params.volume);
-  if (output.json) output.object({ volume: result.volume });
-  else output.note(`${done} ${result.volume.name}`);
+  if (output.json) return output.object({ volume: result.volume });
+  const earlier = pathIn(before.find(({ name }) => name === result.volume.name), params.path);
+  const now = pathIn(result.volume, params.path);
+  const path = earlier ?? now ?? params.path;
+  const words = "traddr" in path ? `path ${pathWords(path)}` : `path ${path.id}`;
+  output.done(result.volume.name, `${words} ${done}`, { changed: isChanged(earlier, now) });
+}
+
+/** A path that is there before and after, enabled or disabled both times, has not been changed. */
+function isChanged(before: PathInfo | undefined, now: PathInfo | undefined): boolean {
+  if (before === undefined || now === undefined) return true;
+  return (before.state === "disabled") !== (now.state === "disabled");
+}
+
+function pathIn(volume: VolumeInfo | undefined, name: PathName): PathInfo | undefined {
+  return volume?.paths.find((path) => "traddr" in name ? isSamePath(path, name) : path.id === name.id);
 }

@@ -1,6 +1,6 @@
 /** Paths in words: `ADDR`, `ADDR:PORT`, `[v6]:PORT`, or `tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME`. */
 import { UmpathError } from "../base/errors.ts";
-import { quote } from "../base/text.ts";
+import { listWords, quote } from "../base/text.ts";
 import { canonicalAddress, interfaceNameFault, isHostAddress, isLinkLocal, isV6 } from "../host/addresses.ts";
 import type { PathName, PathSpec } from "../host/api.ts";
 
@@ -8,7 +8,8 @@ import type { PathName, PathSpec } from "../host/api.ts";
 const PORT_DEFAULT = 4420;
 
 const HINT = "Write a path as ADDR, ADDR:PORT, [IPv6]:PORT or tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME";
-const HINT_NAME = "Host names are not resolved here: write the IPv4 or IPv6 address";
+const HINT_NAME = "Host names other than localhost are not resolved: write the IPv4 or IPv6 address";
+const LOCALHOST = "127.0.0.1";
 
 /** What is wrong with a path; the parser adds the word. */
 class Fault extends Error {
@@ -27,6 +28,12 @@ export function parsePathSpec(word: string, { what = "path", portDefault = PORT_
   }
 }
 
+/** True for what is certainly meant as a path: an address, whatever else may be wrong with it. */
+export function isPathWord(word: string): boolean {
+  return /^(tcp:\/\/.*|\d{1,3}(\.\d{1,3}){3}(:.*)?|\[[^\]]*\](:.*)?|[0-9a-f]*:[0-9a-f:.]*:[0-9a-f:.]*|localhost(:.*)?)$/i
+    .test(word);
+}
+
 /** A path of a volume: its number, or as {@linkcode parsePathSpec} takes it. */
 export function parsePathName(word: string): PathName {
   return /^\d{1,3}$/.test(word) ? { id: Number(word) } : parsePathSpec(word);
@@ -36,6 +43,10 @@ export function parsePathName(word: string): PathName {
 export function parsePortal(word: string, what: string): { traddr: string; trsvcid: number } {
   try {
     const { address, port } = splitPortal(word.replace(/^tcp:\/\//, ""), { portMin: 0 });
+    if (address === "" || isPort(address)) throw new Fault("the address is missing", addressesHint(port, address));
+    if (["0.0.0.0", "::"].includes(address)) {
+      throw new Fault("hosts need an address that they can connect to", addressesHint(port));
+    }
     return { traddr: readAddress(address, "the address"), trsvcid: port };
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
@@ -44,7 +55,20 @@ export function parsePortal(word: string, what: string): { traddr: string; trsvc
   }
 }
 
+function isPort(word: string): boolean {
+  return /^\d{1,5}$/.test(word);
+}
+
+/** The addresses of this host that hosts can connect to, with the port that was given. */
+function addressesHint(port: number, word = ""): string {
+  const wanted = isPort(word) ? Number(word) : port;
+  const addresses = Deno.networkInterfaces().filter(({ address }) => !isLinkLocal(address));
+  const portals = addresses.map(({ address, family }) => `${family === "IPv6" ? `[${address}]` : address}:${wanted}`);
+  return `This host has ${listWords([...new Set(portals)])}; give one of these`;
+}
+
 function readPathSpec(word: string, portDefault: number): PathSpec {
+  if (/^nqn\./i.test(word)) throw new Fault("it is an NQN, not an address", "The order is umpath attach NQN -p ADDR");
   const { portal, query } = splitUrl(word);
   const { address, port } = splitPortal(portal, { portDefault });
   const traddr = readAddress(address, "the address");
@@ -97,6 +121,7 @@ function readPort(word: string, min: number): number {
 
 function readAddress(word: string, what: string): string {
   if (word === "") throw new Fault(`${what} is missing`);
+  if (word === "localhost") return LOCALHOST;
   if (word.includes("%")) throw new Fault(`${quote(word)} has a zone`, "Name the interface with host-iface instead");
   const kind = isV6(word) ? "IPv6" : /^[0-9.]+$/.test(word) ? "IPv4" : null;
   if (kind === null) {

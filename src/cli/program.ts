@@ -1,10 +1,18 @@
 /** Our wrapper of the argument parser: commands loaded on demand, and its errors in our words. */
 import { Command, CommanderError } from "@commander-js/extra-typings";
-import { UmpathError } from "../base/errors.ts";
-import { nearest, quote } from "../base/text.ts";
-import { VERSION } from "../base/version.ts";
 import { type CommandEntry, COMMANDS, type Context, findCommand } from "./commands.ts";
-import { helpWidth, PROGRAM_HELP } from "./help.ts";
+import { HELP_WIDTH_DEFAULT, helpItem, helpUsage, helpWidth, programHelp } from "./help.ts";
+import {
+  type AnyCommand,
+  isOption,
+  noCommand,
+  optionsOf,
+  unknownCommand,
+  unknownOption,
+  usageError,
+  usageLine,
+  valueMissing,
+} from "./usage_errors.ts";
 
 /** What the program and its commands work with. */
 export interface ProgramContext extends Context {
@@ -12,37 +20,67 @@ export interface ProgramContext extends Context {
   setVerbose(): void;
 }
 
-/** Runs one command. Throws an {@linkcode UmpathError} for whatever is wrong with the words. */
+/** Runs one command. Throws an `UmpathError` for whatever is wrong with the words. */
 export async function runProgram(args: readonly string[], context: ProgramContext): Promise<void> {
-  const chosen = chosenCommand(args);
-  if (chosen.word !== null && chosen.entry === null) throw unknownCommand(chosen.word);
-  const program = buildProgram(context);
-  if (chosen.entry) await declareCommand(program, chosen.entry, context);
+  const help: string[] = [];
+  const program = buildProgram(context, (text) => help.push(text));
+  const entry = chosenEntry(args);
+  if (entry !== null) await declareCommand(program, entry, context);
+  const words = await checkedWords(program, args, context);
   try {
-    await program.parseAsync([...args], { from: "user" });
+    await program.parseAsync(words, { from: "user" });
   } catch (thrown) {
-    if (!(thrown instanceof CommanderError)) throw thrown;
-    if (thrown.exitCode !== 0) throw translate(thrown, { program, entry: chosen.entry });
+    // Help ends like this, too.
+    if (!(thrown instanceof CommanderError && thrown.exitCode === 0)) throw thrown;
+    if (context.output.json) context.output.object({ help: help.join("") });
+    else context.output.text(help.join(""));
   }
 }
 
-/** The program with every command by name and summary only. */
-export function buildProgram(context: ProgramContext): Command {
-  const program = new Command("umpath")
+/** The parser, which throws our errors at every level. */
+class ProgramCommand extends Command {
+  override createCommand(name?: string): Command {
+    return new ProgramCommand(name) as unknown as Command;
+  }
+
+  override error(message: string, options: { code?: string } = {}): never {
+    throw usageError(this as unknown as AnyCommand, { code: options.code ?? "", message });
+  }
+
+  override help(context?: unknown): never {
+    const isError = typeof context === "object" && context !== null && "error" in context && context.error === true;
+    if (isError) throw noCommand(this as unknown as AnyCommand);
+    return super.help();
+  }
+}
+
+/** The program with every command by name and summary only. The parser gives its help in pieces. */
+export function buildProgram(context: ProgramContext, writeHelp: (text: string) => void = () => {}): Command {
+  const { output } = context;
+  const program = new ProgramCommand("umpath")
     .description("NVMe/TCP volumes over several paths, as block devices of this host.")
     .usage("<command> [options]")
     .option("--json", "print results and errors as JSON")
     .option("-v, --verbose", "log what is being done on stderr")
-    .version(`umpath ${VERSION}`, "--version", "print the version")
-    .helpOption("-h, --help", "say how to use the program or a command")
-    .helpCommand("help [command]", "say how to use the program or a command")
-    .configureHelp({ showGlobalOptions: true, visibleGlobalOptions: globalOptionsOf })
-    .configureOutput({
-      writeOut: (text) => context.output.text(text),
-      writeErr: () => {},
-      getOutHelpWidth: helpWidth,
+    .option("--version", "print the version")
+    .helpOption("-h, --help", "show how to use the program or a command")
+    .helpCommand("help [command...]", "show how to use the program or a command")
+    .configureHelp({
+      showGlobalOptions: true,
+      visibleGlobalOptions: globalOptionsOf,
+      commandUsage: (command) => usageLine(command),
+      styleUsage(this: { helpWidth?: number }, usage: string) {
+        return helpUsage(usage, this.helpWidth ?? HELP_WIDTH_DEFAULT);
+      },
+      formatItem: (term, termWidth, description, helper) =>
+        helpItem(term, description, { termWidth, width: helper.helpWidth ?? HELP_WIDTH_DEFAULT }),
     })
-    .addHelpText("after", PROGRAM_HELP)
+    .configureOutput({
+      writeOut: writeHelp,
+      writeErr: () => {},
+      getOutHelpWidth: () => helpWidth(output.columns),
+    })
+    .addHelpText("after", ({ command }) => programHelp(command))
     .exitOverride();
   program.hook("preAction", () => {
     if (program.opts().verbose) context.setVerbose();
@@ -52,67 +90,130 @@ export function buildProgram(context: ProgramContext): Command {
 }
 
 /** Gives the command of `entry` its arguments, options and action. */
-export async function declareCommand(
-  program: Command,
-  entry: CommandEntry,
-  context: Context,
-): Promise<Command> {
+export async function declareCommand(program: Command, entry: CommandEntry, context: Context): Promise<Command> {
   const { declare } = await entry.load();
   const command = program.commands.find((candidate) => candidate.name() === entry.name)! as Command;
   declare(command, context);
+  hideHelpCommands(command as unknown as AnyCommand);
   return command;
 }
 
-function globalOptionsOf(command: Parameters<ReturnType<Command["createHelp"]>["visibleGlobalOptions"]>[0]) {
-  const program = command.parent?.parent ?? command.parent;
-  return program?.options.filter((option) => option.long !== "--version") ?? [];
+/** `help` stands in the help of the program only, though every level takes it. */
+function hideHelpCommands(command: AnyCommand): void {
+  command.helpCommand(false);
+  command.commands.forEach(hideHelpCommands);
 }
 
-/** The first word that is no option, or the second after `help`. Global options take no values, so this is the command. */
-function chosenCommand(args: readonly string[]): { word: string | null; entry: CommandEntry | null } {
-  const words = args.filter((arg) => !arg.startsWith("-"));
-  const word = (words[0] === "help" ? words[1] : words[0]) ?? null;
-  return { word, entry: word === null ? null : findCommand(word) ?? null };
+/** The deepest command that `words` name, and which of them are its arguments. */
+export interface FoundCommand {
+  command: AnyCommand;
+  /** Words that are neither options nor names of commands, in their order. */
+  operands: string[];
+  /** Options that were written before the name of the command that they are not of. */
+  misplaced: string[];
+  /** An option whose value is another option of the command, or null. */
+  valueless: string | null;
 }
 
-function unknownCommand(word: string): UmpathError {
-  const near = nearest(word, COMMANDS.filter((entry) => !entry.hidden).map((entry) => entry.name));
-  return new UmpathError("usage", `Cannot run command ${quote(word)}: there is none of that name`, {
-    hint: near === null ? "umpath --help lists the commands" : `Did you mean ${quote(near)}? umpath --help lists them`,
-  });
-}
-
-function translate(error: CommanderError, at: { program: Command; entry: CommandEntry | null }): UmpathError {
-  const where = at.entry === null ? "umpath" : `umpath ${at.entry.name}`;
-  const hint = `${where} --help says how it is used`;
-  const word = /'([^']*)'/.exec(error.message)?.[1] ?? "";
-  switch (error.code) {
-    case "commander.help":
-      return new UmpathError("usage", `Cannot run ${where}: no command is given`, { hint });
-    case "commander.unknownOption": {
-      const near = nearest(word, optionWords(at.program, at.entry));
-      return new UmpathError("usage", `Cannot use option ${quote(word)}: ${where} has no such option`, {
-        hint: near === null ? hint : `Did you mean ${near}? ${hint}`,
-      });
+/** Reads words as the parser does, without judging them. */
+export function findDeepest(program: AnyCommand, words: readonly string[]): FoundCommand {
+  const found: FoundCommand = { command: program, operands: [], misplaced: [], valueless: null };
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (word === "--") {
+      found.operands.push(...words.slice(i + 1));
+      break;
     }
-    case "commander.missingArgument":
-      return new UmpathError("usage", `Cannot run ${where}: <${word}> is missing`, { hint });
-    case "commander.optionMissingArgument":
-      return new UmpathError("usage", `Cannot use option ${quote(word.split(" <")[0]!)}: its value is missing`, {
-        hint,
-      });
-    case "commander.excessArguments": {
-      const extra = /but got \d+: (.*)\.$/s.exec(error.message)?.[1] ?? "";
-      return new UmpathError("usage", `Cannot run ${where} with ${quote(extra)}: too many arguments`, { hint });
+    const options = optionsOf(found.command);
+    if (word.startsWith("-") && word !== "-") {
+      const option = options.find((candidate) => isOption(candidate, word));
+      if (option === undefined) found.misplaced.push(word);
+      if (!option?.required) continue;
+      const value = words[++i];
+      if (value !== undefined && options.some((other) => isOption(other, value))) found.valueless ??= option.flags;
+      continue;
     }
-    case "commander.unknownCommand":
-      return new UmpathError("usage", `Cannot run ${where} ${quote(word)}: there is none of that name`, { hint });
-    default:
-      return new UmpathError("usage", `Cannot run ${where}: ${error.message.replace(/^error: /, "")}`, { hint });
+    const verb = found.operands.length === 0 && found.command.commands.find((one) => one.name() === word);
+    if (verb) [found.command, found.misplaced] = [verb, []];
+    else found.operands.push(word);
   }
+  return found;
 }
 
-function optionWords(program: Command, entry: CommandEntry | null): string[] {
-  const command = program.commands.find((candidate) => candidate.name() === entry?.name);
-  return [...program.options, ...(command?.options ?? [])].flatMap((option) => option.long ?? []).concat("--help");
+/**
+ * The words for the parser: `help path add` as `path add --help`, and `--version` as the command.
+ *
+ * @throws UmpathError for a command that is not there, and for an option that has another one as its value.
+ */
+async function checkedWords(program: Command, args: readonly string[], context: Context): Promise<string[]> {
+  const root = program as unknown as AnyCommand;
+  const isVersion = chosenWord(args) === undefined && args.includes("--version");
+  const given = isVersion ? args.map((word) => word === "--version" ? "version" : word) : [...args];
+  if (isVersion) await declareCommand(program, findCommand("version")!, context);
+  const help = helpAt(root, given);
+  const words = help === -1 ? given : [...given.slice(0, help), ...given.slice(help + 1), "--help"];
+  const { command, operands, misplaced, valueless } = findDeepest(root, words);
+  const first = firstUnknown(root, words);
+  if (first !== null) throw unknownOption(root, first);
+  if (command.commands.length > 0 && operands.length > 0) {
+    const option = misplaced.find((word) => !["-h", "--help"].includes(word));
+    if (option !== undefined) throw unknownOption(command, option);
+    const elsewhere = await commandsNamed(operands[0]!, context);
+    throw unknownCommand(command, { word: operands[0]!, args: operands, elsewhere });
+  }
+  if (valueless !== null && !words.includes("--help")) throw valueMissing(valueless);
+  return words;
+}
+
+/** Where `help` stands in the place of a command's name, or -1. */
+function helpAt(root: AnyCommand, words: readonly string[]): number {
+  let command = root;
+  for (const [i, word] of words.entries()) {
+    if (word.startsWith("-")) continue;
+    if (word === "help" && command.commands.length > 0) return i;
+    const verb = command.commands.find((one) => one.name() === word);
+    if (verb === undefined) return -1;
+    command = verb;
+  }
+  return -1;
+}
+
+/** The first option before the name of the command that is none of the program. */
+function firstUnknown(program: AnyCommand, words: readonly string[]): string | null {
+  for (const word of words) {
+    if (!word.startsWith("-") || word === "--") return null;
+    const isKnown = [...program.options.flatMap((option) => [option.short, option.long]), "-h", "--help"].includes(
+      word,
+    );
+    if (!isKnown) return word;
+  }
+  return null;
+}
+
+/** `umpath path add` and others, for `add`. */
+async function commandsNamed(word: string, context: Context): Promise<string[]> {
+  const program = buildProgram({ ...context, setVerbose: () => {} });
+  for (const entry of COMMANDS) await declareCommand(program, entry, context);
+  const named = (command: AnyCommand, words: string): string[] =>
+    command.commands.flatMap((verb) => [
+      ...(verb.name() === word ? [`${words} ${word}`] : []),
+      ...named(verb, `${words} ${verb.name()}`),
+    ]);
+  return named(program as unknown as AnyCommand, "umpath");
+}
+
+function globalOptionsOf(command: Parameters<ReturnType<Command["createHelp"]>["visibleGlobalOptions"]>[0]) {
+  let root = command;
+  while (root.parent !== null) root = root.parent;
+  return root === command ? [] : root.options.filter((option) => option.long !== "--version");
+}
+
+/** The first word that is no option, or the second after `help`: global options take no values. */
+function chosenWord(args: readonly string[]): string | undefined {
+  const words = args.filter((arg) => !arg.startsWith("-"));
+  return words[0] === "help" ? words[1] : words[0];
+}
+
+function chosenEntry(args: readonly string[]): CommandEntry | null {
+  return findCommand(chosenWord(args) ?? "") ?? null;
 }

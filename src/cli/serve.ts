@@ -100,11 +100,8 @@ export const declare: Declare = (command, context) => {
     .option("--fault-seed <number>", withDefault("what faults by chance draw from", "a new one"), parseFaultSeed)
     .addHelpText("after", HELP)
     .action(async (file, options) => {
-      const { nqn, listen = [], workers = null } = options;
-      if (nqn === undefined) throw missing("its NQN is not given", "Name it with --nqn NQN");
-      if (listen.length === 0) {
-        throw missing("no listener is given", "Name each with --listen ADDR or --listen ADDR:PORT");
-      }
+      const { listen = [], workers = null } = options;
+      const nqn = checkGiven(file, options);
       const spec: TargetSpec = {
         nqn,
         serial: options.serial ?? null,
@@ -122,6 +119,25 @@ export const declare: Declare = (command, context) => {
       context.exitCode = await runServe(spec, (info) => tell(info, context.output));
     });
 };
+
+/** Names everything that is missing at once. */
+function checkGiven(
+  file: string | undefined,
+  { nqn, listen, ram, namespace }: { nqn?: string; listen?: unknown[]; ram?: number; namespace?: unknown[] },
+): string {
+  const isStored = file !== undefined || ram !== undefined || namespace !== undefined;
+  const lacks = [
+    ...isStored ? [] : [{ what: "nothing to serve", how: "FILE or --ram SIZE" }],
+    ...nqn === undefined ? [{ what: "no NQN", how: "--nqn NQN" }] : [],
+    ...listen === undefined ? [{ what: "no listener", how: "--listen ADDR[:PORT]" }] : [],
+  ];
+  if (lacks.length === 0) return nqn!;
+  const verb = lacks.length === 1 ? "is" : "are";
+  throw missing(
+    `${listWords(lacks.map(({ what }) => what))} ${verb} given`,
+    `Add ${listWords(lacks.map(({ how }) => how))}`,
+  );
+}
 
 /** Once it listens: where, for scripts. */
 function tell(info: TargetInfo, output: Output): void {
@@ -153,7 +169,6 @@ function namespaceWords(
     throw missing(`${quote(file)} and --ram are both given`, "Name further ones with --namespace");
   }
   const isAlone = file !== undefined || ram !== undefined;
-  if (!isAlone && further.length === 0) throw missing("nothing to serve is given", "Name a FILE, or give --ram SIZE");
   const lost = [
     ...size !== undefined && file === undefined ? ["--size"] : [],
     ...uuid !== undefined && !isAlone ? ["--uuid"] : [],

@@ -1,17 +1,22 @@
+import { Argument } from "@commander-js/extra-typings";
+import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
+import type { VolumeInfo } from "../host/api.ts";
 import type { Declare } from "./commands.ts";
-import { ask, notAttached } from "./daemon_calls.ts";
+import { ask, attachedVolumes, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
-import { parseSettings, SETTING_KEYS } from "./settings.ts";
+import { isSetting, parseSettings, SETTING_KEYS } from "./settings.ts";
+import { explainFaults } from "./usage_errors.ts";
+import { completedBy } from "./word_sources.ts";
 
 const HELP = commandHelp({
   notes: [
-    `The keys are ${listWords(SETTING_KEYS)}. All of them are changed, or none. I/O that is in flight goes on as it ` +
-    "was sent; what is sent afterwards goes by the new settings.",
-    "A path is its number in umpath show, or ADDR, ADDR:PORT and so on as in umpath attach; preferred-path=none is no " +
-    "path. Only active-passive heeds the preferred path, weighted the weights, and active-passive goes by the weights " +
-    "where the preferred path cannot be used. With failback=manual, I/O stays on the paths that took over for a lost one " +
-    "until failback=now. connect-timeout and keep-alive hold from the next connect of each path on.",
+    `The keys are ${listWords(SETTING_KEYS)}. Either all of the settings are changed or none. Requests in flight are ` +
+    "not affected.",
+    "A path is its number in umpath show, or an address as in umpath attach. preferred-path=none means no preference. " +
+    "Only active-passive uses the preferred path; only weighted uses the weights, and active-passive where it cannot " +
+    "use the preferred path. With failback=manual, I/O stays on the paths that took over for a lost one until " +
+    "failback=now. connect-timeout and keep-alive take effect when a path next connects.",
   ],
   examples: [
     "umpath set vol1-n1 policy=queue-depth",
@@ -25,16 +30,51 @@ const HELP = commandHelp({
 
 /** `umpath set` */
 export const declare: Declare = (command, { output }) => {
+  explainFaults(command, ({ kind, args }) => kind === "missing" ? volumeIsMissing(args) : null);
   command
-    .description("Change the policy, the times, the preferred path or the weights of a volume while it runs.")
-    .argument("<volume>", "its name, device or UUID")
-    .argument("<setting...>", "KEY=VALUE")
+    .description("Change settings of a volume while it is attached.")
+    .addArgument(completedBy(new Argument("<volume>", "name, device or UUID of the volume"), "volumes"))
+    .addArgument(completedBy(new Argument("<setting...>", "KEY=VALUE; repeatable"), "settings"))
     .addHelpText("after", HELP)
     .action(async (word, settings) => {
+      const misplaced = volumeIsMissing([word, ...settings]);
+      if (misplaced !== null) throw misplaced;
       const changes = parseSettings(settings);
       const onWarning = (message: string) => output.warn(message);
+      const before = await attachedVolumes();
       const result = await ask("set", { volume: word, ...changes }, { onWarning }) ?? notAttached(word);
-      if (output.json) output.object({ volume: result.volume });
-      else output.note(`Set ${listWords(settings)} of ${result.volume.name}`);
+      if (output.json) return output.object({ volume: result.volume });
+      const { name } = result.volume;
+      const earlier = before.find((volume) => volume.name === name);
+      const changed = earlier === undefined || changes.failback === "now" || !isSameSetting(earlier, result.volume);
+      output.done(name, listWords(settings.map(resultWords)), { changed });
     });
 };
+
+/** A setting where the volume must stand: what was meant. */
+function volumeIsMissing(words: readonly string[]): UmpathError | null {
+  if (words[0] === undefined || !isSetting(words[0])) return null;
+  const volume = words.find((word) => !word.includes("="));
+  const settings = words.filter((word) => word !== volume);
+  return new UmpathError("usage", "Cannot run umpath set: the volume is missing before the settings", {
+    hint: `Write umpath set ${volume ?? "VOLUME"} ${settings.join(" ")}`,
+  });
+}
+
+/** `policy set to queue-depth` */
+function resultWords(setting: string): string {
+  const equals = setting.startsWith("weight.") ? setting.lastIndexOf("=") : setting.indexOf("=");
+  const [key, value] = [setting.slice(0, equals), setting.slice(equals + 1)];
+  return key === "failback" && value === "now" ? "I/O returned to the best paths" : `${key} set to ${value}`;
+}
+
+function isSameSetting(before: VolumeInfo, now: VolumeInfo): boolean {
+  const settings = (
+    { policy, failback, preferredPath, slowPath, hedgeReads, timeouts, writeHoldAuto, paths }: VolumeInfo,
+  ) =>
+    JSON.stringify([
+      ...[policy, failback, preferredPath, slowPath, hedgeReads, timeouts, writeHoldAuto],
+      paths.map(({ id, weight }) => [id, weight]),
+    ]);
+  return settings(before) === settings(now);
+}

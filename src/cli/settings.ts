@@ -26,8 +26,8 @@ export const SETTING_KEYS: readonly string[] = Object.freeze([
 export function parseSettings(words: readonly string[]): VolumeChanges {
   const changes: VolumeChanges = { policy: null, failback: null, preferredPath: null, weights: [], timeouts: {} };
   const keys = new Set<string>();
-  for (const word of words) {
-    const { key, value } = splitSetting(word);
+  for (const [i, word] of words.entries()) {
+    const { key, value } = splitSetting(word, words[i + 1]);
     if (keys.has(key)) throw new UmpathError("usage", `Cannot set ${key}: it is given twice`);
     keys.add(key);
     takeSetting(changes, key, value);
@@ -35,13 +35,25 @@ export function parseSettings(words: readonly string[]): VolumeChanges {
   return changes;
 }
 
-/** A path may have equals signs of its own. */
-function splitSetting(word: string): { key: string; value: string } {
+/** A path may have equals signs of its own. `next`: the word behind, which may be the value of a bare key. */
+function splitSetting(word: string, next: string | undefined): { key: string; value: string } {
   const equals = word.startsWith(WEIGHT_PREFIX) ? word.lastIndexOf("=") : word.indexOf("=");
   if (equals > 0) return { key: word.slice(0, equals), value: word.slice(equals + 1) };
+  const isKey = isSettingKey(word);
+  const value = next === undefined || next.includes("=") ? "VALUE" : next;
   throw new UmpathError("usage", `Cannot use setting ${quote(word)}: it is not KEY=VALUE`, {
-    hint: `The keys are ${listWords(SETTING_KEYS)}`,
+    hint: isKey ? `Write ${word}=${value}` : `The keys are ${listWords(SETTING_KEYS)}`,
   });
+}
+
+/** True for `KEY=VALUE` with a key that a volume has: no volume is named like that. */
+export function isSetting(word: string): boolean {
+  const equals = word.startsWith(WEIGHT_PREFIX) ? word.lastIndexOf("=") : word.indexOf("=");
+  return equals > 0 && isSettingKey(word.slice(0, equals));
+}
+
+function isSettingKey(word: string): boolean {
+  return SETTING_KEYS.includes(word) || (word.startsWith(WEIGHT_PREFIX) && word.length > WEIGHT_PREFIX.length);
 }
 
 function takeSetting(changes: VolumeChanges, key: string, value: string): void {
@@ -60,7 +72,17 @@ function takeSetting(changes: VolumeChanges, key: string, value: string): void {
   } else throw unknownKey(key);
 }
 
+/** What attach decides once and for all. */
+const FIXED_KEYS: readonly string[] = Object.freeze([
+  ...["name", "nsid", "device", "queues", "depth", "read-only", "hdr-digest", "data-digest", "hostnqn", "hostid"],
+]);
+
 function unknownKey(key: string): UmpathError {
+  if (FIXED_KEYS.includes(key)) {
+    return new UmpathError("usage", `Cannot set ${quote(key)}: it cannot be changed while the volume is attached`, {
+      hint: `Detach the volume and attach it again with --${key}`,
+    });
+  }
   const near = nearest(key, SETTING_KEYS);
   return new UmpathError("usage", `Cannot set ${quote(key)}: a volume has no such setting`, {
     hint: near === null ? `The keys are ${listWords(SETTING_KEYS)}` : `Did you mean ${near}?`,

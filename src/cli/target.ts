@@ -1,19 +1,21 @@
-import { Argument, type Command } from "@commander-js/extra-typings";
+import { Argument, type Command, Option } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
-import { quote } from "../base/text.ts";
-import { parseSize } from "../base/units.ts";
+import { listWords, quote } from "../base/text.ts";
+import { formatSize, parseSize } from "../base/units.ts";
 import { ANA_NAMES } from "../serve/ana_names.ts";
-import type { PortalName, TargetApi, TargetMethod } from "../serve/api.ts";
 import { NSID_RANGE } from "../host/ranges.ts";
+import type { FaultsInfo, ListenSpec, PortalName, TargetApi, TargetMethod } from "../serve/api.ts";
 import { faultHelp } from "../target/fault_words.ts";
 import { askTarget, findTarget, runningTargets, type TargetChoice } from "../serve/target_client.ts";
 import type { Context, Declare } from "./commands.ts";
 import { newFaultSeed, parseFaultSeed, readFaultScript } from "./fault_options.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import { parseAna, parseListenSpec } from "./listen_spec.ts";
-import { oneOf, wholeNumber } from "./option_words.ts";
+import { wholeNumber } from "./option_words.ts";
 import { parsePortal } from "./path_spec.ts";
 import { faultLines, listenerWords, targetDetails, targetLines } from "./target_text.ts";
+import type { Output } from "./output.ts";
+import { completedBy } from "./word_sources.ts";
 
 const PID_MAX = 2 ** 22;
 const END_MS_MAX = 40_000;
@@ -22,17 +24,28 @@ const POLL_MS = 20;
 /** The word that ends all faults. */
 const CLEAR = "clear";
 
-const FAULT_EXAMPLES = [
-  "umpath target fault",
-  "umpath target fault 1:delay=5ms..50ms,op=read,chance=0.1 2:down,at=1s,for=3s",
-  "umpath target fault clear",
-];
+const { form, kinds, keys } = faultHelp();
+const FAULT_HELP = commandHelp({
+  notes: [form],
+  tables: [{ title: "Kinds:", rows: kinds }, { title: "Keys:", rows: keys }],
+  examples: [
+    "umpath target fault",
+    "umpath target fault 1:delay=5ms..50ms,op=read,chance=0.1 2:down,at=1s,for=3s",
+    "umpath target fault clear",
+  ],
+});
+
+const LISTEN_NOTE = "The port is 4420 by default; 0 picks a free port, and the address with that port is printed on " +
+  "stdout. The ANA state is optimized by default.";
+const LISTENER_ADD_EXAMPLES = ["umpath target listener add 127.0.0.2:4420,ana=non-optimized"];
+const LISTENER_REMOVE_EXAMPLES = ["umpath target listener remove 127.0.0.2:4420"];
 
 const HELP = commandHelp({
   notes: [
-    "A target is a running umpath serve. Where more than one runs on this host, --nqn or --pid says which is meant. " +
-    "A listener is named by its address and port. Removing one closes its connections at once, which is how a path " +
-    "fails; adding it brings the path back.",
+    "A target is a running umpath serve. If more than one runs on this host, choose one with --nqn or --pid. A listener " +
+    "is named by its address and port. Removing a listener closes its connections at once, as when a path fails; adding " +
+    "it brings the path back.",
+    "umpath target COMMAND --help says more about each command.",
   ],
   examples: [
     "umpath target show",
@@ -56,18 +69,35 @@ export const declare: Declare = (command, context) => {
   declareStop(command, context);
 };
 
+const CHOICE_NOTE = "If more than one target runs on this host, choose one with --nqn or --pid.";
+
 /** A verb with the options that say which target is meant. */
 function verb<const N extends string>(command: Command, name: N, description: string) {
   return command.command(name).summary(description).description(
     `${description[0]!.toUpperCase()}${description.slice(1)}.`,
   )
-    .option("--nqn <nqn>", "the target that serves this subsystem")
-    .option("--pid <number>", "the target of this process", wholeNumber("--pid", { min: 1, max: PID_MAX }));
+    .addOption(completedBy(new Option("--nqn <nqn>", "the target that serves this subsystem"), "target-nqns"))
+    .addOption(completedBy(
+      new Option("--pid <number>", "the target with this process ID")
+        .argParser<number>(wholeNumber("--pid", { min: 1, max: PID_MAX })),
+      "target-pids",
+    ));
+}
+
+function listenerArgument(description: string) {
+  return completedBy(new Argument("<listener>", description).argParser<PortalName>(parseListener), "listeners");
 }
 
 function declareList(command: Command, { output }: Context): void {
-  command.command("list").summary("list the targets, one a line")
-    .description("List the targets, one a line: NQN, process, namespaces, listeners, controllers.")
+  command.command("list").summary("list the running targets")
+    .description("List the running targets, one on each line: NQN, process, namespaces, listeners, controllers.")
+    .addHelpText(
+      "after",
+      commandHelp({
+        notes: ["A target is a running umpath serve of this host and this run folder."],
+        examples: ["umpath target list", "umpath target list --json | jq -r '.targets[].nqn'"],
+      }),
+    )
     .action(async () => {
       const targets = await runningTargets();
       if (output.json) output.object({ targets });
@@ -77,84 +107,137 @@ function declareList(command: Command, { output }: Context): void {
 }
 
 function declareShow(command: Command, { output }: Context): void {
-  verb(command, "show", "show a target with its namespaces, listeners and controllers").action(async (choice) => {
-    const isAll = choice.nqn === undefined && choice.pid === undefined;
-    const targets = isAll ? await runningTargets() : [await findTarget(choice)];
-    if (output.json) output.object({ targets });
-    else if (targets.length === 0) output.note("No target runs");
-    else output.line(targets.map((target) => targetDetails(target).join("\n")).join("\n\n"));
+  const help = commandHelp({
+    notes: ["Without --nqn and --pid, every target of this host is shown."],
+    examples: ["umpath target show", "umpath target show --nqn nqn.2026-11.com.example:vol1"],
   });
+  verb(command, "show", "show a target with its namespaces, listeners and controllers").addHelpText("after", help)
+    .action(async (choice) => {
+      const isAll = choice.nqn === undefined && choice.pid === undefined;
+      const targets = isAll ? await runningTargets() : [await findTarget(choice)];
+      if (output.json) output.object({ targets });
+      else if (targets.length === 0) output.note("No target runs");
+      else output.line(targets.map((target) => targetDetails(target).join("\n")).join("\n\n"));
+    });
 }
 
 function declareAna(command: Command, { output }: Context): void {
+  const help = commandHelp({
+    notes: ["Hosts see the new state on every path to this listener.", CHOICE_NOTE],
+    examples: [
+      "umpath target ana 127.0.0.1:4420 inaccessible",
+      "umpath target ana 127.0.0.1:4420 optimized --nqn nqn.2026-11.com.example:vol1",
+    ],
+  });
   verb(command, "ana", "change the ANA state of a listener")
-    .argument("<listener>", "its address and port", parseListener)
-    .addArgument(new Argument("<state>", "the state").choices(ANA_NAMES).argParser(parseAna))
+    .addArgument(listenerArgument("address and port of the listener"))
+    .addArgument(new Argument("<state>", "new ANA state").choices(ANA_NAMES).argParser(parseAna))
+    .addHelpText("after", help)
     .action(async (portal, ana, choice) => {
-      const listener = await ask(choice, "ana", { ...portal, ana });
-      if (output.json) output.object({ listener });
-      else output.note(`${listenerWords(listener)} is ${listener.ana}`);
+      const target = await findTarget(choice);
+      const listener = await askTarget(target, "ana", { ...portal, ana });
+      if (output.json) return output.object({ listener });
+      const words = listenerWords(listener);
+      const before = target.listeners.find((one) => listenerWords(one) === words);
+      output.done(words, `ANA state set to ${listener.ana}`, { changed: before?.ana !== listener.ana });
     });
 }
 
 function declareResize(command: Command, { output }: Context): void {
+  const help = commandHelp({
+    notes: ["Connected hosts see the new size at once.", CHOICE_NOTE],
+    examples: ["umpath target resize 1 2G"],
+  });
   verb(command, "resize", "change the size of a namespace")
-    .argument("<nsid>", "its number", wholeNumber("the namespace", NSID_RANGE))
-    .argument("<size>", "its new size", (word) => parseSize(word, "the size"))
+    .addArgument(completedBy(
+      new Argument("<nsid>", "number of the namespace")
+        .argParser<number>(wholeNumber("the namespace", NSID_RANGE)),
+      "namespaces",
+    ))
+    .argument("<size>", "new size, such as 512M or 2G", (word) => parseSize(word, "the size"))
+    .addHelpText("after", help)
     .action(async (nsid, sizeBytes, choice) => {
-      if (sizeBytes === 0) throw new UmpathError("usage", `Cannot make namespace ${nsid} 0 bytes large`);
-      const namespace = await ask(choice, "resize", { nsid, sizeBytes });
-      if (output.json) output.object({ namespace });
-      else output.note(`Namespace ${nsid} has ${namespace.sizeBytes} bytes`);
+      if (sizeBytes === 0) {
+        throw new UmpathError("usage", `Cannot resize namespace ${nsid}: a size of 0 can store nothing`);
+      }
+      const target = await findTarget(choice);
+      const namespace = await askTarget(target, "resize", { nsid, sizeBytes });
+      if (output.json) return output.object({ namespace });
+      const before = target.namespaces.find((one) => one.nsid === nsid);
+      output.done(`namespace ${nsid}`, `resized to ${formatSize(namespace.sizeBytes)}`, {
+        changed: before?.sizeBytes !== namespace.sizeBytes,
+      });
     });
 }
 
 function declareListener(command: Command, { output }: Context): void {
-  const verbs = ["add", "remove"] as const;
-  verb(command, "listener", "add or remove a listener")
-    .addArgument(new Argument("<verb>", "what to do").choices(verbs).argParser(oneOf("the verb", verbs)))
-    .argument("<listener>", "address and port; to add one, ,ana=STATE may follow")
-    .action(async (what, word, choice) => {
-      if (what === "remove") {
-        const portal = parseListener(word);
-        await ask(choice, "listener-remove", portal);
-        if (output.json) output.object({ listener: null });
-        else output.note(`Removed ${listenerWords(portal)}`);
-        return;
-      }
-      const listener = await ask(choice, "listener-add", parseListenSpec(word));
-      if (output.json) output.object({ listener });
-      else output.line(`tcp://${listenerWords(listener)}`);
+  const listener = command.command("listener").summary("add or remove a listener")
+    .description("Add or remove a listener.")
+    .addHelpText("after", commandHelp({ examples: [...LISTENER_ADD_EXAMPLES, ...LISTENER_REMOVE_EXAMPLES] }));
+  verb(listener, "add", "add a listener")
+    .addArgument(completedBy(
+      new Argument("<listener>", "ADDR[:PORT][,ana=STATE]").argParser<ListenSpec>(parseListenSpec),
+      "listen-specs",
+    ))
+    .addHelpText("after", commandHelp({ notes: [LISTEN_NOTE, CHOICE_NOTE], examples: LISTENER_ADD_EXAMPLES }))
+    .action(async (spec, choice) => {
+      const made = await ask(choice, "listener-add", spec);
+      if (output.json) return output.object({ listener: made });
+      output.done(listenerWords(made), `listener added, ${made.ana}`);
+      if (spec.trsvcid === 0) output.line(`tcp://${listenerWords(made)}`);
+    });
+  verb(listener, "remove", "remove a listener and close its connections")
+    .addArgument(listenerArgument("address and port of the listener"))
+    .addHelpText("after", commandHelp({ notes: [CHOICE_NOTE], examples: LISTENER_REMOVE_EXAMPLES }))
+    .action(async (portal, choice) => {
+      await ask(choice, "listener-remove", portal);
+      if (output.json) output.object({ listener: null });
+      else output.done(listenerWords(portal), "listener removed");
     });
 }
 
 function declareFault(command: Command, { output }: Context): void {
-  verb(command, "fault", "do wrong on demand, for tests")
-    .argument("[faults...]", `what goes wrong from now on, instead of what did before; ${CLEAR}: nothing`)
-    .option("--fault-script <file>", "do wrong what the lines of this file say", readFaultScript)
-    .option("--fault-seed <number>", withDefault("what faults by chance draw from", "a new one"), parseFaultSeed)
-    .addHelpText("after", () => `\n${faultHelp().join("\n")}\n${commandHelp({ examples: FAULT_EXAMPLES })()}`)
+  const faults = new Argument("[faults...]", `faults to inject instead of those before; ${CLEAR} ends all`);
+  const script = new Option("--fault-script <file>", "inject the faults in this file, one on each line");
+  verb(command, "fault", "show or inject faults, for testing")
+    .addArgument(completedBy(faults, "faults"))
+    .addOption(completedBy(script.argParser<string[]>(readFaultScript), "files"))
+    .option("--fault-seed <number>", withDefault("seed of faults with a chance", "a new one"), parseFaultSeed)
+    .addHelpText("after", FAULT_HELP)
     .action(async (words, { faultScript = [], faultSeed, ...choice }) => {
       const isClear = words.length === 1 && words[0] === CLEAR && faultScript.length === 0;
       const faults = isClear ? [] : [...faultScript, ...words];
       const isQuestion = faults.length === 0 && !isClear;
-      if (isQuestion && faultSeed !== undefined) throw new UmpathError("usage", "Cannot use a seed: no fault is given");
-      const info = isQuestion
-        ? await ask(choice, "faults", {})
-        : await ask(choice, "set-faults", { faults, seed: faultSeed ?? newFaultSeed() });
-      if (output.json) output.object({ ...info });
-      else if (info.faults.length === 0) output.note("Nothing goes wrong");
-      else faultLines(info).forEach((line) => output.line(line));
+      if (isQuestion && faultSeed !== undefined) {
+        throw new UmpathError("usage", "Cannot use --fault-seed: no fault is given");
+      }
+      if (isQuestion) return showFaults(await ask(choice, "faults", {}), output);
+      const target = await findTarget(choice);
+      const before = await askTarget(target, "faults", {});
+      const info = await askTarget(target, "set-faults", { faults, seed: faultSeed ?? newFaultSeed() });
+      if (output.json) return output.object({ ...info });
+      if (isClear) return output.done("faults", "cleared", { changed: before.faults.length > 0 });
+      output.done("faults", `${listWords(info.faults.map((fault) => fault.words))} injected, seed ${info.seed}`);
     });
 }
 
+function showFaults(info: FaultsInfo, output: Output): void {
+  if (output.json) output.object({ ...info });
+  else if (info.faults.length === 0) output.note("No faults are injected");
+  else faultLines(info).forEach((line) => output.line(line));
+}
+
 function declareStop(command: Command, { output }: Context): void {
-  verb(command, "stop", "end a target in order").action(async (choice) => {
+  const help = commandHelp({
+    notes: ["The target closes its listeners and connections, writes its files back and ends.", CHOICE_NOTE],
+    examples: ["umpath target stop", "umpath target stop --nqn nqn.2026-11.com.example:vol1"],
+  });
+  verb(command, "stop", "stop a target").addHelpText("after", help).action(async (choice) => {
     const target = await findTarget(choice);
     await askTarget(target, "stop", {});
     await ended(target.pid);
     if (output.json) output.object({ stopped: { nqn: target.nqn, pid: target.pid } });
-    else output.note(`Stopped ${target.nqn}`);
+    else output.done(target.nqn, "stopped");
   });
 }
 

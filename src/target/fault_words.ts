@@ -20,7 +20,7 @@
  */
 import { UmpathError } from "../base/errors.ts";
 import { FAULT_RULES_MAX } from "../base/limits.ts";
-import { listWords, nearest, quote, wrapWords } from "../base/text.ts";
+import { listWords, nearest, quote } from "../base/text.ts";
 import { parseDuration, parseSize } from "../base/units.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../spec/nvme_status.ts";
@@ -37,8 +37,6 @@ import {
 
 const HINT =
   "Write a fault as LISTENER:KIND[=ARGUMENT][,KEY=VALUE]..., such as 1:delay=5ms or *:reset,every=2s,times=3";
-const HELP_COLUMNS = 110;
-const HELP_INDENT = 32;
 const COUNT_MAX = 1_000_000_000;
 /** The longest word that is a fault: the longest sensible one is far shorter. */
 const WORD_CHARACTERS_MAX = 1024;
@@ -309,32 +307,37 @@ function readBytes(word: string, argument: "rate" | "size", kind: FaultKind): nu
   throw new Fault(`${quote(word)} is not from 1 to 1G`, argumentHint(kind));
 }
 
-/** What can be written, for `--help`: a line each. */
-export function faultHelp(): string[] {
-  const kinds = Object.entries(FAULT_KINDS).map(([kind, { argument, does }]) => {
-    const shown = {
-      duration: "=DURATION[..DURATION]",
-      status: "=STATUS[+dnr]",
-      rate: "=SIZE",
-      size: "=SIZE",
-      ana: "=STATE",
-    };
-    return `  ${`${kind}${argument === null ? "" : shown[argument]}`.padEnd(HELP_INDENT - 2)}${does}`;
-  });
-  return [
-    "A fault is LISTENER:KIND[=ARGUMENT][,KEY=VALUE]...; LISTENER is a number from 1, an address, or * for all.",
-    "",
-    "Kinds:",
-    ...kinds,
-    "",
-    "Keys:",
-    "  at=DURATION, for=DURATION     when it begins, and how long it is on (default: at once, until cleared)",
-    "  every=DURATION, times=N       it begins again, and how often in all",
-    "  chance=P                      how likely each command, connection or listener is hit, above 0 to 1",
-    "  op=NAME+NAME..., count=N      commands that are hit (default: io), and how many in all; for faults of commands",
-    ...wrapWords(listWords(Object.keys(FAULT_OPS), "or"), HELP_COLUMNS - HELP_INDENT).map((line) =>
-      " ".repeat(HELP_INDENT) + line
-    ),
-    "  queue=admin|io                connections that are hit (default: both); for faults of connections",
-  ];
+/** What can be written, for `--help`: terms with their descriptions. */
+export interface FaultHelp {
+  form: string;
+  kinds: [term: string, description: string][];
+  keys: [term: string, description: string][];
+}
+
+/** Every kind and key of a fault. */
+export function faultHelp(): FaultHelp {
+  const shown = {
+    duration: "=DURATION[..DURATION]",
+    status: "=STATUS[+dnr]",
+    rate: "=SIZE",
+    size: "=SIZE",
+    ana: "=STATE",
+  };
+  return {
+    form:
+      "A fault is LISTENER:KIND[=ARGUMENT][,KEY=VALUE]... where LISTENER is a number from 1, an address, or * for all.",
+    kinds: Object.entries(FAULT_KINDS).map((
+      [kind, { argument, does }],
+    ) => [`${kind}${argument === null ? "" : shown[argument]}`, does]),
+    keys: [
+      ["at=DURATION", "when it begins (default: at once)"],
+      ["for=DURATION", "how long it lasts (default: until cleared)"],
+      ["every=DURATION", "repeat it at this interval"],
+      ["times=N", "how many times it is repeated"],
+      ["chance=P", "probability for each command, connection or listener, above 0 to 1 (default: 1)"],
+      ["op=NAME+NAME...", `commands that are hit (default: io): ${listWords(Object.keys(FAULT_OPS), "or")}`],
+      ["count=N", "how many commands are hit in all"],
+      ["queue=admin|io", "connections that are hit (default: both)"],
+    ],
+  };
 }

@@ -22,9 +22,9 @@ function commandsOf(text: string): string[] {
     .filter((line) => line.startsWith("umpath "));
 }
 
-/** The longest command, such as `path add`, that the words begin with; null for none. */
+/** The longest command, such as `target listener add`, that the words begin with; null for none. */
 function commandIn(words: readonly string[]): string | null {
-  return [words.slice(0, 2).join(" "), words[0] ?? ""].find((name) => helps.has(name)) ?? null;
+  return [3, 2, 1].map((count) => words.slice(0, count).join(" ")).find((name) => helps.has(name)) ?? null;
 }
 
 /** What is wrong with a command as it is written, in words; null if nothing is. Words in capitals are placeholders. */
@@ -32,7 +32,7 @@ function faultOf(line: string): string | null {
   const words = line.split(/\s+/).slice(1);
   if (words[0] === "COMMAND" || words[0]?.startsWith("--")) return null;
   const first = words[0]!.split("|")[0]!;
-  const name = commandIn([first, ...(words[1]?.replaceAll("\\", "").split("|").slice(0, 1) ?? [])]);
+  const name = commandIn([first, ...words.slice(1).map((word) => word.replaceAll("\\", "").split("|")[0]!)]);
   if (name === null) return `there is no command ${first}`;
   const options = words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.replace(/[^\w-].*$/, ""));
   const unknown = options.filter((option) => !GLOBAL_OPTIONS.includes(option) && !hasOption(name, option));

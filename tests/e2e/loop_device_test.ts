@@ -62,9 +62,9 @@ loopTest("attach --device loop prints the device only, of the volume's size and 
   assertEquals(await contentOf(rig, devices[0]!, { offset: 0, bytes: 4 * MIB }), a);
   assertEquals(await contentOf(rig, devices[1]!, { offset: 0, bytes: 4 * MIB }), b);
   assertEquals(await rig.ok("blockdev", "--getss", devices[0]!), "512");
-  assertEquals((await rig.umpath("detach", devices[0]!)).stderr, "Detached loop-n1\n");
+  assertEquals((await rig.umpath("detach", devices[0]!)).stderr, "loop-n1: detached\n");
   assertEquals(await readError(rig, devices[1]!), null);
-  assertEquals((await rig.umpath("detach", "loop-n2")).stderr, "Detached loop-n2\n");
+  assertEquals((await rig.umpath("detach", "loop-n2")).stderr, "loop-n2: detached\n");
   await rig.assertNothingLeft();
 });
 
@@ -288,7 +288,7 @@ toolTest(
       assertEquals(code, 0, stderr);
       assertEquals(
         stderr,
-        `umpath: warning: ${device} was left by a daemon that died, and is removed\nDetached ${NAME}\n`,
+        `umpath: warning: ${device} was left by a daemon that died, and is removed\n${NAME}: detached\n`,
       );
       await rig.assertNothingLeft();
     }
@@ -305,7 +305,7 @@ loopTest("the next attach removes what a killed daemon has left, and says so onc
   assertEquals([code, stderr], [0, `umpath: warning: ${device} was left by a daemon that died, and is removed\n`]);
   assertEquals(await readError(rig, stdout.trim()), null);
   assertEquals(await rig.device(), stdout.trim());
-  assertEquals((await rig.umpath("detach", "--all")).stderr, `Detached ${NAME}\n`);
+  assertEquals((await rig.umpath("detach", "--all")).stderr, `${NAME}: detached\n`);
   await rig.assertNothingLeft();
 });
 

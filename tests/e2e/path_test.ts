@@ -56,9 +56,11 @@ Deno.test("umpath set changes policy, times, weights and the preferred path, and
   const settings = ["policy=active-passive", `preferred-path=${second.words}`, "weight.0=3", "io-timeout=7s"];
   const set = await done(cli, "set", "vol-n1", ...settings);
   assertEquals(set.stdout, "");
-  assertMatch(set.stderr, /^Set policy=active-passive, .* and io-timeout=7s of vol-n1\n$/);
+  assertMatch(set.stderr, /^vol-n1: policy set to active-passive, .* and io-timeout set to 7s\n$/);
   const volume = await show(cli);
   assertEquals([volume.policy, volume.preferredPath, volume.timeouts.ioTimeoutMs], ["active-passive", 1, 7000]);
+  const again = await done(cli, "set", "vol-n1", "io-timeout=7s");
+  assertEquals(again.stderr, "vol-n1: io-timeout set to 7s (no change)\n");
   assertEquals(volume.paths.map(({ weight }) => weight), [3, 1]);
   const { stdout } = await done(cli, "show", "vol-n1");
   assertStringIncludes(stdout, "policy     active-passive, path 1 preferred");
@@ -135,26 +137,29 @@ Deno.test("umpath path adds, disables, enables and removes a path, and show tell
   const [first, second, third] = target.portals;
   assertEquals((await attach(cli, [first, second])).code, 0);
   const states = async () => (await show(cli)).paths.map(({ id, state }) => `${id} ${state}`).join();
-  assertStringIncludes(
-    (await done(cli, "path", "add", "vol-n1", third.words)).stderr,
-    `Added path "${third.words}" to`,
-  );
+  const said = async (...words: string[]) => (await done(cli, ...words)).stderr;
+  assertEquals(await said("path", "add", "vol-n1", third.words), `vol-n1: path ${third.words} added\n`);
   assertEquals(await states(), "0 live,1 live,2 live");
-  assertEquals((await done(cli, "path", "disable", "vol-n1", second.words)).stdout, "");
+  const disabled = await done(cli, "path", "disable", "vol-n1", "1");
+  assertEquals([disabled.stdout, disabled.stderr], ["", `vol-n1: path ${second.words} disabled\n`]);
+  assertEquals(
+    await said("path", "disable", "vol-n1", second.words),
+    `vol-n1: path ${second.words} disabled (no change)\n`,
+  );
   assertEquals(await states(), "0 live,1 disabled,2 live");
   assertStringIncludes((await done(cli, "show")).stdout, `1  ${second.words}  disabled: it was disabled`);
   await eventually("it is not connected", () => second.connections.size === 0);
   const { volume } = JSON.parse((await done(cli, "path", "remove", "vol-n1", "0", "--json")).stdout);
   assertEquals([volume.state, volume.paths.length], ["degraded", 2]);
   await eventually("it is not connected", () => first.connections.size === 0);
-  await done(cli, "path", "enable", "vol-n1", "1");
+  assertEquals(await said("path", "enable", "vol-n1", "1"), `vol-n1: path ${second.words} enabled\n`);
   assertEquals(await states(), "1 live,2 live");
   assertEquals((await show(cli)).state, "live");
   await second.stop();
   const away = await cli.run("path", "add", "vol-n1", "127.0.0.1:1");
   assertEquals(away.code, 0, away.stderr);
   assertMatch(away.stderr, /"127\.0\.0\.1:1" is not live: connection refused; it keeps being tried/);
-  await done(cli, "path", "remove", "vol-n1", "127.0.0.1:1");
+  assertEquals(await said("path", "remove", "vol-n1", "0"), "vol-n1: path 127.0.0.1:1 removed\n");
   await detachAll(cli, target);
 });
 

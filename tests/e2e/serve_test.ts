@@ -236,7 +236,8 @@ Deno.test("umpath serve: every listener tells of all of them in its discovery lo
   const added = `${first!.hostname}:4430`;
 
   let event = await host.post(sqe(AdminOpcode.ASYNC_EVENT_REQUEST));
-  assertEquals((await target.target("listener", "add", added)).stdout, `tcp://${added}\n`);
+  const { stdout, stderr } = await target.target("listener", "add", added);
+  assertEquals([stdout, stderr], ["", `${added}: listener added, optimized\n`]);
   assertEquals(await notice(host, event), AsyncNotice.DISCOVERY_LOG_CHANGE);
   const during = await portals();
   assertEquals(during.portals, [first!.words, added, second!.words].sort());

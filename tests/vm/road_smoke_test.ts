@@ -41,7 +41,7 @@ vmTest("umpath attaches, serves and detaches a volume over two paths", { daemon:
     }
   } finally {
     const detach = await umpath("detach", "vol-n1");
-    assertEquals(detach, { code: 0, stdout: "", stderr: "Detached vol-n1\n" });
+    assertEquals(detach, { code: 0, stdout: "", stderr: "vol-n1: detached\n" });
   }
   assertEquals(umpathProcesses(), []);
 });

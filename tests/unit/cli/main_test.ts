@@ -1,28 +1,37 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { QUEUE_DEPTH_DEFAULT } from "../../../src/base/limits.ts";
+import { QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX, WORKERS_MAX } from "../../../src/base/limits.ts";
 import { formatDuration } from "../../../src/base/units.ts";
 import { COMMANDS } from "../../../src/cli/commands.ts";
 import { main, present } from "../../../src/cli/main.ts";
 import { Output, OutputClosed } from "../../../src/cli/output.ts";
-import { runProgram } from "../../../src/cli/program.ts";
+import { buildProgram, declareCommand, runProgram } from "../../../src/cli/program.ts";
 import { TIMEOUT_OPTIONS } from "../../../src/cli/timeout_options.ts";
+import type { AnyCommand } from "../../../src/cli/usage_errors.ts";
 import { TIMEOUT_DEFAULTS } from "../../../src/host/defaults.ts";
 
 /** An output whose two ends are kept. */
-function captured(json = false) {
+function captured(json = false, columns: number | null = null) {
   const text = { stdout: "", stderr: "" };
   const decoder = new TextDecoder();
   const keep = (end: "stdout" | "stderr") => (bytes: Uint8Array) => {
     text[end] += decoder.decode(bytes);
     return bytes.length;
   };
-  return { text, output: new Output({ json, stdout: keep("stdout"), stderr: keep("stderr") }) };
+  return { text, output: new Output({ json, columns, stdout: keep("stdout"), stderr: keep("stderr") }) };
 }
 
 /** What the words print on stdout and stderr, and how they end. */
 async function run(...args: string[]): Promise<{ stdout: string; stderr: string; exitCode: number }> {
-  const { text, output } = captured(args.includes("--json"));
+  return await runAt(null, ...args);
+}
+
+/** As {@linkcode run}, on a terminal of so many columns. */
+async function runAt(
+  columns: number | null,
+  ...args: string[]
+): Promise<{ stdout: string; stderr: string; exitCode: number }> {
+  const { text, output } = captured(args.includes("--json"), columns);
   const runPath = Deno.env.get("UMPATH_RUN_DIR");
   Deno.env.set("UMPATH_RUN_DIR", "/nonexistent/umpath");
   try {
@@ -42,17 +51,51 @@ Deno.test("runProgram() refuses wrong words with exit code 2 and says which", as
     [[], "no command is given"],
     [["--json"], "no command is given"],
     [["frobnicate"], '"frobnicate"'],
-    [["lsit"], 'Did you mean "list"?'],
+    [["lsit"], "Did you mean umpath list?"],
     [["list", "--all"], '"--all"'],
     [["list", "--jsn"], "Did you mean --json?"],
-    [["list", "x"], 'with "x"'],
-    [["show", "x", "y"], 'with "x, y"'],
-    [["attach"], "<nqn> is missing"],
+    [["list", "--json=1"], "--json takes no value"],
+    [["--foo", "list"], "umpath has no such option"],
+    [["show", "x", "y"], 'Cannot run umpath show with "y": it takes one <volume>'],
+    [["path"], "Cannot run umpath path: no command is given"],
+    [["path", "ad"], "Did you mean umpath path add?"],
+    [["path", "ad", "--help"], "Did you mean umpath path add?"],
+    [["add", "vol"], "Did you mean umpath path add or umpath target listener add?"],
+    [["path", "add"], "Cannot run umpath path add: <volume> is missing"],
+    [["path", "add", "vol"], "Cannot run umpath path add: <path> is missing"],
+    [["path", "add"], "umpath path add --help says how it is used"],
+    [["path", "remove", "--frce"], 'Cannot use option "--frce": umpath path remove has no such option'],
+    [["path", "remove", "--frce"], "Did you mean --force?"],
+    [["path", "vol-n1", "add", "127.0.0.1"], "Write umpath path add vol-n1 127.0.0.1"],
+    [["path", "add", "127.0.0.1", "vol-n1"], "Write umpath path add vol-n1 127.0.0.1"],
+    [["path", "disable", "127.0.0.1", "vol-n1"], "Write umpath path disable vol-n1 127.0.0.1"],
+    [["help", "path", "nope"], 'Cannot run umpath path "nope"'],
+    [["target", "lis"], "Did you mean umpath target list?"],
+    [["target", "fault", "--bogus"], "umpath target fault has no such option"],
+    [["target", "ana", "127.0.0.1:4420"], "Cannot run umpath target ana: <state> is missing"],
+    [["target", "resize", "1"], "Cannot run umpath target resize: <size> is missing"],
+    [["target", "listener"], "The commands are add and remove"],
+    [["target", "listener", "rm", "x"], 'Cannot run umpath target listener "rm"'],
+    [["target", "--nqn", nqn, "show"], "Write it behind the command: umpath target show --nqn"],
+    [["set", "policy=queue-depth", "vol-n1"], "Write umpath set vol-n1 policy=queue-depth"],
+    [["set", "policy=queue-depth"], "the volume is missing before the settings"],
+    [["set", "vol-n1", "policy", "round-robin"], "Write policy=round-robin"],
+    [["set", "vol-n1", "read-only=on"], "cannot be changed while the volume is attached"],
+    [["set", "vol-n1"], "Cannot run umpath set: <setting> is missing"],
+    [["attach"], "no NQN is given"],
+    [["attach", "127.0.0.1", "-p", nqn], "it is an NQN, not an address"],
+    [["attach", nqn, "127.0.0.1"], `Write umpath attach ${nqn} -p 127.0.0.1`],
+    [["attach", "--nsid", "-p", "127.0.0.1"], 'Cannot use option "--nsid": its value is missing'],
+    [["serve"], "Cannot serve: nothing to serve, no NQN and no listener are given"],
+    [["serve", "--ram", "1G", "--nqn", nqn], "Cannot serve: no listener is given"],
+    [["serve", "--ram", "1G", "--nqn", nqn, "--listen", ":4730"], "the address is missing"],
+    [["serve", "--ram", "1G", "--nqn", nqn, "--listen", "4730"], "127.0.0.1:4730"],
+    [["serve", "--ram", "1G", "--nqn", nqn, "--listen", "0.0.0.0:4730"], "127.0.0.1:4730"],
     [["attach", "127.0.0.1", "-p", "127.0.0.1"], 'Cannot use NQN "127.0.0.1": it is an address'],
     [["attach", nqn], "no path is given"],
     [["attach", nqn, "-p"], "its value is missing"],
     [["attach", nqn, "-p", "127.0.0.1", "-p", "127.0.0.1:4420"], "given twice"],
-    [["attach", nqn, "-p", "localhost"], '"localhost"'],
+    [["attach", nqn, "-p", "storage.example"], '"storage.example"'],
     [["attach", nqn, "-p", "127.0.0.1", "--nsid", "0"], '"0" for --nsid'],
     [["attach", nqn, "-p", "127.0.0.1", "--queues", "65"], '"65" for --queues'],
     [["attach", nqn, "-p", "127.0.0.1", "--depth", "1025"], '"1025" for --depth'],
@@ -61,8 +104,8 @@ Deno.test("runProgram() refuses wrong words with exit code 2 and says which", as
     [["attach", nqn, "-p", "127.0.0.1", "--name", "a b"], '"a b" for --name'],
     [["attach", nqn, "-p", "127.0.0.1", "--io-timeout", "5"], '"5" for --io-timeout: it has no unit'],
     [["attach", nqn, "-p", "127.0.0.1", "--connect-timeout", "off"], "Cannot turn --connect-timeout off"],
-    [["attach", nqn, "--discover", "localhost"], 'portal "localhost"'],
-    [["attach", "--discover", "10.0.0.1"], "<nqn> is missing"],
+    [["attach", nqn, "--discover", "storage"], 'portal "storage"'],
+    [["attach", "--discover", "10.0.0.1"], "no NQN is given"],
     [["attach", nqn, "--all"], "--all is given without --discover"],
     [["attach", "--discover", "10.0.0.1", "--all", "-p", "10.0.0.2"], "-p is given with --all"],
     [["attach", "--discover", "10.0.0.1", "--all", "--nsid", "1"], "--all is of every namespace"],
@@ -77,7 +120,7 @@ Deno.test("runProgram() refuses wrong words with exit code 2 and says which", as
     [["detach", "a", "--all"], "--all is given too"],
     [["daemon", "--workers", "0"], '"0" for --workers'],
     [["completion"], "<shell> is missing"],
-    [["completion", "tcsh"], '"tcsh"'],
+    [["completion", "ksh"], '"ksh"'],
     [["help", "nope"], '"nope"'],
   ];
   for (const [args, words] of cases) {
@@ -85,37 +128,76 @@ Deno.test("runProgram() refuses wrong words with exit code 2 and says which", as
     assertEquals(exitCode, 2, args.join(" "));
     assertEquals(stdout, "", args.join(" "));
     assertStringIncludes(args.includes("--json") ? JSON.parse(stderr).error.message : stderr, words);
+    if (args.includes("ksh")) assert(!stderr.includes("Did you mean"), "another shell is no typing error");
     assert(!stderr.includes("    at "), "no stack");
   }
 });
 
-Deno.test("runProgram() has help for every command, with examples and exit codes, on stdout", async () => {
-  for (const { name } of COMMANDS.filter((entry) => !entry.hidden)) {
-    const { stdout, stderr, exitCode } = await run(name, "--help");
+/** The words of every command and verb that the help shows. */
+async function everyCommand(): Promise<string[][]> {
+  const context = { output: captured().output, exitCode: 0, setVerbose: () => {} };
+  const program = buildProgram(context);
+  for (const entry of COMMANDS.filter(({ hidden }) => !hidden)) await declareCommand(program, entry, context);
+  const below = (command: AnyCommand, words: string[]): string[][] =>
+    command.commands.flatMap((verb) => [[...words, verb.name()], ...below(verb, [...words, verb.name()])]);
+  const hidden = COMMANDS.filter((entry) => entry.hidden).map(({ name }) => name);
+  return below(program as unknown as AnyCommand, []).filter(([name]) => !hidden.includes(name!));
+}
+
+Deno.test("runProgram() has help for every command and verb, with notes, examples and exit codes, on stdout", async () => {
+  const commands = await everyCommand();
+  assert(commands.some((words) => words.join(" ") === "target listener remove"));
+  for (const words of commands) {
+    const { stdout, stderr, exitCode } = await run(...words, "--help");
     assertEquals([exitCode, stderr], [0, ""]);
-    for (const part of [`Usage: umpath ${name}`, "Examples:", "Exit codes:", "--json", "-h, --help"]) {
+    for (
+      const part of [
+        `Usage: umpath ${words.join(" ")} `,
+        "Examples:\n  $ umpath ",
+        "Exit codes:",
+        "--json",
+        "-h, --help",
+      ]
+    ) {
       assertStringIncludes(stdout, part);
     }
-    assertEquals((await run("help", name)).stdout, stdout);
+    assert(!/^Usage: .*\[options\] ./m.test(stdout), "options stand last");
+    assertEquals((await run("help", ...words)).stdout, stdout);
+    assertEquals((await run(...words.slice(0, -1), "help", ...words.slice(-1))).stdout, stdout);
   }
   const { stdout } = await run("--help");
   for (const { name, hidden } of COMMANDS) assertEquals(stdout.includes(`\n  ${name} `), hidden !== true, name);
+  assertEquals((await run("help")).stdout, stdout);
+  assertEquals(JSON.parse((await run("--json", "--help")).stdout), { schemaVersion: 1, help: stdout });
 });
 
-Deno.test("runProgram() has help of one width, with the defaults that hold", async () => {
-  for (const { name } of COMMANDS.filter((entry) => !entry.hidden)) {
-    const [text] = (await run(name, "--help")).stdout.split("\nExamples:");
-    for (const line of text!.split("\n")) assert(line.length <= 80, line);
+Deno.test("runProgram() has help that fits the terminal from 40 columns on, and 80 elsewhere", async () => {
+  for (const columns of [null, 40, 60, 80, 120]) {
+    for (const words of [[], ...await everyCommand()]) {
+      const width = Math.min(columns ?? 80, 100);
+      for (const line of (await runAt(columns, ...words, "--help")).stdout.split("\n")) {
+        // A word alone that is longer than the line cannot be broken; the backslash of an example follows it.
+        const isWordAlone = line.trim().replace(/ \\$/, "").replace(/'.*'/, "word").split(" ").length === 1;
+        assert(line.length <= width || isWordAlone, `${columns}: ${line}`);
+      }
+    }
   }
+});
+
+Deno.test("runProgram() has help with the defaults that hold", async () => {
   const attach = (await run("attach", "--help")).stdout.replace(/\s+/g, " ");
   for (const [key, ms] of Object.entries(TIMEOUT_DEFAULTS)) {
     const { name } = TIMEOUT_OPTIONS.find((option) => option.key === key)!;
     assertMatch(attach, new RegExp(`${name} <duration> [^<]*\\(default: ${formatDuration(ms)}\\)`));
   }
-  for (const words of [`queue (default: ${QUEUE_DEPTH_DEFAULT})`, "one a CPU, at most", "auto)"]) {
+  for (
+    const words of [`1 to ${QUEUE_DEPTH_MAX} (default: ${QUEUE_DEPTH_DEFAULT})`, `at most ${WORKERS_MAX}`, "auto)"]
+  ) {
     assertStringIncludes(attach, words);
   }
-  assertStringIncludes((await run("--help")).stdout, "UMPATH_DEBUG");
+  for (const words of ["UMPATH_DEBUG", "UMPATH_SLOW", "130  interrupted"]) {
+    assertStringIncludes((await run("--help")).stdout, words);
+  }
 });
 
 Deno.test("runProgram() finds nothing attached where no daemon runs", async () => {

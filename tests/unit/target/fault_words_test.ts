@@ -171,9 +171,8 @@ Deno.test("faultLines() leaves empty lines and comments out", () => {
   assertEquals(faultLines("# one\rline\u2028still\n1:drop # what\rfor"), ["1:drop"]);
 });
 
-Deno.test("faultHelp() names every kind and every command, in lines that fit", () => {
-  const lines = faultHelp();
-  for (const kind of Object.keys(FAULT_KINDS)) assert(lines.some((line) => line.startsWith(`  ${kind}`)), kind);
-  for (const op of Object.keys(FAULT_OPS)) assertStringIncludes(lines.join(" "), op);
-  for (const line of lines) assert(line.length <= 120, line);
+Deno.test("faultHelp() names every kind and every command", () => {
+  const { kinds, keys } = faultHelp();
+  for (const kind of Object.keys(FAULT_KINDS)) assert(kinds.some(([term]) => term.split("=")[0] === kind), kind);
+  for (const op of Object.keys(FAULT_OPS)) assertStringIncludes(keys.flat().join(" "), op);
 });
