@@ -10,14 +10,21 @@ export const EACCES = 13;
 export const EBUSY = 16;
 export const EEXIST = 17;
 export const ENODEV = 19;
+export const ENOTDIR = 20;
+export const EISDIR = 21;
 export const EINVAL = 22;
+export const ENFILE = 23;
+export const EMFILE = 24;
+export const ETXTBSY = 26;
 export const EFBIG = 27;
 export const ENOSPC = 28;
 export const EROFS = 30;
 export const EPIPE = 32;
 export const EDOM = 33;
 export const ERANGE = 34;
+export const ENAMETOOLONG = 36;
 export const ENOSYS = 38;
+export const ELOOP = 40;
 export const ENODATA = 61;
 export const ETIME = 62;
 export const ENOLINK = 67;
@@ -54,12 +61,19 @@ const WORDS: Record<number, string> = {
   [EBUSY]: "device or resource busy",
   [EEXIST]: "already exists",
   [ENODEV]: "no such device",
+  [ENOTDIR]: "not a directory",
+  [EISDIR]: "is a directory",
   [EINVAL]: "invalid argument",
+  [ENFILE]: "too many open files on this host",
+  [EMFILE]: "too many open files",
+  [ETXTBSY]: "text file busy",
   [EFBIG]: "file too large",
   [ENOSPC]: "no space left on device",
-  [EROFS]: "read-only",
+  [EROFS]: "read-only file system",
   [EPIPE]: "broken pipe",
+  [ENAMETOOLONG]: "file name too long",
   [ENOSYS]: "not implemented by this kernel",
+  [ELOOP]: "too many levels of symbolic links",
   [ENODATA]: "no data available (medium error)",
   [ETIME]: "timer expired",
   [ENOLINK]: "link has been severed",

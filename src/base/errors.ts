@@ -3,6 +3,8 @@
  * code decides the exit code; anything else that is thrown is a bug in umpath.
  */
 
+import { hostAction, hostErrno, hostHint, hostReason } from "./host_error.ts";
+
 /** Exit code of each error code; 0 is "done". */
 export const EXIT_CODES = Object.freeze({
   /** Our own code is wrong. */
@@ -76,9 +78,45 @@ export class UmpathError extends Error {
     return new UmpathError(wire.code, wire.message, { hint: typeof wire.hint === "string" ? wire.hint : undefined });
   }
 
-  /** Any thrown value as an {@linkcode UmpathError}: itself, or a "bug" with its message and the value as cause. */
+  /**
+   * Any thrown value as an {@linkcode UmpathError}: itself; "host-lacks" for a system call that the host refused; a "bug"
+   * with its message for anything else. The value is the cause.
+   */
   static from(thrown: unknown): UmpathError {
-    return thrown instanceof UmpathError ? thrown : new UmpathError("bug", messageOf(thrown), { cause: thrown });
+    if (thrown instanceof UmpathError) return thrown;
+    const message = messageOf(thrown);
+    const action = hostAction(message) ??
+      (message.replace(/: errno \d+$/, "").startsWith("Cannot ")
+        ? message.replace(/: errno \d+$/, "")
+        : "Cannot use what this host has");
+    return hostErrno(thrown) === null ? new UmpathError("bug", message, { cause: thrown }) : hostError(action, thrown);
+  }
+}
+
+/**
+ * The error of a system call that `action` ("Cannot write to …") needed. What is an {@linkcode UmpathError} stays what
+ * it is; what the host did not cause is a bug.
+ */
+export function hostError(action: string, thrown: unknown, options: { hint?: string | undefined } = {}): UmpathError {
+  if (thrown instanceof UmpathError) return thrown;
+  const errno = hostErrno(thrown);
+  if (errno === null) return new UmpathError("bug", `${action}: ${messageOf(thrown)}`, { cause: thrown });
+  return new UmpathError("host-lacks", `${action}: ${hostReason(errno)}`, {
+    hint: options.hint ?? hostHint(errno),
+    cause: thrown,
+  });
+}
+
+/** What `call` gives; a refusal of the host is worded with `action`: `Cannot write to "/run/x": read-only file system`. */
+export function hostCall<T>(action: string, call: () => T): T {
+  try {
+    const result = call();
+    if (!(result instanceof Promise)) return result;
+    return result.catch((thrown) => {
+      throw hostError(action, thrown);
+    }) as T;
+  } catch (thrown) {
+    throw hostError(action, thrown);
   }
 }
 

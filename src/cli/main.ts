@@ -1,5 +1,5 @@
 /** From argv to exit code: runs the command and says its error in words, or in JSON with `--json`. */
-import { messageOf, UmpathError } from "../base/errors.ts";
+import { UmpathError } from "../base/errors.ts";
 import { setLogLevel } from "../base/log.ts";
 import { printable } from "../base/text.ts";
 import { Output, OutputClosed } from "./output.ts";
@@ -7,6 +7,8 @@ import { runProgram } from "./program.ts";
 
 /** Commands that serve others, and have their own way with errors that nobody caught. */
 const SERVERS: readonly string[] = ["daemon", "serve"];
+
+const BUG_HINT = "Set UMPATH_DEBUG=1 to see where it is, and report it";
 
 /** Runs the words of the command line and gives the exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -24,21 +26,15 @@ export async function main(args: readonly string[]): Promise<number> {
 /** Says on stderr what ended the command and gives its exit code. A reader of stdout that left is no failure. */
 export function present(thrown: unknown, output: Output): number {
   if (thrown instanceof OutputClosed) return 0;
-  const error = thrown instanceof UmpathError ? thrown : asBug(thrown);
+  const error = UmpathError.from(thrown);
   if (output.json) output.errorLine(JSON.stringify({ error: error.toWire() }));
   else {
     output.errorLine(`umpath: ${error.code === "bug" ? "a bug in umpath: " : ""}${printable(error.message)}`);
-    if (error.hint !== undefined) output.errorLine(`hint: ${printable(error.hint)}`);
+    const hint = error.hint ?? (error.code === "bug" ? BUG_HINT : undefined);
+    if (hint !== undefined) output.errorLine(`hint: ${printable(hint)}`);
   }
   if (Deno.env.get("UMPATH_DEBUG") === "1") output.errorLine(stackOf(thrown));
   return error.exitCode;
-}
-
-function asBug(thrown: unknown): UmpathError {
-  return new UmpathError("bug", messageOf(thrown), {
-    hint: "Set UMPATH_DEBUG=1 to see where it is, and report it",
-    cause: thrown,
-  });
 }
 
 function stackOf(thrown: unknown): string {
