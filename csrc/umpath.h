@@ -74,6 +74,16 @@ UM_API int um_close(int32_t fd);
 UM_API int um_io_flusher(void);
 UM_API int um_thread_name(const char *name);
 
+/* um_host.c */
+UM_API int um_stdio_to(const char *path);
+UM_API int um_write(int32_t fd, const void *data, uint32_t bytes);
+UM_API int um_write_now(int32_t fd, const void *data, uint32_t bytes);
+UM_API int um_keep_descriptors(uint32_t first);
+UM_API int um_limit(uint32_t resource, uint64_t *limits);
+UM_API int um_set_limit(uint32_t resource, uint64_t soft, uint64_t hard);
+UM_API int um_ignore_realtime_signals(void);
+UM_API int um_write_back(const char *path, uint32_t file_system);
+
 /* um_file.c */
 UM_API int um_file_open(const char *path, uint32_t writable, uint32_t direct);
 UM_API int um_file_lock(int32_t fd, uint32_t exclusive, uint32_t wait_ms);

@@ -35,6 +35,15 @@ export const SYMBOLS = {
   um_io_flusher: { parameters: [], result: "i32" },
   um_thread_name: { parameters: ["buffer"], result: "i32" },
 
+  um_stdio_to: { parameters: ["buffer"], result: "i32", nonblocking: true },
+  um_write: { parameters: ["i32", "buffer", "u32"], result: "i32", nonblocking: true },
+  um_write_now: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  um_keep_descriptors: { parameters: ["u32"], result: "i32" },
+  um_limit: { parameters: ["u32", "buffer"], result: "i32" },
+  um_set_limit: { parameters: ["u32", "u64", "u64"], result: "i32" },
+  um_ignore_realtime_signals: { parameters: [], result: "i32" },
+  um_write_back: { parameters: ["buffer", "u32"], result: "i32", nonblocking: true },
+
   um_file_open: { parameters: ["buffer", "u32", "u32"], result: "i32" },
   um_file_lock: { parameters: ["i32", "u32", "u32"], result: "i32" },
   um_file_bytes: { parameters: ["i32"], result: "i64" },

@@ -2,6 +2,7 @@
  * Log lines on stderr, one write each. Under journald (JOURNAL_STREAM is set) a line starts with its priority and has
  * no time, because the journal adds it; elsewhere it starts with the time and the level. States are named, never numbered.
  */
+import { heldBackWords, RateLimit } from "./rate_limit.ts";
 import { oneLine } from "./text.ts";
 
 /** From the most to the least urgent. */
@@ -12,6 +13,11 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 const LOG_LEVEL_DEFAULT: LogLevel = "info";
 
+/** One and the same text is logged that often at once, then once a period: what repeats itself must not fill a disk. */
+const REPEATS = { burst: 20, perMs: 30_000 } as const;
+/** Texts whose repeats are counted: the ones that were seen last. */
+const TEXTS_MAX = 256;
+
 /** syslog(3) priorities, which journald reads in front of a line. */
 const PRIORITY: Record<LogLevel, number> = { error: 3, warn: 4, info: 6, debug: 7 };
 
@@ -19,6 +25,11 @@ const encoder = new TextEncoder();
 let threshold: LogLevel | null = null;
 let forJournal: boolean | null = null;
 let sink: (line: Uint8Array) => void = writeStderr;
+const repeats = new Map<string, RateLimit>();
+const listeners = new Set<LogListener>();
+
+/** Somebody who wants to have every line as well, whatever the level that holds. */
+export type LogListener = (level: LogLevel, text: string) => void;
 
 /** Writes lines of one part of the program. */
 export interface Logger {
@@ -52,23 +63,54 @@ export function logLevel(): LogLevel {
   return threshold;
 }
 
+/** The value of UMPATH_LOG if it names no level, else null. */
+export function unknownLogLevel(): string | null {
+  const word = environment("UMPATH_LOG") ?? "";
+  return word === "" || LOG_LEVELS.some((level) => level === word.toLowerCase()) ? null : word;
+}
+
+/** Gives every line to `listener` too, until the returned function is called. */
+export function listenToLog(listener: LogListener): () => void {
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
+}
+
 /** Where lines go, for tests: null goes back to stderr and looks at the environment anew. */
 export function setLogSink(write: ((line: string) => void) | null): void {
   const decoder = new TextDecoder();
   sink = write === null ? writeStderr : (line) => write(decoder.decode(line));
   threshold = forJournal = null;
+  repeats.clear();
 }
 
 function isEnabled(level: LogLevel): boolean {
+  return listeners.size > 0 || isLogged(level);
+}
+
+function isLogged(level: LogLevel): boolean {
   return LOG_LEVELS.indexOf(level) <= LOG_LEVELS.indexOf(logLevel());
 }
 
 function write(level: LogLevel, scope: string, message: string): void {
   if (!isEnabled(level)) return;
+  const said = oneLine(`${scope}: ${message}`);
+  for (const listener of listeners) listener(level, said);
+  if (!isLogged(level)) return;
+  const heldBack = admit(said);
+  if (heldBack === null) return;
+  const text = `${said}${heldBackWords(heldBack)}`;
   forJournal ??= environment("JOURNAL_STREAM") !== undefined;
-  const text = oneLine(`${scope}: ${message}`);
   const line = forJournal ? `<${PRIORITY[level]}>${text}\n` : `${new Date().toISOString()} ${level} ${text}\n`;
   sink(encoder.encode(line));
+}
+
+/** How many of this text were held back since it was logged last; null if this one is held back too. */
+function admit(text: string): number | null {
+  const limit = repeats.get(text) ?? new RateLimit(REPEATS);
+  repeats.delete(text);
+  repeats.set(text, limit);
+  if (repeats.size > TEXTS_MAX) repeats.delete(repeats.keys().next().value!);
+  return limit.admit(performance.now());
 }
 
 function withThrown(message: string, thrown: unknown): string {

@@ -8,6 +8,7 @@ const HELP = commandHelp({
   notes: [
     "There is one daemon for each run folder; umpath attach starts one when none runs, and that one leaves with its " +
     "last volume. This one stays until SIGTERM or SIGINT, and logs to stderr.",
+    "SIGUSR1 switches the debug lines of its log on, and off again. SIGHUP opens the log file and the control socket anew.",
   ],
   examples: ["umpath daemon", "UMPATH_LOG=debug umpath daemon --workers 2"],
 });

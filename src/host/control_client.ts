@@ -5,11 +5,14 @@ import { formatDuration } from "../base/units.ts";
 import { VERSION } from "../base/version.ts";
 import type { Api, Method } from "./api.ts";
 import { encodeLine, parseLine, readLines, writeAll } from "./control_lines.ts";
-import { checkRunDir, RUN_AS_ROOT, type RunDir, runDir } from "./run_dir.ts";
+import { checkRunDir, lockHolder, RUN_AS_ROOT, type RunDir, runDir } from "./run_dir.ts";
 
 /** An answer lists every volume and path; this is thousands of them. */
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const TIMEOUT_DEFAULT_MS = 10_000;
+/** A daemon that lives makes its socket anew within this time if it was removed. */
+const LISTEN_MS_MAX = 7_000;
+const LISTEN_POLL_MS = 20;
 
 /** The daemon ended, or was ended, before it answered. Asking again is safe: no method of ours minds. */
 export class DaemonGoneError extends UmpathError {
@@ -44,7 +47,19 @@ export async function call<M extends Method>(
   if (!checkRunDir(dir)) return null;
   const logWords = `${runDir().logPath} or the journal`;
   const peer = { socketPath: dir.socketPath, name: "the umpath daemon", logWords };
-  return await callPeer(peer, { method, params }, options) as Api[M]["result"] | null;
+  for (const deadline = Date.now() + Math.min(LISTEN_MS_MAX, options.timeoutMs ?? Infinity);;) {
+    const answer = await callPeer(peer, { method, params }, options);
+    // Nobody listens; but one who has the lock is about to, or about to leave, or its socket was removed.
+    const pid = answer === null ? lockHolder(dir) : null;
+    if (pid === null) return answer as Api[M]["result"] | null;
+    if (Date.now() > deadline) throw deaf(dir, pid);
+    await new Promise((resolve) => setTimeout(resolve, LISTEN_POLL_MS));
+  }
+}
+
+function deaf(dir: RunDir, pid: number): UmpathError {
+  const message = `Cannot talk to the umpath daemon, process ${pid}: it does not listen at ${quote(dir.socketPath)}`;
+  return new UmpathError("timed-out", message, { hint: `Make it listen there anew: kill -HUP ${pid}` });
 }
 
 /** The answer of whoever listens there, or null if nobody does. Throws what it answered as error. */

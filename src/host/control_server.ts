@@ -10,6 +10,7 @@ import { VERSION } from "../base/version.ts";
 import type { Api } from "./api.ts";
 import { API_FIELDS } from "./api_fields.ts";
 import { encodeLine, LineTooLong, parseLine, readLines, writeAll } from "./control_lines.ts";
+import { ControlListener, type DescriptorReserve } from "./control_listener.ts";
 import type { Check } from "./fields.ts";
 import { runDirAt, RunDirLock } from "./run_dir.ts";
 
@@ -22,8 +23,6 @@ const REQUESTS_MAX = 32;
 const SILENCE_MS_MAX = 10_000;
 /** How long `close()` waits for requests that are running. */
 const CLOSE_GRACE_MS = 5000;
-/** Pause after a failed accept, which happens when the process is out of descriptors. */
-const ACCEPT_RETRY_MS = 100;
 
 const log = logger("control");
 
@@ -63,6 +62,8 @@ export interface ServeOptions {
   lock?: RunDirLock;
   /** A client that asks for nothing in so long is dropped: ours ask at once. */
   silenceMsMax?: number;
+  /** Descriptors that are kept back for clients. */
+  reserve?: DescriptorReserve;
 }
 
 /**
@@ -73,8 +74,8 @@ export function serveControl(options: ServeOptions): ControlServer {
   const folder = options.socketPath.slice(0, options.socketPath.lastIndexOf("/"));
   const ownLock = options.lock ? null : RunDirLock.take(runDirAt(folder));
   try {
-    const { socketPath, handlers, silenceMsMax } = options;
-    const answers = { name: "umpath daemon", handlers, fields: API_FIELDS, silenceMsMax };
+    const { socketPath, handlers, silenceMsMax, reserve } = options;
+    const answers = { name: "umpath daemon", handlers, fields: API_FIELDS, silenceMsMax, reserve };
     return listenControl(socketPath, { ...answers, lock: ownLock });
   } catch (error) {
     ownLock?.[Symbol.dispose]();
@@ -85,6 +86,8 @@ export function serveControl(options: ServeOptions): ControlServer {
 /**
  * As {@linkcode serveControl}, for a caller that owns the socket's path, whatever listened there before. A lock that is
  * given is given back at the end.
+ *
+ * @throws UmpathError "host-lacks" if the host does not let us.
  */
 export function listenControl<A extends { [M in keyof A]: { params: unknown; result: unknown } }>(
   socketPath: string,
@@ -94,32 +97,36 @@ export function listenControl<A extends { [M in keyof A]: { params: unknown; res
     fields: MethodFields<A>;
     lock?: RunDirLock | null;
     silenceMsMax?: number | undefined;
+    reserve?: DescriptorReserve | undefined;
   },
 ): ControlServer {
-  const { name, handlers, fields, lock = null, silenceMsMax } = options;
-  removeIfThere(socketPath);
-  const listener = Deno.listen({ transport: "unix", path: socketPath });
-  Deno.chmodSync(socketPath, 0o600);
+  const { name, handlers, fields, lock = null, reserve = null, silenceMsMax } = options;
   const answers = { name, handlers: handlers as AnyHandlers, fields: fields as Record<string, Check>, silenceMsMax };
-  return new ControlServer(listener, { socketPath, lock, ...answers });
+  return new ControlServer({ socketPath, lock, reserve, ...answers });
 }
 
 interface ServerOptions extends AnswerOptions {
   socketPath: string;
   lock: RunDirLock | null;
+  reserve: DescriptorReserve | null;
 }
 
 /** The listening socket and its connections. */
 export class ControlServer implements AsyncDisposable {
-  readonly #listener: Deno.UnixListener;
+  readonly #listener: ControlListener;
   readonly #options: ServerOptions;
   readonly #connections = new Set<Connection>();
   #closing: Promise<void> | null = null;
 
-  constructor(listener: Deno.UnixListener, options: ServerOptions) {
-    this.#listener = listener;
+  constructor(options: ServerOptions) {
     this.#options = options;
-    void this.#acceptAll();
+    const { socketPath, reserve } = options;
+    this.#listener = new ControlListener({ socketPath, reserve, accept: (socket) => this.#serve(socket) });
+  }
+
+  /** As {@linkcode ControlListener.listenIfGone}. */
+  listenIfGone(): Promise<boolean> {
+    return this.#listener.listenIfGone();
   }
 
   /**
@@ -137,25 +144,12 @@ export class ControlServer implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#listener.close();
-    removeIfThere(this.#options.socketPath);
     const { promise: graceEnd, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, CLOSE_GRACE_MS);
     await Promise.race([Promise.all([...this.#connections].map((connection) => connection.idle())), graceEnd]);
     clearTimeout(timer);
     for (const connection of this.#connections) connection.close();
     this.#options.lock?.[Symbol.dispose]();
-  }
-
-  async #acceptAll(): Promise<void> {
-    while (this.#closing === null) {
-      try {
-        this.#serve(await this.#listener.accept());
-      } catch (error) {
-        if (this.#closing !== null) return;
-        log.error("Cannot accept a connection", error);
-        await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
-      }
-    }
   }
 
   #serve(socket: Deno.UnixConn): void {
@@ -169,7 +163,12 @@ export class ControlServer implements AsyncDisposable {
       return;
     }
     this.#connections.add(connection);
-    void connection.run().finally(() => this.#connections.delete(connection));
+    void connection.run().finally(() => this.#handleConnectionOver(connection));
+  }
+
+  #handleConnectionOver(connection: Connection): void {
+    this.#connections.delete(connection);
+    if (this.#connections.size === 0) this.#options.reserve?.keepReserve();
   }
 
   /** Drops the connection that has asked for nothing for the longest time; false if all have requests that run. */
@@ -277,8 +276,11 @@ class Connection {
     try {
       await this.#send({ id, result: await handler(request.params as never, context) });
     } catch (thrown) {
-      if (!(thrown instanceof UmpathError)) log.error(`A bug in umpath ended the request ${quote(method)}`, thrown);
-      await this.#send({ id, error: UmpathError.from(thrown).toWire() });
+      const error = UmpathError.from(thrown);
+      if (error.code === "bug" && error !== thrown) {
+        log.error(`A bug in umpath ended the request ${quote(method)}`, thrown);
+      }
+      await this.#send({ id, error: error.toWire() });
     }
   }
 
@@ -348,12 +350,4 @@ function badRequest(id: number | null, why: string, hint?: string): BadRequest {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

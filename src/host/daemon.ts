@@ -1,10 +1,16 @@
 /** The process that serves the volumes: control socket, signals, and when it leaves. */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { WORKERS_DEFAULT_MAX } from "../base/limits.ts";
-import { logger, setLogSink } from "../base/log.ts";
-import { type RequestContext, serveControl } from "./control_server.ts";
-import { leftDevices, removeLeft } from "./left_devices.ts";
+import { LOG_LEVELS, logger, setLogSink, unknownLogLevel } from "../base/log.ts";
+import { midSentence, quote } from "../base/text.ts";
 import { VERSION } from "../base/version.ts";
+import type { Handlers } from "./control_server.ts";
+import { type ControlServer, type RequestContext, serveControl } from "./control_server.ts";
+import { handleSignals } from "./daemon_signals.ts";
+import { leaveCgroup, standAlone } from "./daemon_surroundings.ts";
+import { leftDevices, removeLeft } from "./left_devices.ts";
+import { LogFile, StderrTarget } from "./log_file.ts";
+import { LogWriter } from "./log_writer.ts";
 import { ensureRunDir, RunDirLock } from "./run_dir.ts";
 import { surviveStrayErrors } from "./stray_errors.ts";
 import { VolumeSet } from "./volume_set.ts";
@@ -16,6 +22,10 @@ const log = logger("daemon");
 const FIRST_WORD_MS = 10_000;
 /** Time for the last answer to reach its asker before a transient daemon leaves. */
 const LEAVE_DELAY_MS = 50;
+/** How often the daemon looks whether its socket and its log are where they were. */
+const LOOK_MS = 5_000;
+/** How long the last lines of the log may take. */
+const LOG_END_MS_MAX = 2_000;
 
 export interface DaemonOptions {
   /** Leave when the last volume does. */
@@ -26,25 +36,74 @@ export interface DaemonOptions {
   logFile: string | null;
 }
 
+/** Why the daemon ends. */
+interface End {
+  code: number;
+  reason: string;
+}
+
 /**
  * Runs the daemon until it is told to end; the exit code.
  *
  * @throws UmpathError "in-use" if another daemon has the run folder.
  */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
-  if (options.logFile !== null) logTo(options.logFile);
+  const logFile = options.logFile === null ? null : absolute(options.logFile);
+  const end = Promise.withResolvers<End>();
+  const reopening: { now: () => void } = { now: () => {} };
   surviveStrayErrors();
-  const dir = ensureRunDir();
-  using lock = RunDirLock.take(dir);
-  const end = Promise.withResolvers<number>();
+  handleSignals({
+    end: (signal) => end.resolve({ code: 0, reason: signal }),
+    reopen: () => reopening.now(),
+  });
+  const writer = new LogWriter();
+  let isOpen = false;
+  setLogSink((line) => writer.write(line));
+  try {
+    const dir = ensureRunDir();
+    const files = standAlone();
+    using lock = RunDirLock.take(dir);
+    const file = logFile === null ? null : await LogFile.open(logFile);
+    writer.open(file ?? new StderrTarget());
+    isOpen = true;
+    return await serve({ ...options, lock, files, end, file, reopening });
+  } catch (error) {
+    // It is printed for whoever has started it; the log, if there is one by now, has it too.
+    log.error(`The daemon ends: ${midSentence(UmpathError.from(error).message)}`);
+    if (!isOpen) writer.open(new StderrTarget());
+    throw error;
+  } finally {
+    await writer.flush(LOG_END_MS_MAX);
+  }
+}
+
+/** What the daemon has when it begins to serve. */
+interface Serving extends Omit<DaemonOptions, "logFile"> {
+  lock: RunDirLock;
+  files: ReturnType<typeof standAlone>;
+  end: PromiseWithResolvers<End>;
+  /** Its log, if that is a file. */
+  file: LogFile | null;
+  /** What SIGHUP calls. */
+  reopening: { now: () => void };
+}
+
+async function serve({ transient, lock, files, end, file, reopening, ...options }: Serving): Promise<number> {
+  const dir = lock.dir;
   const workers = options.workers ?? Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
+  const word = unknownLogLevel();
+  if (word !== null) log.warn(`UMPATH_LOG=${quote(word)} is no level (${LOG_LEVELS.join(", ")}): info is used`);
+  if (transient) leaveCgroup();
   const pool = new WorkerPool(workers, (reason) => {
     log.error(`A data-plane thread failed: ${reason}`);
-    end.resolve(1);
+    end.resolve({ code: 1, reason: "a data-plane thread failed" });
   });
   const volumes = new VolumeSet(pool);
+  let hadVolume = false;
   const leave = () => {
-    if (options.transient && volumes.isEmpty) end.resolve(0);
+    hadVolume ||= !volumes.isEmpty;
+    if (!transient || !volumes.isEmpty) return;
+    end.resolve({ code: 0, reason: hadVolume ? "the last volume is gone" : "nothing is attached" });
   };
   const leaveSoon = () => setTimeout(leave, LEAVE_DELAY_MS);
   const left = await removeLeft(await leftDevices(dir), { lock, force: true });
@@ -52,51 +111,58 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   for (const words of leftWords) log.warn(words);
   /** Whoever attaches or detaches first is told: the log is read by nobody who has no reason to. */
   const tellLeft = (context: RequestContext) => leftWords.splice(0).forEach((words) => context.warn(words));
-  await using _server = serveControl({
-    socketPath: dir.socketPath,
-    lock,
-    handlers: {
-      attach: (params, context) => {
-        tellLeft(context);
-        return volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon);
-      },
-      detach: (params, context) => {
-        tellLeft(context);
-        return volumes.detach(params).finally(leaveSoon);
-      },
-      set: (params, context) => Promise.resolve(volumes.set(params, (words) => context.warn(words))),
-      "path-add": (params, context) => volumes.addPath(params, (words) => context.warn(words)),
-      "path-remove": (params) => volumes.removePath(params),
-      "path-disable": (params) => volumes.disablePath(params),
-      "path-enable": (params, context) => volumes.enablePath(params, (words) => context.warn(words)),
-      list: () => Promise.resolve({ volumes: volumes.all.map((volume) => volume.info()) }),
-      info: () => Promise.resolve({ pid: Deno.pid, version: VERSION, workers, transient: options.transient }),
+  const handlers: Handlers = {
+    attach: (params, context) => {
+      tellLeft(context);
+      return volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon);
     },
-  });
+    detach: (params, context) => {
+      tellLeft(context);
+      return volumes.detach(params).finally(leaveSoon);
+    },
+    set: (params, context) => Promise.resolve(volumes.set(params, (words) => context.warn(words))),
+    "path-add": (params, context) => volumes.addPath(params, (words) => context.warn(words)),
+    "path-remove": (params) => volumes.removePath(params),
+    "path-disable": (params) => volumes.disablePath(params),
+    "path-enable": (params, context) => volumes.enablePath(params, (words) => context.warn(words)),
+    list: () => Promise.resolve({ volumes: volumes.all.map((volume) => volume.info()) }),
+    info: () => Promise.resolve({ pid: Deno.pid, version: VERSION, workers, transient }),
+  };
+  await using server = serveControl({ socketPath: dir.socketPath, lock, handlers, reserve: files });
+  using _watch = keepInPlace({ server, file, socketPath: dir.socketPath, reopening });
   const firstWord = setTimeout(leave, FIRST_WORD_MS);
-  const stopSignals = onSignals((signal) => {
-    log.info(`${signal}: ending`);
-    end.resolve(0);
-  });
   log.info(`umpath ${VERSION} is up, process ${Deno.pid}, ${workers} data-plane threads`);
-  const code = await end.promise;
+  const { code, reason } = await end.promise;
   clearTimeout(firstWord);
+  log.info(`${reason}: ending`);
   if (code === 0) await closeAll(volumes);
-  stopSignals();
+  log.info(`The daemon, process ${Deno.pid}, ends: ${reason}`);
   return code;
 }
 
-/** A second signal while volumes are taken away does not hurry anything: that would lose data. */
-function onSignals(handler: (signal: string) => void): () => void {
-  const signals: Deno.Signal[] = ["SIGTERM", "SIGINT"];
-  const listeners = signals.map((signal) => [signal, () => handler(signal)] as const);
-  const ignore = () => {};
-  for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);
-  Deno.addSignalListener("SIGHUP", ignore);
-  return () => {
-    for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
-    Deno.removeSignalListener("SIGHUP", ignore);
+/** Makes the socket and the log anew when they are removed, and opens the log again when SIGHUP says so. */
+function keepInPlace(
+  { server, file, socketPath, reopening }: {
+    server: ControlServer;
+    file: LogFile | null;
+    socketPath: string;
+    reopening: { now: () => void };
+  },
+): Disposable {
+  const look = async () => {
+    try {
+      if (await file?.reopenIfGone()) log.warn("The log was removed or moved: it goes on in a new file");
+      if (await server.listenIfGone()) log.warn(`The control socket ${quote(socketPath)} was removed: it is made anew`);
+    } catch (error) {
+      log.error(UmpathError.from(error).message);
+    }
   };
+  reopening.now = () => {
+    log.info("SIGHUP: the log and the control socket are opened anew where they are gone");
+    file?.reopen().then(look, (error) => log.error(UmpathError.from(error).message)) ?? void look();
+  };
+  const timer = setInterval(look, LOOK_MS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 async function closeAll(volumes: VolumeSet): Promise<void> {
@@ -107,21 +173,7 @@ async function closeAll(volumes: VolumeSet): Promise<void> {
   }
 }
 
-function logTo(path: string): void {
-  try {
-    const file = Deno.openSync(path, { append: true, create: true, mode: 0o600 });
-    setLogSink((line) => writeLine(file, line));
-  } catch (error) {
-    throw new UmpathError("host-lacks", `Cannot log to "${path}": ${messageOf(error)}`);
-  }
-}
-
-/** A line that has no room on the disk is lost: it must not end what it is about. */
-function writeLine(file: Deno.FsFile, line: string): void {
-  try {
-    const bytes = new TextEncoder().encode(line);
-    for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-  } catch {
-    return;
-  }
+/** The daemon leaves the folder that it was started in. */
+function absolute(path: string): string {
+  return path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
 }

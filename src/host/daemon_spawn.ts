@@ -1,10 +1,12 @@
 /**
  * Starts the daemon when none runs, as a terminal multiplexer starts its server: in a session of its own, so that neither
- * Ctrl-C nor a closed terminal ends it, and with a log file instead of a terminal. Two that start it at once end up with
- * one daemon: the lock of the run folder decides, and the loser leaves with the exit code of "in-use".
+ * Ctrl-C nor a closed terminal ends it, and with a log file instead of a terminal. It has nothing of its caller's but a
+ * pipe for what it says until it has its log. Two that start it at once end up with one daemon: the lock of the run
+ * folder decides, and the loser leaves with the exit code of "in-use".
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, fstatSync, ftruncateSync, openSync } from "node:fs";
+import { native } from "../../ffi/library.ts";
+import { joinBytes } from "../base/bytes.ts";
 import { type ErrorCode, EXIT_CODES, UmpathError } from "../base/errors.ts";
 import { logger, logLevel } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
@@ -18,8 +20,15 @@ const START_SLOW_MS_MAX = 60_000;
 const POLL_MS = 20;
 /** A loser of the lock whose winner then left tries again after this. */
 const RESPAWN_MS = 200;
-const LOG_BYTES_MAX = 1024 * 1024;
 const LOG_TAIL_LINES = 8;
+/** Pieces of what the daemon says until it has its log. */
+const SAID_MAX = 64;
+/** How long the end of them may take once it has ended. */
+const SAID_MS_MAX = 500;
+/** Standard input, output and error are told one by one; all others are the caller's or ours. */
+const FIRST_DESCRIPTOR_OF_OURS = 3;
+/** Variables that the daemon gets: what it was asked for, and what programs and libraries cannot do without. */
+const ENVIRONMENT = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"];
 
 const log = logger("spawn");
 
@@ -31,8 +40,8 @@ export async function ensureDaemon(dir: RunDir, startMsMax = defaultStartMsMax()
     if (await answeringPid(dir, deadline) !== null) return;
     const started = new StartedDaemon(dir);
     if (await started.isServed(deadline)) return;
-    if (started.exitCode === null) throw started.tooSlow(startMsMax);
-    if (started.exitCode !== EXIT_CODES["in-use"]) throw started.failure();
+    if (started.exitCode === null) throw await started.tooSlow(startMsMax);
+    if (started.exitCode !== EXIT_CODES["in-use"]) throw await started.failure();
     log.debug("Another daemon holds the lock");
     await delay(RESPAWN_MS);
   }
@@ -64,22 +73,43 @@ function undisguised(path: string): string {
 /** One try to start the daemon. */
 class StartedDaemon {
   exitCode: number | null = null;
+  /** The signal that ended it. */
+  #signal: string | null = null;
+  /** Why it could not be started at all. */
+  #spawnError: Error | null = null;
   readonly #dir: RunDir;
   readonly #logStart: number;
   readonly #process: ChildProcess;
+  /** What it has said before it had its log, and where it could not have one. */
+  readonly #said: Uint8Array[] = [];
+  /** Its standard error is closed: all that it has said there is here. */
+  readonly #allSaid: Promise<void>;
 
   constructor(dir: RunDir) {
     this.#dir = dir;
-    const output = openSync(dir.logPath, "a", 0o600);
-    if (fstatSync(output).size > LOG_BYTES_MAX) ftruncateSync(output);
-    this.#logStart = fstatSync(output).size;
-    const [program, ...args] = programCommand(["daemon", "--transient"]);
-    const stdio = ["ignore" as const, output, output];
-    this.#process = spawn(program, args, { detached: true, cwd: "/", stdio, env: daemonEnvironment(dir) });
-    closeSync(output);
-    this.#process.on("error", () => this.exitCode = EXIT_CODES.bug);
-    this.#process.on("exit", (code) => this.exitCode = code ?? EXIT_CODES.bug);
+    this.#logStart = logBytes(dir);
+    const [program, ...args] = programCommand(["daemon", "--transient", "--log-file", dir.logPath]);
+    native().um_keep_descriptors(FIRST_DESCRIPTOR_OF_OURS);
+    this.#process = spawn(program, args, {
+      detached: true,
+      cwd: "/",
+      stdio: ["ignore", "ignore", "pipe"],
+      env: daemonEnvironment(dir),
+    });
+    this.#process.on("error", (error) => {
+      this.#spawnError = error;
+      this.exitCode ??= EXIT_CODES["host-lacks"];
+    });
+    this.#process.on("exit", (code, signal) => {
+      this.#signal = signal;
+      this.exitCode = code ?? EXIT_CODES.bug;
+    });
     this.#process.unref();
+    const stderr = this.#process.stderr;
+    this.#allSaid = new Promise((resolve) => stderr === null ? resolve() : stderr.on("close", resolve));
+    stderr?.on("data", (bytes: Uint8Array) => {
+      if (this.#said.length < SAID_MAX) this.#said.push(bytes);
+    });
     log.debug(`Started ${program} ${args.join(" ")} as process ${this.#process.pid}`);
   }
 
@@ -90,6 +120,7 @@ class StartedDaemon {
       if (pid !== null) {
         // One that lost and has not noticed yet could take over when the winner leaves, and serve nobody.
         if (pid !== this.#process.pid) this.#process.kill("SIGTERM");
+        this.#process.stderr?.destroy();
         return true;
       }
       await delay(POLL_MS);
@@ -97,17 +128,17 @@ class StartedDaemon {
     return false;
   }
 
-  failure(): UmpathError {
+  async failure(): Promise<UmpathError> {
     const code = (Object.keys(EXIT_CODES) as ErrorCode[]).find((code) => EXIT_CODES[code] === this.exitCode) ?? "bug";
-    const { message, hint } = lastWords(this.#readLog());
-    return new UmpathError(code, `Cannot start the umpath daemon: ${message ?? "it ended without a word"}`, {
+    const { message, hint } = lastWords(await this.#words());
+    return new UmpathError(code, `Cannot start the umpath daemon: ${message ?? this.#silence()}`, {
       hint: hint ?? `Its log is ${this.#dir.logPath}`,
     });
   }
 
-  tooSlow(startMsMax: number): UmpathError {
+  async tooSlow(startMsMax: number): Promise<UmpathError> {
     this.#process.kill("SIGTERM");
-    const { message } = lastWords(this.#readLog());
+    const { message } = lastWords(await this.#words());
     const logWords = message === null ? "its log is empty" : `its log ends with: ${message}`;
     const why = `it does not answer after ${formatDuration(startMsMax)} and was ended; ${logWords}`;
     return new UmpathError("timed-out", `Cannot start the umpath daemon: ${why}`, {
@@ -115,9 +146,36 @@ class StartedDaemon {
     });
   }
 
-  /** What this daemon has written, not those before it. */
+  /** How it ended, of one that said nothing. */
+  #silence(): string {
+    if (this.#spawnError !== null) return midSentence(UmpathError.from(this.#spawnError).message);
+    const how = this.#signal === null ? `with exit code ${this.exitCode}` : `by ${this.#signal}`;
+    return `it ended without a word, ${how}`;
+  }
+
+  /** What this daemon has said, not those before it: to us, and else in its log. */
+  async #words(): Promise<string> {
+    await Promise.race([this.#allSaid, delay(SAID_MS_MAX)]);
+    this.#process.stderr?.destroy();
+    const said = new TextDecoder().decode(joinBytes(this.#said));
+    return said.includes("umpath: ") ? said : `${said}${this.#readLog()}`;
+  }
+
   #readLog(): string {
-    return new TextDecoder().decode(Deno.readFileSync(this.#dir.logPath).subarray(this.#logStart));
+    try {
+      const bytes = Deno.readFileSync(this.#dir.logPath);
+      return new TextDecoder().decode(bytes.subarray(bytes.length < this.#logStart ? 0 : this.#logStart));
+    } catch {
+      return "";
+    }
+  }
+}
+
+function logBytes(dir: RunDir): number {
+  try {
+    return Deno.statSync(dir.logPath).size;
+  } catch {
+    return 0;
   }
 }
 
@@ -140,10 +198,11 @@ export function lastWords(logText: string): { message: string | null; hint: stri
   return { message, hint: hintLine?.slice("hint: ".length) };
 }
 
-/** What the daemon is to know of our environment: not whose journal or service we are. */
+/** What the daemon is to know of our environment: not whose journal or service we are, nor anybody's secrets. */
 function daemonEnvironment(dir: RunDir): Record<string, string> {
-  const { JOURNAL_STREAM: _journal, NOTIFY_SOCKET: _notify, ...rest } = Deno.env.toObject();
-  return { ...rest, UMPATH_RUN_DIR: dir.path, UMPATH_LOG: logLevel() };
+  const isMeant = (name: string) => ENVIRONMENT.includes(name) || /^(UMPATH|DENO)_/.test(name);
+  const kept = Object.entries(Deno.env.toObject()).filter(([name]) => isMeant(name));
+  return { ...Object.fromEntries(kept), UMPATH_RUN_DIR: dir.path, UMPATH_LOG: logLevel() };
 }
 
 /** The process of the daemon that answers, or null. */

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { setLogSink } from "../../../src/base/log.ts";
@@ -344,7 +344,11 @@ Deno.test("ensureRunDir() makes a private folder and refuses one that others can
     }
     Deno.writeTextFileSync(`${dir.path}/file`, "");
     assertThrows(() => ensureRunDir(runDirAt(`${dir.path}/file`)), UmpathError, "not a folder");
-    assertThrows(() => ensureRunDir(runDirAt(`${dir.path}/no/such`)), UmpathError, "Cannot make run folder");
+    const deep = ensureRunDir(runDirAt(`${dir.path}/no/such`));
+    assertEquals(Deno.statSync(deep.path).mode! & 0o777, 0o700, "the folders above it are made");
+    const error = assertThrows(() => ensureRunDir(runDirAt(`${dir.path}/file/x`)), UmpathError);
+    assertMatch(error.message, /Cannot (use|make) run folder ".*\/file\/x": not a directory$/);
+    assertEquals(error.hint, "Set UMPATH_RUN_DIR to a folder of its own");
     assertThrows(() => runDirAt(`/tmp/${"x".repeat(120)}`), UmpathError, "longer than 107 bytes");
     return Promise.resolve();
   });

@@ -1,6 +1,6 @@
 /**
  * A program that starts itself as daemon, as `umpath attach` does. `ensure` prints the daemon's process; `daemon` serves
- * until SIGTERM, or ends as FIXTURE_END says. daemon_spawn_test.ts runs it.
+ * until SIGTERM, or ends as UMPATH_FIXTURE_END says. daemon_spawn_test.ts runs it.
  */
 import { UmpathError } from "../../../src/base/errors.ts";
 import { call } from "../../../src/host/control_client.ts";
@@ -11,7 +11,7 @@ import { refusingHandlers } from "../../unit/host/handlers.ts";
 
 const dir = ensureRunDir();
 /** "hang": it never listens; "mute": it listens, says so in its log, and answers nothing. */
-const isStuck = ["hang", "mute"].includes(Deno.env.get("FIXTURE_END") ?? "");
+const isStuck = ["hang", "mute"].includes(Deno.env.get("UMPATH_FIXTURE_END") ?? "");
 
 async function ensure(): Promise<number> {
   try {
@@ -26,7 +26,7 @@ async function ensure(): Promise<number> {
 }
 
 async function daemon(): Promise<number> {
-  const end = Deno.env.get("FIXTURE_END");
+  const end = Deno.env.get("UMPATH_FIXTURE_END");
   if (end === "host-lacks") {
     console.error(
       "2026-11-22T00:00:00.000Z info daemon: starts\numpath: Cannot open the ring: not here\nhint: Get one",
@@ -34,6 +34,7 @@ async function daemon(): Promise<number> {
     return 6;
   }
   if (end === "silent") return 1;
+  if (end === "killed") Deno.kill(Deno.pid, "SIGKILL");
   if (isStuck) Deno.writeTextFileSync(`${dir.path}/fixture.pid`, `${Deno.pid}`);
   if (end === "hang") await new Promise((later) => setTimeout(later, 60_000));
   if (end === "mute") {
