@@ -11,7 +11,7 @@ import { Counters, PathCounter } from "../multipath/counters.ts";
 import { Failback, type FailbackName } from "../multipath/failback.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
-import { type ComparableNamespace, identityDifference } from "../nvme/namespace.ts";
+import { type ComparableNamespace, type IdentityDifference, identityDifference } from "../nvme/namespace.ts";
 import type { KnownNamespace } from "../nvme/namespace_steps.ts";
 import { subsystemDifference } from "../nvme/subsystem.ts";
 import { heedsPreferred, heedsWeights, type PolicyName } from "../multipath/policy_names.ts";
@@ -333,7 +333,13 @@ export class AttachedVolume implements PathOwner {
       return new ForeignPath({ action, reason });
     }
     const difference = this.difference(session.controller);
-    if (difference !== null) return new ForeignPath({ action, reason: `it leads to another namespace: ${difference}` });
+    if (difference !== null && difference.isProved) {
+      return new ForeignPath({ action, reason: `it leads to another namespace: ${difference.words}` });
+    }
+    if (difference !== null) {
+      const reason = `nothing shows that it leads to the same namespace: ${difference.words}`;
+      return new PathFailure("refused", { action, reason }, { isFinal: true });
+    }
     if (limits.blocks !== this.blocks && !path.wasLive && this.#watch.hasLivePath) {
       const reason =
         `it leads to another namespace, or its size has changed: it has ${limits.blocks} blocks, not ${this.blocks}`;
@@ -364,7 +370,7 @@ export class AttachedVolume implements PathOwner {
     return `Cannot use path "${pathWords(spec)}" for ${this.name}`;
   }
 
-  difference({ name, limits }: KnownNamespace): string | null {
+  difference({ name, limits }: KnownNamespace): IdentityDifference | null {
     const other = { ...name, blockSize: limits.blockSize };
     return identityDifference(this.#provable(this.#namespace), this.#provable(other));
   }

@@ -3,7 +3,8 @@ import { messageOf, UmpathError, type UmpathErrorOptions } from "../base/errors.
 import { logger } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
 import type { Poller } from "../io/poller.ts";
-import { type AnaLog, anaLogCommand, anaStateOf, parseAnaLog } from "../nvme/ana.ts";
+import { type AnaLog, anaStateOf } from "../nvme/ana.ts";
+import { anaLogPlan, readAnaLog } from "../nvme/ana_log.ts";
 import { parseAsyncEvent } from "../nvme/async_event.ts";
 import { bringUp, BringUpError, type ConnectedController } from "../nvme/bring_up.ts";
 import {
@@ -241,12 +242,10 @@ export class ControllerSession {
   }
 
   async #readAna(): Promise<void> {
-    const command = anaLogCommand(this.controller.controller, this.controller.limits.maxTransferBytes);
-    if (command === null) return;
+    const plan = anaLogPlan(this.controller.controller, this.controller.limits.maxTransferBytes);
+    if (plan === null) return;
     try {
-      const answer = await this.#admin.request(command);
-      if (answer.status !== 0 || answer.data === null) return;
-      const state = this.#stateIn(parseAnaLog(answer.data));
+      const state = this.#stateIn(await drive(this.#admin, readAnaLog(plan)));
       if (state === this.#ana) return;
       this.#ana = state;
       this.onAnaChange(state);

@@ -1,5 +1,6 @@
 import { logger } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
+import type { IdentityDifference } from "../nvme/namespace.ts";
 import type { KnownNamespace } from "../nvme/namespace_steps.ts";
 import { BringUpError } from "../nvme/steps.ts";
 import type { ControllerSession } from "./controller_session.ts";
@@ -13,8 +14,8 @@ export interface WatchedVolume {
   readonly name: string;
   /** Size in blocks. */
   readonly blocks: number;
-  /** Why what a controller shows is another namespace than the volume's, in words; null if it is the same. */
-  difference(shown: KnownNamespace): string | null;
+  /** Why what a controller shows is not taken for the volume's namespace; null if it is. */
+  difference(shown: KnownNamespace): IdentityDifference | null;
   /** The namespace has another size. */
   resize(blocks: number): void;
 }
@@ -74,7 +75,8 @@ export class NamespaceWatch {
     }
     if (!this.#sizes.has(path)) return;
     const difference = this.#volume.difference(shown);
-    if (difference !== null) return path.refuse(`it leads to another namespace now: ${difference}`);
+    if (difference?.isProved) return path.refuse(`it leads to another namespace now: ${difference.words}`);
+    if (difference !== null) return;
     this.#sizes.set(path, shown.limits.blocks);
     this.#settle();
   }

@@ -7,14 +7,18 @@ import { AnaLogError } from "./ana.ts";
 import { type AdminCommand, connectCommand, propertyGetCommand } from "./commands.ts";
 import { type Capabilities, parseCapabilities } from "./enable.ts";
 import { IdentifyError } from "./identify.ts";
-import { connectRefusal, statusDisposition } from "./status.ts";
-import { ask, BringUpError, commandFailure, demand, type Steps } from "./steps.ts";
+import { connectRefusal, isLastingRefusal } from "./status.ts";
+import { ask, BringUpError, commandFailure, demand, type Steps, wait } from "./steps.ts";
 
 /** Commands that may be outstanding on the admin queue; also its SQSIZE, 0's based. */
 export const ADMIN_QUEUE_DEPTH = 31;
 
 /** CNTLIDs from here on are reserved (Base 2.0, section 6.3). */
 const CNTLID_RESERVED = 0xfff0;
+
+/** How often what a controller tells of itself is read before a failure counts, and the pause in between. */
+const READ_TRIES = 3;
+const READ_PAUSE_MS = 100;
 
 /** Who connects to what. */
 export interface AdminQueueOptions {
@@ -60,29 +64,46 @@ export function* readCapabilities(): Steps<Capabilities> {
   return parseCapabilities({ capLow: cap.result0, capHigh: cap.result1, vs: vs.result0 });
 }
 
-/** Sends a command that has to succeed and reads its data. */
+/** Sends a command that has to succeed and reads its data, again if that fails in a way that passes. */
 export function* read<T>(command: AdminCommand, parse: (data: Uint8Array) => T): Steps<T> {
-  const answer = yield* demand(command);
-  return parsed(command, answer.data, parse);
+  return yield* persist(function* () {
+    const answer = yield* demand(command);
+    return parsed(command, answer.data, parse);
+  });
 }
 
-/** Sends a command that a controller need not support; null if it does not. */
+/** Sends a command that a controller need not support, again if that fails in a way that passes; null if it does not. */
 export function* readIfSupported<T>(command: AdminCommand, parse: (data: Uint8Array) => T): Steps<T | null> {
-  const answer = yield* ask(command);
-  if (answer.status === 0) return parsed(command, answer.data, parse);
-  if (statusDisposition(answer.status) === "fail") return null;
-  throw commandFailure(command, answer.status);
+  return yield* persist(function* () {
+    const answer = yield* ask(command);
+    if (answer.status === 0) return parsed(command, answer.data, parse);
+    if (isLastingRefusal(answer.status)) return null;
+    throw commandFailure(command, answer.status);
+  });
+}
+
+/** Does `steps` again, a few times after a pause, if they fail in a way that may pass: a single failure proves nothing. */
+export function* persist<T>(steps: () => Steps<T>): Steps<T> {
+  for (let tries = 1;; tries++) {
+    try {
+      return yield* steps();
+    } catch (error) {
+      if (!(error instanceof BringUpError) || !error.retryable || tries === READ_TRIES) throw error;
+    }
+    yield* wait(READ_PAUSE_MS);
+  }
 }
 
 /** Sends a command that a controller need not support; whether it did. */
 export function* tolerate(command: AdminCommand): Steps<boolean> {
   const answer = yield* ask(command);
   if (answer.status === 0) return true;
-  if (statusDisposition(answer.status) === "fail") return false;
+  if (isLastingRefusal(answer.status)) return false;
   throw commandFailure(command, answer.status);
 }
 
-function parsed<T>(command: AdminCommand, data: Uint8Array | null, parse: (data: Uint8Array) => T): T {
+/** What the data says; data that makes no sense is a failure of the command. */
+export function parsed<T>(command: AdminCommand, data: Uint8Array | null, parse: (data: Uint8Array) => T): T {
   try {
     return parse(data ?? new Uint8Array(0));
   } catch (cause) {

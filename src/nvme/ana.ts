@@ -1,9 +1,7 @@
 /** Asymmetric Namespace Access: which of its groups of namespaces a controller can reach, and how well. */
 
-import { LogId, NSID_MAX } from "../spec/nvme.ts";
-import { ANA_LSP_RGO, ANA_STATE_MASK, AnaGroupAt, AnaLogAt, AnaStateCode } from "../spec/nvme_log.ts";
-import { type AdminCommand, getLogPageCommand } from "./commands.ts";
-import type { ControllerIdentity } from "./identify.ts";
+import { NSID_MAX } from "../spec/nvme.ts";
+import { ANA_STATE_MASK, AnaGroupAt, AnaLogAt, AnaStateCode } from "../spec/nvme_log.ts";
 
 /** ANA states (Base 2.0, section 8.1.3). I/O is served in the first two only. */
 export type AnaState = "optimized" | "non-optimized" | "inaccessible" | "persistent-loss" | "change";
@@ -27,9 +25,6 @@ export interface AnaLog {
   groups: ReadonlyMap<number, AnaGroup>;
 }
 
-/** Largest ANA log that is read with its NSIDs, bytes: 1024 groups and as many namespaces fit many times. */
-export const ANA_LOG_BYTES_MAX = 65536;
-
 const STATES: Record<number, AnaState> = {
   [AnaStateCode.OPTIMIZED]: "optimized",
   [AnaStateCode.NON_OPTIMIZED]: "non-optimized",
@@ -38,23 +33,16 @@ const STATES: Record<number, AnaState> = {
   [AnaStateCode.CHANGE]: "change",
 };
 
-/**
- * The command that reads the whole ANA log; null if the controller does not report ANA. The NSIDs are left out where
- * they would make the log larger than `bytesMax` (a transfer of the controller) or {@linkcode ANA_LOG_BYTES_MAX}: the
- * group identifier of Identify Namespace is enough then.
- */
-export function anaLogCommand(controller: ControllerIdentity, bytesMax: number): AdminCommand | null {
-  if (!controller.anaReporting) return null;
-  const limit = Math.min(bytesMax, ANA_LOG_BYTES_MAX);
-  const groupsBytes = AnaLogAt.DESCRIPTORS + controller.anaGroups * AnaGroupAt.NSIDS;
-  const bytes = groupsBytes + (controller.mnan || controller.nn) * 4;
-  const groupsOnly = bytes > limit;
-  return getLogPageCommand("ANA", {
-    logId: LogId.ASYMMETRIC_NAMESPACE_ACCESS,
-    nsid: 0,
-    bytes: groupsOnly ? Math.min(groupsBytes, limit) : bytes,
-    lsp: groupsOnly ? ANA_LSP_RGO : 0,
-  });
+/** Bytes that an ANA log has by its own counts; if it ends before, at least as many as say how it goes on. */
+export function anaLogBytes(data: Uint8Array): number {
+  if (data.length < AnaLogAt.DESCRIPTORS) return AnaLogAt.DESCRIPTORS;
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  let at: number = AnaLogAt.DESCRIPTORS;
+  for (let left = view.getUint16(AnaLogAt.NAGD, true); left > 0; left--) {
+    if (at + AnaGroupAt.NSIDS > data.length) return at + left * AnaGroupAt.NSIDS;
+    at += AnaGroupAt.NSIDS + 4 * view.getUint32(at + AnaGroupAt.NNV, true);
+  }
+  return at;
 }
 
 /**

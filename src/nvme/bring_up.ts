@@ -28,7 +28,8 @@ import {
   readIfSupported,
   tolerate,
 } from "./admin_steps.ts";
-import { type AnaLog, anaLogCommand, parseAnaLog } from "./ana.ts";
+import type { AnaLog } from "./ana.ts";
+import { anaLogPlan, readAnaLog } from "./ana_log.ts";
 import {
   identifyCommand,
   identifyControllerCommand,
@@ -90,7 +91,9 @@ export function* bringUp(options: BringUpOptions): Steps<ConnectedController> {
   const known = { capabilities, controller, nvm };
   const { namespace, descriptors, name, limits } = yield* readNamespace(known, options);
   const asyncEvents = yield* configureAsyncEvents(controller);
-  const anaLog = yield* readAnaLog(controller, limits.maxTransferBytes);
+  // Read after the events are configured: a change in between is told.
+  const plan = anaLogPlan(controller, limits.maxTransferBytes);
+  const anaLog = plan === null ? null : yield* readAnaLog(plan);
   return {
     cntlid,
     ...known,
@@ -159,12 +162,6 @@ function* configureAsyncEvents(controller: ControllerIdentity): Steps<number> {
   const events = controller.oaes & (AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES | ana);
   if (events === 0) return 0;
   return (yield* tolerate(setAsyncEventConfigurationCommand(events))) ? events : 0;
-}
-
-/** Read after the events are configured: a change in between is told. */
-function* readAnaLog(controller: ControllerIdentity, transferBytesMax: number): Steps<AnaLog | null> {
-  const command = anaLogCommand(controller, transferBytesMax);
-  return command === null ? null : yield* read(command, parseAnaLog);
 }
 
 /** MQES and MAXCMD bound the depth. A queue of SQSIZE, 0's based, has at most that many commands outstanding. */

@@ -26,6 +26,7 @@ import {
   LBA_FORMAT_BYTES,
   LBA_FORMATS_MAX,
   LbaFormatAt,
+  Lpa,
   MN_BYTES,
   NamespaceDescriptorAt,
   NamespaceIdType,
@@ -89,6 +90,8 @@ export interface ControllerIdentity {
   anaTransitionSeconds: number;
   anaGroupIdMax: number;
   anaGroups: number;
+  /** A log page can be read from an offset on (LPA). */
+  logOffsets: boolean;
   /** IOCCSZ, bytes: one SQE and in-capsule data. */
   ioCommandCapsuleBytes: number;
   /** IORCSZ, bytes. */
@@ -128,6 +131,7 @@ export function parseController(data: Uint8Array): ControllerIdentity {
     anaTransitionSeconds: view.getUint8(at.ANATT),
     anaGroupIdMax: view.getUint32(at.ANAGRPMAX, true),
     anaGroups: view.getUint32(at.NANAGRPID, true),
+    logOffsets: (view.getUint8(at.LPA) & Lpa.EXTENDED_DATA) !== 0,
     ioCommandCapsuleBytes: view.getUint32(at.IOCCSZ, true) * CAPSULE_UNIT_BYTES,
     ioResponseCapsuleBytes: view.getUint32(at.IORCSZ, true) * CAPSULE_UNIT_BYTES,
     inCapsuleDataOffset: view.getUint16(at.ICDOFF, true) * CAPSULE_UNIT_BYTES,
@@ -268,6 +272,8 @@ export function parseIndependentNamespace(data: Uint8Array): IndependentNamespac
 
 /** What the namespace descriptors say (Base 2.0, section 5.17.2.3). Identifiers are hexadecimal, "" if not told. */
 export interface NamespaceDescriptors {
+  /** False if the controller does not have them: what is "" is not known then. */
+  isTold: boolean;
   nguid: string;
   eui64: string;
   /** With its dashes. */
@@ -278,6 +284,7 @@ export interface NamespaceDescriptors {
 
 /** What is known of a namespace without descriptors. */
 export const NAMESPACE_DESCRIPTORS_UNTOLD: NamespaceDescriptors = {
+  isTold: false,
   nguid: "",
   eui64: "",
   uuid: "",
@@ -294,7 +301,7 @@ const DESCRIPTOR_BYTES: Record<number, number> = {
 /** Reads the namespace descriptors. Types that are not known are skipped; a wrong length is an {@linkcode IdentifyError}. */
 export function parseNamespaceDescriptors(data: Uint8Array): NamespaceDescriptors {
   checkedView(data, "Namespace Identification Descriptors");
-  const found = { ...NAMESPACE_DESCRIPTORS_UNTOLD };
+  const found = { ...NAMESPACE_DESCRIPTORS_UNTOLD, isTold: true };
   let at = 0;
   while (at + NamespaceDescriptorAt.NID <= IDENTIFY_BYTES) {
     const type = data[at + NamespaceDescriptorAt.NIDT];

@@ -45,6 +45,8 @@ export interface NamespaceName {
   uuid: string;
   nguid: string;
   eui64: string;
+  /** False if the controller does not tell all: an identifier that is "" may be there all the same. */
+  isTold: boolean;
 }
 
 /** A namespace that can be compared with another. */
@@ -139,27 +141,39 @@ export function namespaceName(
     uuid: descriptors.uuid,
     nguid: descriptors.nguid || identity.nguid,
     eui64: descriptors.eui64 || identity.eui64,
+    isTold: descriptors.isTold,
   };
 }
 
+/** What keeps two namespaces from being taken for one. */
+export interface IdentityDifference {
+  words: string;
+  /** They are two. If not, nothing shows that they are one. */
+  isProved: boolean;
+}
+
 /**
- * Why two namespaces are not the same one, in words; null if they are. They are the same if subsystem and a globally
- * unique identifier agree, none contradicts, and the format is equal; its size may change. An NSID proves nothing.
+ * Why two namespaces are not taken for one; null if they are. They are one if subsystem and a globally unique identifier
+ * agree, none contradicts, and the format is equal; the size may change. An NSID proves nothing, and neither does an
+ * identifier that one of the two does not tell because the controller refused to.
  */
-export function identityDifference(known: ComparableNamespace, other: ComparableNamespace): string | null {
+export function identityDifference(known: ComparableNamespace, other: ComparableNamespace): IdentityDifference | null {
+  const proved = (words: string) => ({ words, isProved: true });
   if (known.subsystemNqn !== other.subsystemNqn) {
-    return `it is in the subsystem "${other.subsystemNqn}", not in "${known.subsystemNqn}"`;
+    return proved(`it is in the subsystem "${other.subsystemNqn}", not in "${known.subsystemNqn}"`);
   }
+  const isUntold = (of: ComparableNamespace, id: string) => id === "" && !of.isTold;
   let proofs = 0;
   for (const [field, words] of [["uuid", "UUID"], ["nguid", "NGUID"], ["eui64", "EUI-64"]] as const) {
+    if (isUntold(known, known[field]) || isUntold(other, other[field])) continue;
     if (known[field] !== other[field]) {
-      return `its ${words} is ${other[field] || "missing"}, not ${known[field] || "missing"}`;
+      return proved(`its ${words} is ${other[field] || "missing"}, not ${known[field] || "missing"}`);
     }
     if (known[field] !== "") proofs++;
   }
-  if (proofs === 0) return "it has no UUID, NGUID or EUI-64 that could prove it";
   if (known.blockSize !== other.blockSize) {
-    return `its blocks have ${other.blockSize} bytes, not ${known.blockSize}`;
+    return proved(`its blocks have ${other.blockSize} bytes, not ${known.blockSize}`);
   }
-  return null;
+  if (proofs > 0) return null;
+  return { words: "it has no UUID, NGUID or EUI-64 that could prove it", isProved: known.isTold && other.isTold };
 }

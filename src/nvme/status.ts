@@ -156,6 +156,15 @@ export function mayRetry(status: number): boolean {
   return (status & StatusField.DNR) === 0;
 }
 
+/**
+ * True if a controller that refuses an admin command with `status` would do so again: it does not have the command, or
+ * not for this host. Do Not Retry alone does not say so of what passes by itself: targets set it on failures of a moment.
+ */
+export function isLastingRefusal(status: number): boolean {
+  const code = status & StatusField.CODE_MASK;
+  return statusDisposition(ROW_BY_CODE.has(code) ? code : status) === "fail";
+}
+
 /** CRD: which of `ControllerIdentity.retryDelaysMs` to wait for before a retry; 0 is none. */
 export function retryDelayIndex(status: number): number {
   return mayRetry(status) ? (status >> StatusField.CRD_SHIFT) & StatusField.CRD_MASK : 0;

@@ -3,7 +3,7 @@
 import { assert } from "../base/assert.ts";
 import { StatusCode, StatusField } from "../spec/nvme_status.ts";
 import type { AdminCommand } from "./commands.ts";
-import { mayRetry, statusDisposition, statusNumberWords, statusWords } from "./status.ts";
+import { isLastingRefusal, mayRetry, statusNumberWords, statusWords } from "./status.ts";
 
 /** What bring-up wants next. */
 export type BringUpStep =
@@ -72,8 +72,8 @@ export function* wait(ms: number): Steps<void> {
 /** The error for a command that ended with `status`: "Identify controller failed: internal error". */
 export function commandFailure(command: AdminCommand, status: number): BringUpError {
   const words = `${command.name[0].toUpperCase()}${command.name.slice(1)} failed: ${statusWords(status)}`;
-  const passes = statusDisposition(status) !== "fail";
+  const passes = !isLastingRefusal(status);
   const authentication = (status & StatusField.CODE_MASK) === StatusCode.AUTHENTICATION_REQUIRED;
   if (authentication) return new BringUpError("refused", words, false, status);
-  return new BringUpError(passes ? "unreachable" : "refused", words, mayRetry(status), status);
+  return new BringUpError(passes ? "unreachable" : "refused", words, passes || mayRetry(status), status);
 }

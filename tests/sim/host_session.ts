@@ -1,4 +1,5 @@
-import { type AnaLog, anaLogCommand, type AnaState, anaStateOf, parseAnaLog } from "../../src/nvme/ana.ts";
+import { type AnaLog, type AnaState, anaStateOf } from "../../src/nvme/ana.ts";
+import { anaLogPlan, readAnaLog } from "../../src/nvme/ana_log.ts";
 import { parseAsyncEvent } from "../../src/nvme/async_event.ts";
 import { bringUp, type BringUpOptions, type ConnectedController } from "../../src/nvme/bring_up.ts";
 import {
@@ -198,15 +199,15 @@ export class HostSession {
     }
     const controller = this.controller;
     if (this.#isOver || controller === null) return;
-    const command = anaLogCommand(controller.controller, controller.limits.maxTransferBytes);
-    if (command === null) return;
+    const plan = anaLogPlan(controller.controller, controller.limits.maxTransferBytes);
+    if (plan === null) return;
     this.#isReadingAna = true;
-    this.#admin?.request(command, ADMIN_TIMEOUT_MS, (answer) => {
+    this.#admin?.drive(readAnaLog(plan), (log) => {
       this.#isReadingAna = false;
       const isStale = this.#isAnaStale;
       this.#isAnaStale = false;
-      if (answer === null || answer.status !== 0 || answer.data === null) return;
-      const state = this.#stateIn(parseAnaLog(answer.data));
+      if (log === null) return;
+      const state = this.#stateIn(log);
       if (state !== this.#ana) {
         this.#ana = state;
         this.#events.handleAna(state);

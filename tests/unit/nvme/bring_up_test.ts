@@ -89,6 +89,7 @@ Deno.test("bringUp() returns what queues and the volume need", () => {
     uuid: "10111213-1415-1617-1819-1a1b1c1d1e1f",
     nguid: "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf",
     eui64: "",
+    isTold: true,
   });
   assertEquals([connected.limits.blocks, connected.limits.maxTransferBytes], [262144, 131072]);
   assertEquals([connected.queues, connected.queueDepth, connected.inCapsuleBytes], [2, 127, 8192]);
@@ -193,6 +194,26 @@ Deno.test("bringUp() names the command that failed", () => {
     expectFailure(failure(lasting), "refused", `${words}: invalid field in command`, false);
     const passing = new FakeController({ [key]: answer({ status: 0x006 }) });
     expectFailure(failure(passing), "unreachable", `${words}: internal error`, true);
+  }
+});
+
+Deno.test("bringUp() tries again what could not be read once, though the controller says not to", () => {
+  for (const key of ["identify 1", "identify 6", "identify 2", "identify 0", "identify 3", "identify 8", "log c"]) {
+    const once = (bad: CommandAnswer) => {
+      const plain = new FakeController();
+      const fake = new FakeController({
+        [key]: () => {
+          delete fake.replies[key];
+          return bad;
+        },
+      });
+      return [run(fake), run(plain)];
+    };
+    const [failed, plain] = once(answer({ status: 0x006 | DNR }));
+    assertEquals(failed, plain, key);
+    assertEquals(once(answer({ data: new Uint8Array(15) }))[0], plain, key);
+    const lasting = new FakeController({ [key]: answer({ status: 0x006 | DNR }) });
+    expectFailure(failure(lasting), "unreachable", "internal error", true);
   }
 });
 

@@ -60,6 +60,7 @@ Deno.test("parseController() reads every field", () => {
     anaTransitionSeconds: 10,
     anaGroupIdMax: 32,
     anaGroups: 4,
+    logOffsets: false,
     ioCommandCapsuleBytes: 8256,
     ioResponseCapsuleBytes: 16,
     inCapsuleDataOffset: 0,
@@ -174,6 +175,7 @@ Deno.test("parseNamespaceDescriptors() reads NGUID, UUID and command set", () =>
     eui64: "",
     uuid: "10111213-1415-1617-1819-1a1b1c1d1e1f",
     commandSet: 0,
+    isTold: true,
   });
 });
 

@@ -126,6 +126,7 @@ Deno.test("namespaceName() prefers the descriptors", () => {
     uuid: "10111213-1415-1617-1819-1a1b1c1d1e1f",
     nguid: "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf",
     eui64: "22",
+    isTold: true,
   });
 });
 
@@ -135,6 +136,7 @@ const KNOWN: ComparableNamespace = {
   uuid: "u",
   nguid: "n",
   eui64: "",
+  isTold: true,
   blockSize: 4096,
 };
 
@@ -152,10 +154,25 @@ Deno.test("identityDifference() says what differs", () => {
     [{ eui64: "e" }, "its EUI-64 is e, not missing"],
     [{ blockSize: 512 }, "its blocks have 512 bytes, not 4096"],
   ];
-  for (const [change, words] of cases) assertEquals(identityDifference(KNOWN, { ...KNOWN, ...change }), words);
+  for (const [change, words] of cases) {
+    assertEquals(identityDifference(KNOWN, { ...KNOWN, ...change }), { words, isProved: true });
+  }
 });
 
 Deno.test("identityDifference() does not take an equal NSID for a proof", () => {
   const bare = { ...KNOWN, uuid: "", nguid: "" };
-  assertEquals(identityDifference(bare, { ...bare }), "it has no UUID, NGUID or EUI-64 that could prove it");
+  assertEquals(identityDifference(bare, { ...bare }), {
+    words: "it has no UUID, NGUID or EUI-64 that could prove it",
+    isProved: true,
+  });
+});
+
+Deno.test("identityDifference() takes what the controller did not tell for neither the same nor another", () => {
+  const untold = { ...KNOWN, uuid: "", isTold: false };
+  assertEquals(identityDifference(KNOWN, untold), null, "the NGUID agrees");
+  assertEquals(identityDifference(untold, KNOWN), null);
+  const words = "it has no UUID, NGUID or EUI-64 that could prove it";
+  assertEquals(identityDifference(KNOWN, { ...untold, nguid: "" }), { words, isProved: false });
+  assertEquals(identityDifference(KNOWN, { ...untold, nguid: "f" })?.isProved, true);
+  assertEquals(identityDifference(KNOWN, { ...untold, isTold: true })?.words, `its UUID is missing, not ${KNOWN.uuid}`);
 });

@@ -5,6 +5,7 @@ import {
   connectRefusalWords,
   type Disposition,
   isAnaStatus,
+  isLastingRefusal,
   retryDelayIndex,
   statusDisposition,
   statusErrno,
@@ -151,4 +152,11 @@ Deno.test("connectRefusal() classifies", () => {
     const refusal = connectRefusal(status, 0);
     assertEquals([refusal.kind, refusal.retryable], [kind, retryable], refusal.words);
   }
+});
+
+Deno.test("isLastingRefusal() is true for what a controller does not have, and not for what passes", () => {
+  const dnr = DNR;
+  assertEquals([0x001, 0x002, 0x002 | dnr, 0x00b | dnr].map(isLastingRefusal), [true, true, true, true]);
+  assertEquals([0x006, 0x006 | dnr, 0x082 | dnr, 0x302 | dnr].map(isLastingRefusal), [false, false, false, false]);
+  assertEquals([0x0f0, 0x0f0 | dnr].map(isLastingRefusal), [false, true], "a status without words");
 });
