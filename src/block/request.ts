@@ -42,20 +42,31 @@ export class RequestTable {
   /** Bytes that each slot's data buffer holds. */
   readonly bufferBytes: number;
 
-  /** Buffers lie one after the other from `arenaOffset`, `bufferBytes` each. */
-  constructor(depth: number, options: { bufferBytes: number; arenaOffset?: number }) {
+  /**
+   * Buffers lie one after the other from `arenaOffset`, `bufferBytes` each. With `of`, these are the first slots of that
+   * table.
+   */
+  constructor(depth: number, options: { bufferBytes: number; arenaOffset?: number; of?: RequestTable }) {
+    const { of } = options;
     assert(depth > 0, "A request table has at least one slot");
     this.depth = depth;
     this.bufferBytes = options.bufferBytes;
-    this.op = new Uint8Array(depth);
-    this.flags = new Uint8Array(depth);
-    this.lbaLow = new Uint32Array(depth);
-    this.lbaHigh = new Uint32Array(depth);
-    this.blocks = new Uint32Array(depth);
-    this.dataOffset = new Uint32Array(depth);
-    this.status = new Int32Array(depth);
+    this.op = of?.op.subarray(0, depth) ?? new Uint8Array(depth);
+    this.flags = of?.flags.subarray(0, depth) ?? new Uint8Array(depth);
+    this.lbaLow = of?.lbaLow.subarray(0, depth) ?? new Uint32Array(depth);
+    this.lbaHigh = of?.lbaHigh.subarray(0, depth) ?? new Uint32Array(depth);
+    this.blocks = of?.blocks.subarray(0, depth) ?? new Uint32Array(depth);
+    this.dataOffset = of?.dataOffset.subarray(0, depth) ?? new Uint32Array(depth);
+    this.status = of?.status.subarray(0, depth) ?? new Int32Array(depth);
+    if (of !== undefined) return;
     for (let slot = 0; slot < depth; slot++) {
       this.dataOffset[slot] = (options.arenaOffset ?? 0) + slot * options.bufferBytes;
     }
+  }
+
+  /** The first `depth` slots, for one who must not see the others: the same memory. */
+  first(depth: number): RequestTable {
+    assert(depth <= this.depth, "A part of a table is not larger than it");
+    return new RequestTable(depth, { bufferBytes: this.bufferBytes, of: this });
   }
 }

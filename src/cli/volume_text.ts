@@ -29,7 +29,7 @@ export function volumeDetails(volume: VolumeInfo): string[] {
     `${volume.name}: ${stateWords(volume)}`,
     ...indent(alignRows(volumeFacts(volume))),
     "  paths",
-    ...indent(volume.paths.flatMap((path) => pathLines(path)), 4),
+    ...indent(volume.paths.flatMap((path) => pathLines(path, volume.queues)), 4),
   ];
 }
 
@@ -47,6 +47,7 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ...hedgeFacts(volume),
     ...digestFacts(volume),
     ...timeLines(volume).map((line, i) => [i === 0 ? "times" : "", line]),
+    ...volume.handedOver === 0 ? [] : [["handed over", `${count(volume.handedOver, "request")} to other queues`]],
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
 }
@@ -65,9 +66,12 @@ function digestFacts({ headerDigest, dataDigest }: VolumeInfo): string[][] {
 }
 
 /** A path on one line, what it did on the next, how long that took, and what went wrong. */
-function pathLines(path: PathInfo): string[] {
+function pathLines(path: PathInfo, queuesOfVolume: number): string[] {
   const reason = path.reason === null ? "" : `: ${oneLine(path.reason)}`;
-  const controller = path.cntlid === null ? "" : `, controller ${path.cntlid}, ${count(path.queues, "queue")}`;
+  const queues = path.queues < queuesOfVolume
+    ? `${path.queues} of ${count(queuesOfVolume, "queue")}`
+    : count(path.queues, "queue");
+  const controller = path.cntlid === null ? "" : `, controller ${path.cntlid}, ${queues}`;
   const ana = path.state === "live" ? `, ${path.ana}${path.standby ? ", standby" : ""}` : "";
   const counters = [
     `${count(path.reads, "read")} (${formatSize(path.readBytes)})`,

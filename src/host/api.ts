@@ -215,6 +215,8 @@ export interface VolumeInfo {
   waiting: number;
   /** Writes held after the loss of a path. */
   held: number;
+  /** Requests that another queue has served, for theirs had no link of a usable path. */
+  handedOver: number;
   /** Reads that were sent twice, those whose second copy was answered first, and those that were late and not sent twice. */
   hedges: number;
   hedgesWon: number;

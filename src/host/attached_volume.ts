@@ -29,6 +29,7 @@ import { SlowPathWatch } from "./slow_path_watch.ts";
 import { createUblkDevice } from "./ublk_device.ts";
 import { volumeInfo, volumeState } from "./volume_info.ts";
 import type { PathOwner, VolumePath } from "./volume_path.ts";
+import { VolumeLinks } from "./volume_links.ts";
 import { VolumePaths } from "./volume_paths.ts";
 import { VolumeSettings } from "./volume_settings.ts";
 import { VolumeSize } from "./volume_size.ts";
@@ -60,8 +61,6 @@ export interface VolumePlan {
 const DRAIN_MS_MAX = 2_000;
 const DRAIN_POLL_MS = 5;
 
-let nextLink = 1;
-
 /**
  * A volume from attach to detach, on the main thread: its paths, its share of every worker, its kernel device.
  */
@@ -82,8 +81,7 @@ export class AttachedVolume implements PathOwner {
   readonly #model: string;
   readonly #serial: string;
   readonly #counters: Counters[] = [];
-  /** Links that the workers have, by number: of which path, in which worker. */
-  readonly #links = new Map<number, { path: number; worker: number; closed: PromiseWithResolvers<void> }>();
+  readonly #links = new VolumeLinks(this.table);
   readonly #resolveGone: () => void;
   #device: KernelDevice | null = null;
   #queueStarts: PromiseWithResolvers<void>[] = [];
@@ -210,6 +208,8 @@ export class AttachedVolume implements PathOwner {
   /** One queue for each feed, in as many workers. */
   async #addToWorkers(requestBytes: number, feeds: QueueFeed[]): Promise<void> {
     this.#adds = feeds.map(() => Promise.withResolvers<string | null>());
+    this.#links.begin(feeds.length);
+    const wakeFds = feeds.map((_, queue) => this.#pool.wakeFd(queue));
     for (const [queue, feed] of feeds.entries()) {
       const counters = new Counters();
       this.#counters.push(counters);
@@ -222,6 +222,7 @@ export class AttachedVolume implements PathOwner {
         requestBytes,
         paths: this.table.shared,
         counters: counters.shared,
+        neighbours: this.#links.neighboursOf(queue, wakeFds),
         ...feed,
       };
       this.#pool.post(queue, message);
@@ -326,7 +327,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   objection(path: VolumePath, session: ControllerSession): PathFailure | null {
-    const { limits, queues } = session.controller;
+    const { limits } = session.controller;
     const action = this.#cannotUse(path.spec);
     if (this.#strangers.has(portalOf(path.spec))) {
       const reason = `it led to another subsystem of this name before: detach ${this.name} if that is mended`;
@@ -343,10 +344,6 @@ export class AttachedVolume implements PathOwner {
     if (limits.blocks !== this.blocks && !path.wasLive && this.#watch.hasLivePath) {
       const reason =
         `it leads to another namespace, or its size has changed: it has ${limits.blocks} blocks, not ${this.blocks}`;
-      return new PathFailure("refused", { action, reason }, { isFinal: true });
-    }
-    if (queues < this.plan.queues) {
-      const reason = `its controller grants ${queues} I/O queues and the volume has ${this.plan.queues}`;
       return new PathFailure("refused", { action, reason }, { isFinal: true });
     }
     return null;
@@ -384,14 +381,13 @@ export class AttachedVolume implements PathOwner {
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
     const { queueDepth, inCapsuleBytes, limits } = session.controller;
     this.#watch.handleLive(path, limits.blocks);
-    return queues.map((queue, worker) => {
-      const link = nextLink++;
-      this.#links.set(link, { path: path.index, worker, closed: Promise.withResolvers<void>() });
+    return this.#links.deal(path.index, queues.length).map(({ id, worker }, i) => {
+      const queue = queues[i];
       this.#pool.post(worker, {
         type: "add-link",
         volume: this.plan.index,
         path: path.index,
-        link,
+        link: id,
         fd: queue.fd,
         depth: Math.min(queueDepth, CONNECTION_DEPTH_MAX),
         inCapsuleBytes,
@@ -403,18 +399,18 @@ export class AttachedVolume implements PathOwner {
           retryDelaysMs: session.controller.controller.retryDelaysMs,
         },
       });
-      return link;
+      return id;
     });
   }
 
   async closeLinks(path: VolumePath): Promise<void> {
     this.#watch.handleDown(path);
-    const mine = [...this.#links].filter(([, link]) => link.path === path.index);
-    for (const [id, { worker }] of mine) {
+    const mine = this.#links.of(path.index);
+    for (const { id, worker } of mine) {
       this.#pool.post(worker, { type: "close-link", volume: this.plan.index, path: path.index, link: id });
     }
-    await Promise.all(mine.map(([, link]) => link.closed.promise));
-    for (const [id] of mine) this.#links.delete(id);
+    await Promise.all(mine.map((link) => link.closed.promise));
+    this.#links.forget(mine);
   }
 
   async drain(path: VolumePath): Promise<boolean> {
@@ -443,6 +439,7 @@ export class AttachedVolume implements PathOwner {
 
   handlePathChanged(): void {
     this.failback.handleChange();
+    this.#links.judgeHelpers();
     this.#judgeHope();
     this.wakeWorkers();
   }
@@ -504,10 +501,10 @@ export class AttachedVolume implements PathOwner {
         }
         return this.#queueDrains[worker]?.resolve();
       case "link-failed":
-        if (this.#links.has(message.link)) this.paths.at(message.path)?.handleLinkFailed(message.reason);
+        if (this.#links.find(message.link) !== null) this.paths.at(message.path)?.handleLinkFailed(message.reason);
         return;
       case "link-closed":
-        return this.#links.get(message.link)?.closed.resolve();
+        return this.#links.find(message.link)?.closed.resolve();
       case "ana-doubt":
         return this.paths.at(message.path)?.handleAnaDoubt();
       case "volume-resized":

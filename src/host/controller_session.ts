@@ -258,21 +258,25 @@ export class ControllerSession {
 
   /**
    * Opens `count` I/O queue pairs, each over a connection of its own, within what `open` has left of `connectTimeoutMs`,
-   * unless `signal` is aborted first.
+   * unless `signal` is aborted first. A controller may refuse some of them: those that it takes serve.
    *
    * @throws PathFailure as `open` does, never a final one: a controller that came up was no mistake. What was opened
    * before is closed.
    */
   async openQueues(count: number, signal?: AbortSignal): Promise<OpenQueue[]> {
     const results = await Promise.allSettled(Array.from({ length: count }, (_, i) => this.#openQueue(i + 1, signal)));
-    const failed = results.find((result) => result.status === "rejected");
+    const failures = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
     const queues = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
-    if (failed === undefined) return queues;
-    closeQueues(queues);
+    if (failures.length === 0) return queues;
     // A controller that is gone knows nothing of its queues: that it is gone is the reason, not that it refuses them.
     this.#admin.takeArrived();
     const lost = this.#admin.endReason;
-    throw failureOf(this.#options, lost === null ? failed.reason : new ConnectionLost(lost), { isFinal: false });
+    if (lost === null && queues.length > 0 && failures.every((failure) => failure instanceof BringUpError)) {
+      for (const refusal of failures) log.info(`${pathWords(this.#options.spec)}: ${midSentence(refusal.message)}`);
+      return queues;
+    }
+    closeQueues(queues);
+    throw failureOf(this.#options, lost === null ? failures[0] : new ConnectionLost(lost), { isFinal: false });
   }
 
   async #openQueue(qid: number, signal: AbortSignal | undefined): Promise<OpenQueue> {

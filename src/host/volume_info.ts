@@ -32,13 +32,17 @@ export function volumeInfo(facts: VolumeFacts, { paths, counters, table, slow }:
 }
 
 /** What the queues have counted of themselves. */
-type QueueFacts = Pick<VolumeInfo, "waiting" | "held" | "hedges" | "hedgesWon" | "hedgesSuppressed" | "hedgeMs">;
+type QueueFacts = Pick<
+  VolumeInfo,
+  "waiting" | "held" | "handedOver" | "hedges" | "hedgesWon" | "hedgesSuppressed" | "hedgeMs"
+>;
 
 function queueFacts(counters: readonly Counters[]): QueueFacts {
   const count = (counter: number) => sum(counters, (of) => of.queue(counter));
   return {
     waiting: count(QueueCounter.WAITING),
     held: count(QueueCounter.HELD),
+    handedOver: count(QueueCounter.HANDED),
     hedges: count(QueueCounter.HEDGES),
     hedgesWon: count(QueueCounter.HEDGES_WON),
     hedgesSuppressed: count(QueueCounter.HEDGES_SUPPRESSED),

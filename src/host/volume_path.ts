@@ -186,9 +186,16 @@ export class VolumePath {
     this.reason = reason;
     this.#watchFastIoFail();
     const why = reason === null ? "" : `: ${reason}`;
-    if (to === "live") log.info(`${this.#words} is live (${this.#ana})`);
+    if (to === "live") this.#logLive();
     else if (this.#ended.signal.aborted) log.info(`${this.#words} ends${why}`);
     else if (was !== to || reason !== null) log.warn(`${this.#words} is ${to}${why}`);
+  }
+
+  #logLive(): void {
+    const words = `${this.#words} is live (${this.#ana})`;
+    const { queues } = this.#owner;
+    if (this.#openLinks === queues) return log.info(words);
+    log.warn(`${words} with ${this.#openLinks} of ${queues} queues: its controller gives no more`);
   }
 
   /** Begins to live; `session` is one that was opened for it before. Resolves after the first attempt: why it failed. */
@@ -374,7 +381,7 @@ export class VolumePath {
   async #goLive(session: ControllerSession): Promise<void> {
     const objection = this.#owner.objection(this, session);
     if (objection !== null) throw objection;
-    const opening = session.openQueues(this.#owner.queues, this.#ended.signal);
+    const opening = session.openQueues(Math.min(session.controller.queues, this.#owner.queues), this.#ended.signal);
     const queues = await this.#unlessEnded(opening, closeQueues);
     try {
       await this.#joinUnlessForeign(session, queues);

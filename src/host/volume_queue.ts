@@ -9,7 +9,10 @@ import type { Ring } from "../io/ring.ts";
 import type { RingOwner } from "../io/ring_loop.ts";
 import { SocketLink } from "../io/socket_link.ts";
 import { TokenKind } from "../io/token.ts";
+import { Wake } from "../io/wake.ts";
 import { Counters } from "../multipath/counters.ts";
+import { GUESTS_MAX, Handover } from "../multipath/handover.ts";
+import { HandoverTable } from "../multipath/handover_table.ts";
 import { HedgedReads } from "../multipath/hedged_reads.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { Volume } from "../multipath/volume.ts";
@@ -17,7 +20,7 @@ import { Connection, CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
 import type { DevicePort } from "./device_port.ts";
 import { FusePort } from "./fuse_port.ts";
 import { UblkPort } from "./ublk_port.ts";
-import type { AddLink, AddVolume, FromWorker } from "./worker_messages.ts";
+import type { AddLink, AddVolume, FromWorker, Neighbours } from "./worker_messages.ts";
 
 /**
  * One worker's share of a volume: its arena, its queue of the kernel device, and a link for each path. It joins the
@@ -27,6 +30,7 @@ import type { AddLink, AddVolume, FromWorker } from "./worker_messages.ts";
 export class VolumeQueue implements RingOwner {
   readonly index: number;
   readonly volume: Volume;
+  /** The queue's own request slots. */
   readonly #requests: RequestTable;
   readonly #memory: Memory;
   readonly #linksAt: number;
@@ -35,6 +39,7 @@ export class VolumeQueue implements RingOwner {
   readonly #tell: (message: FromWorker) => void;
   readonly #port: DevicePort | null;
   readonly #blockSize: number;
+  readonly #neighbours: Neighbours | null;
   /** Drives the volume where there is no kernel device. */
   #load: VerifiedLoad | null = null;
   #paths = 0;
@@ -45,15 +50,18 @@ export class VolumeQueue implements RingOwner {
     this.index = message.volume;
     this.#tell = tell;
     this.#blockSize = message.geometry.blockSize;
-    this.#linksAt = message.depth * message.requestBytes;
+    this.#neighbours = message.neighbours;
+    const slots = message.depth + (message.neighbours === null ? 0 : GUESTS_MAX);
+    this.#linksAt = slots * message.requestBytes;
     this.#linkStride = Math.ceil((Connection.arenaBytes(CONNECTION_DEPTH_MAX) + SocketLink.arenaBytes) / 4096) * 4096;
     const hedgesAt = this.#linksAt + PATHS_MAX * this.#linkStride;
     const portAt = hedgesAt + HedgedReads.arenaBytes;
     const portBytes = message.fuse ? FusePort.arenaBytes(message.depth) : 0;
     this.#memory = Memory.allocate(portAt + portBytes, { lock: true });
-    this.#requests = new RequestTable(message.depth, { bufferBytes: message.requestBytes });
+    const requests = new RequestTable(slots, { bufferBytes: message.requestBytes });
+    this.#requests = slots === message.depth ? requests : requests.first(message.depth);
     this.volume = new Volume({
-      requests: this.#requests,
+      requests,
       memory: this.#memory.bytes,
       nsid: message.nsid,
       blockSize: message.geometry.blockSize,
@@ -61,8 +69,26 @@ export class VolumeQueue implements RingOwner {
       paths: new PathTable(message.paths),
       counters: new Counters(message.counters),
       hedgesAt,
+      handover: message.neighbours === null ? null : this.#joinNeighbours(message.neighbours, requests),
     });
     this.#port = this.#makePort(message, portAt);
+  }
+
+  /** Its memory is known to the others: they copy the data of what they serve for this queue. */
+  #joinNeighbours({ queue, arenas, handover, wakeFds }: Neighbours, requests: RequestTable): Handover {
+    const places = new Float64Array(arenas);
+    places[2 * queue] = this.#memory.address;
+    places[2 * queue + 1] = this.#memory.bytes.length;
+    const memories: (Uint8Array | null)[] = new Array(wakeFds.length).fill(null);
+    return new Handover({
+      queue,
+      table: new HandoverTable(wakeFds.length, handover),
+      requests,
+      firstGuest: this.#requests.depth,
+      blockSize: this.#blockSize,
+      memory: this.#memory.bytes,
+      memoryOf: (of) => memories[of] ??= Memory.at(places[2 * of], places[2 * of + 1]).bytes,
+    });
   }
 
   #makePort({ volume, geometry, ublk, fuse }: AddVolume, arenaOffset: number): DevicePort | null {
@@ -145,7 +171,8 @@ export class VolumeQueue implements RingOwner {
 
   /** Nothing of the volume is in the kernel, so that its memory may go. */
   get isOver(): boolean {
-    return this.#isRemoved && this.#links.every((link) => link === null) && (this.#port === null || this.#drainedTold);
+    return this.#isRemoved && this.#links.every((link) => link === null) &&
+      (this.#port === null || this.#drainedTold) && this.volume.hasNoNeighbour;
   }
 
   remove(): void {
@@ -157,6 +184,8 @@ export class VolumeQueue implements RingOwner {
   }
 
   [Symbol.dispose](): void {
+    this.volume.leave();
+    this.#wakeNeighbours();
     this.#port?.[Symbol.dispose]();
     this.#memory[Symbol.dispose]();
   }
@@ -184,6 +213,13 @@ export class VolumeQueue implements RingOwner {
     if (this.#port !== null) this.#turnPort(ring, this.#port, nowMs);
     if (this.#load !== null) this.#drive(this.#load, nowMs);
     for (let path = 0; path < this.#paths; path++) this.#links[path]?.arm(ring);
+    if (this.#neighbours !== null) this.#wakeNeighbours();
+  }
+
+  #wakeNeighbours(): void {
+    for (let queue = this.volume.pollWake(); queue >= 0; queue = this.volume.pollWake()) {
+      Wake.signal(this.#neighbours!.wakeFds[queue]);
+    }
   }
 
   #turnPort(ring: Ring, port: DevicePort, nowMs: number): void {

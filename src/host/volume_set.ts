@@ -162,7 +162,7 @@ export class VolumeSet {
     for (const attempt of attempts) {
       if (attempt.session === null) continue;
       try {
-        const volume = await this.#open(this.#planOf(wanted, attempt.session), attempt.spec, {
+        const volume = await this.#open(this.#planOf(wanted), attempt.spec, {
           session: attempt.session,
           driver: wanted.driver,
         });
@@ -190,14 +190,14 @@ export class VolumeSet {
     }
   }
 
-  #planOf({ params, settings, session }: WantedVolume, first: ControllerSession): VolumePlan {
+  #planOf({ params, settings, session }: WantedVolume): VolumePlan {
     return {
       index: this.#freeIndex(),
       name: this.#freeName(params),
       nqn: params.nqn,
       nsid: params.nsid,
       ...settings,
-      queues: Math.min(session.queues, first.controller.queues),
+      queues: session.queues,
       depth: session.depth,
       readOnly: params.readOnly,
       timeouts: params.timeouts,

@@ -4,6 +4,18 @@ import type { LoadPlan } from "../block/verified_load.ts";
 import type { PathLimits } from "../multipath/volume.ts";
 import type { TransferParameters } from "../nvme/connection.ts";
 
+/** What the queues of a volume share to hand requests over to each other. */
+export interface Neighbours {
+  /** The number of the queue that gets this. */
+  queue: number;
+  /** Memory of the HandoverTable. */
+  handover: SharedArrayBuffer;
+  /** Address and size of each queue's arena, which it fills in. */
+  arenas: SharedArrayBuffer;
+  /** What wakes the worker of each queue. */
+  wakeFds: number[];
+}
+
 /** One queue of a new volume; answered by "volume-added". */
 export interface AddVolume {
   type: "add-volume";
@@ -16,6 +28,8 @@ export interface AddVolume {
   /** Memory of the PathTable and of this worker's Counters. */
   paths: SharedArrayBuffer;
   counters: SharedArrayBuffer;
+  /** Null if the volume has one queue. */
+  neighbours: Neighbours | null;
   /** The ublk queue that feeds it; null if the kernel device is another one, or there is none. */
   ublk: { charFd: number; queueId: number; ioctlEncode: boolean } | null;
   /** The worker's descriptor of the FUSE file system that a loop device is over, if it is one. */

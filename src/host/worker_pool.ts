@@ -57,6 +57,11 @@ export class WorkerPool {
     this.#threads[worker].post(message);
   }
 
+  /** What wakes a worker, for another one that has something for it. */
+  wakeFd(worker: number): number {
+    return this.#threads[worker].wakeFd;
+  }
+
   /** Makes workers look at shared memory that has changed. */
   wake(): void {
     for (const thread of this.#threads) thread.wake();

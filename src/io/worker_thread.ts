@@ -56,6 +56,11 @@ export class WorkerThread<In> {
     Wake.close(this.#wakeFd);
   }
 
+  /** The eventfd that wakes the worker. It is open until the thread has ended. */
+  get wakeFd(): number {
+    return this.#wakeFd;
+  }
+
   /** To a thread that has ended: nothing. */
   post(message: In): void {
     if (this.#isEnded) return;

@@ -38,6 +38,8 @@ export const QueueCounter = {
   HEDGES_SUPPRESSED: 4,
   /** The time after which a read is late now, in milliseconds; 0 if there is none. */
   HEDGE_MS: 5,
+  /** Requests that another queue has served, for this one had no link of a usable path. */
+  HANDED: 6,
 } as const;
 
 const PATH_WORDS = 16;

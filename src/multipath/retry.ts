@@ -30,6 +30,19 @@ export class Retries {
     this.#suspects.reset(slot);
   }
 
+  /** What another queue has to know that goes on with the request, in a word: losses, retries, and a missed deadline. */
+  history(slot: number): number {
+    const { retries, isTimedOut } = this.#states;
+    return this.#suspects.losses(slot) | (retries[slot] << 8) | (isTimedOut[slot] << 16);
+  }
+
+  /** Goes on with a request of such a history. */
+  resume(slot: number, history: number): void {
+    this.#suspects.resume(slot, history & 0xff);
+    this.#states.retries[slot] = (history >>> 8) & 0xff;
+    this.#states.isTimedOut[slot] = (history >>> 16) & 1;
+  }
+
   /** True if the request may be sent now; if not, it comes up by {@linkcode endTurn} of another one. */
   takeTurn(slot: number): boolean {
     return this.#suspects.takeTurn(slot);

@@ -29,6 +29,16 @@ export class Suspects {
     this.#losses[slot] = 0;
   }
 
+  /** Times that the request was lost, for another queue that goes on with it. */
+  losses(slot: number): number {
+    return this.#losses[slot];
+  }
+
+  /** Goes on with a request that was lost so many times elsewhere. */
+  resume(slot: number, losses: number): void {
+    this.#losses[slot] = losses;
+  }
+
   /** The request was lost with a connection; false if that was once too often. */
   handleLost(slot: number): boolean {
     return ++this.#losses[slot] <= LOSSES_MAX;

@@ -24,6 +24,7 @@ import type { Connection } from "../nvme/connection.ts";
 import { statusDisposition } from "../nvme/status.ts";
 import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
 import { type Counters, PathCounter, QueueCounter } from "./counters.ts";
+import { type Handover, UNSERVED } from "./handover.ts";
 import { type CopySender, HedgedReads, LOST, type ReadInFlight } from "./hedged_reads.ts";
 import { PathChoice } from "./path_choice.ts";
 import { PathMeasurements } from "./path_measurements.ts";
@@ -45,6 +46,8 @@ export interface VolumeOptions {
   readonly counters: Counters;
   /** Where in the arena `HedgedReads.arenaBytes` are; without them no read is sent again. */
   readonly hedgesAt?: number;
+  /** Where there are neighbours: `requests` has the slots of their requests behind those of the queue itself. */
+  readonly handover?: Handover | null;
 }
 
 /** A look at the deadlines that comes so long after the one before it, though one is due every tick, comes late. */
@@ -68,6 +71,9 @@ export class Volume implements BlockDevice, CopySender {
   readonly #hedges: HedgedReads;
   /** Owners of commands below it are request slots, the others are pairs of hedged reads. */
   readonly #depth: number;
+  /** The queue's own request slots are below it, the others are those of guests. */
+  readonly #firstGuest: number;
+  readonly #handover: Handover | null;
 
   #nowMs = 0;
   #inside = 0;
@@ -100,6 +106,8 @@ export class Volume implements BlockDevice, CopySender {
     this.#hedges = new HedgedReads({ depth, memory, counters, connections: this.#connections, buffersAt });
     this.#hedges.handleSetting(options.paths.hedge, -Infinity);
     this.#depth = depth;
+    this.#handover = options.handover ?? null;
+    this.#firstGuest = this.#handover?.firstGuest ?? depth;
   }
 
   // ── the block device ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -119,7 +127,7 @@ export class Volume implements BlockDevice, CopySender {
 
   /** True while any request is inside, or what is left of a read that was sent twice: only then time matters. */
   get isBusy(): boolean {
-    return this.#inside > 0 || this.#hedges.inUse > 0;
+    return this.#inside > 0 || this.#hedges.inUse > 0 || this.#handover?.isBacklogged === true;
   }
 
   /** When the volume wants to look at the time though nothing has come in; Infinity for never. */
@@ -280,12 +288,16 @@ export class Volume implements BlockDevice, CopySender {
     return true;
   }
 
-  /** True if the request was answered because it has waited too long for a path. */
+  /** True if the request was handed over, or answered because it has waited too long for a path. */
   #handleNoPath(slot: number, nowMs: number): boolean {
+    if (slot >= this.#firstGuest) return this.#giveBack(slot);
     const servedCount = this.#table.servedCount;
     if (Number.isNaN(this.#noPathSinceMs) || servedCount !== this.#noPathServedCount) {
       this.#noPathSinceMs = nowMs;
       this.#noPathServedCount = servedCount;
+    }
+    if (this.#handover !== null && this.#states.outstanding[slot] === 0) {
+      if (this.#handover.offer(slot, this.#retries.history(slot))) return true;
     }
     const timeoutMs = this.#table.noPathTimeoutMs;
     const isOver = this.#table.isCut || (timeoutMs >= 0 && nowMs - this.#noPathSinceMs >= timeoutMs);
@@ -296,9 +308,61 @@ export class Volume implements BlockDevice, CopySender {
     return true;
   }
 
+  // ── neighbours ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A guest finds no path here: its queue waits for one, or asks another helper. False while a part is in flight. */
+  #giveBack(slot: number): boolean {
+    if (this.#states.outstanding[slot] > 0) return false;
+    this.#endTurn(slot);
+    this.#inside--;
+    this.#handover!.answer(slot, UNSERVED, this.#retries.history(slot));
+    return true;
+  }
+
+  /** Takes what neighbours have answered, and their requests as far as there is room. */
+  #hearNeighbours(handover: Handover, nowMs: number): void {
+    handover.hear();
+    for (let slot = handover.pollAnswer(); slot >= 0; slot = handover.pollAnswer()) {
+      if (handover.status === UNSERVED) {
+        this.#retries.resume(slot, handover.history);
+        this.#makeReady(slot);
+      } else {
+        this.#noPathSinceMs = NaN;
+        this.#counters.addQueue(QueueCounter.HANDED, 1);
+        this.#complete(slot, handover.status);
+      }
+    }
+    for (let guest = handover.pollGuest(); guest >= 0; guest = handover.pollGuest()) {
+      this.#takeGuest(guest, handover.guestHistory, nowMs);
+    }
+  }
+
+  #takeGuest(slot: number, history: number, nowMs: number): void {
+    if (this.#inside++ === 0) this.#expectLook(nowMs);
+    this.#states.reset(slot);
+    this.#retries.reset(slot);
+    this.#retries.resume(slot, history);
+    this.#makeReady(slot);
+  }
+
+  /** A queue that has to be woken, for there is something for it; -1 if there is none. */
+  pollWake(): number {
+    return this.#handover === null ? -1 : this.#handover.pollWake();
+  }
+
+  /** No other queue has a request of this one, nor this one a request of another. */
+  get hasNoNeighbour(): boolean {
+    return this.#handover === null || this.#handover.isQuiet;
+  }
+
+  /** The queue is taken away: neighbours do not count on it any more. Those of `pollWake()` are to be told. */
+  leave(): void {
+    this.#handover?.leave();
+  }
+
   // ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Takes the answers of every connection and issues what became possible. */
+  /** Takes the answers of every connection and of neighbours, and issues what became possible. */
   handleAnswers(nowMs: number): void {
     for (let path = 0; path < this.#choice.paths; path++) {
       const connection = this.#connections[path];
@@ -306,6 +370,7 @@ export class Volume implements BlockDevice, CopySender {
     }
     if (this.#hedges.hasWon) this.#takeWon(nowMs);
     if (this.#hedges.isOn && nowMs >= this.#hedges.dueMs) this.#hedgeLate(nowMs);
+    if (this.#handover !== null && this.#handover.isCalled) this.#hearNeighbours(this.#handover, nowMs);
     if (this.#ready.length > 0) this.dispatch(nowMs);
     else this.#countWaiting();
   }
@@ -426,6 +491,7 @@ export class Volume implements BlockDevice, CopySender {
     assert(this.#states.outstanding[slot] === 0, "A request is answered when none of its commands is in flight");
     this.#endTurn(slot);
     this.#inside--;
+    if (slot >= this.#firstGuest) return this.#handover!.answer(slot, errno, 0);
     this.#requests.status[slot] = errno;
     this.#completions.push(slot);
   }
@@ -435,6 +501,7 @@ export class Volume implements BlockDevice, CopySender {
   /** Notices deadlines that have passed: commands without an answer, holds, delays, and no path for too long. */
   handleTime(nowMs: number): void {
     this.#hedges.handleSetting(this.#table.hedge, nowMs);
+    this.#handover?.handleTime();
     if (!this.isBusy) return;
     // After a pause of this process the answers may be there and not be read yet: the look after this one counts.
     this.#isLookLate = !this.#isLookLate && nowMs - this.#lookedAtMs >= LOOK_LATE_MS;

@@ -151,6 +151,8 @@ export class FakePortal {
   cntlid: number | null = null;
   refusesHosts = false;
   queuesMax = 16;
+  /** I/O queues that it grants and does not let anybody connect. */
+  readonly refusedQueues = new Set<number>();
   mqes = 127;
   /** Units of 16 bytes beyond which data does not travel in a capsule. */
   inCapsuleBytes = 8192;
@@ -485,7 +487,9 @@ class FakeConnection {
     } else {
       this.#controller = portal.controllers.get(get16(data, ConnectDataAt.CNTLID)) ?? null;
       if (this.#controller === null) return this.#refuseData(sqe, ConnectDataAt.CNTLID);
-      if (qid > portal.queuesMax) return this.#answer(sqe, StatusCode.CONNECT_INVALID_PARAMETERS | StatusField.DNR);
+      if (qid > portal.queuesMax || portal.refusedQueues.has(qid)) {
+        return this.#answer(sqe, StatusCode.CONNECT_INVALID_PARAMETERS | StatusField.DNR);
+      }
     }
     this.qid = qid;
     this.#answer(sqe, SUCCESS, this.#controller.cntlid);

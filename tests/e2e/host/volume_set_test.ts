@@ -176,18 +176,38 @@ testSet("a path that was down at attach and is refused then keeps being tried", 
   await eventually("it is live", () => rig.states().join() === "live,live");
 });
 
-testSet("attach() takes the queues that are granted, and refuses a path that grants fewer", 2, async (rig, target) => {
-  const [first, second] = target.portals;
-  first.queuesMax = 1;
-  const { volume } = await rig.attach([first, second]);
-  assertEquals([volume.queues, volume.state], [1, "live"]);
-  assertEquals(volume.paths.map((path) => path.queues), [1, 1]);
-  await rig.detach("vol-n1");
-  first.queuesMax = 2;
-  second.queuesMax = 1;
-  const more = await rig.attach([first, second]);
-  assertEquals(more.volume.paths.length, 1);
-  assertMatch(rig.warnings.join(), /grants 1 I\/O queues and the volume has 2/);
+testSet(
+  "a path serves with the queues that it gets, and with more of them once it gets more",
+  2,
+  async (rig, target) => {
+    const [first, second] = target.portals;
+    first.queuesMax = 1;
+    second.queuesMax = 1;
+    const { volume } = await rig.attach([first, second]);
+    assertEquals([volume.queues, volume.state, rig.warnings], [2, "live", []]);
+    assertEquals(volume.paths.map((path) => path.queues), [1, 1]);
+    assertMatch(rig.log.join("\n"), /Path 0 .* is live \(optimized\) with 1 of 2 queues/);
+    first.queuesMax = 2;
+    await first.kill();
+    await eventually("it has both queues", () => rig.paths()[0].reconnects === 1 && rig.paths()[0].queues === 2);
+    first.queuesMax = 1;
+    await first.kill();
+    await eventually("it has one queue", () => rig.paths()[0].reconnects === 2 && rig.states()[0] === "live");
+    assertEquals(rig.paths().map((path) => path.queues), [1, 1]);
+  },
+);
+
+testSet("a path serves with the I/O queues that are not refused, and not without any", 1, async (rig, target) => {
+  const [portal] = target.portals;
+  portal.refusedQueues.add(1);
+  const { volume } = await rig.attach(target.portals);
+  assertEquals([volume.state, volume.paths[0].queues], ["live", 1]);
+  assertMatch(rig.log.join("\n"), /its I\/O queue 1 is refused: /);
+  portal.refusedQueues.add(2);
+  await portal.kill();
+  await eventually("it says why", () => /its I\/O queue 1 is refused: /.test(rig.paths()[0].reason ?? ""));
+  portal.refusedQueues.clear();
+  await eventually("it is live with all", () => rig.states()[0] === "live" && rig.paths()[0].queues === 2);
 });
 
 testSet("attach() with the largest depth works with a controller that takes it", 1, async (rig, target) => {

@@ -59,6 +59,7 @@ export const VOLUME: VolumeInfo = {
   hedges: 0,
   hedgesWon: 0,
   hedgesSuppressed: 0,
+  handedOver: 0,
   hedgeMs: null,
   timeouts: {
     connectTimeoutMs: 5000,

@@ -62,6 +62,12 @@ Deno.test("volumeDetails() tells what is done about slow paths, and which are sl
   assert(lines.includes(path), lines.join("\n"));
 });
 
+Deno.test("volumeDetails() tells of a path with fewer queues than the volume has, and of requests that were handed over", () => {
+  const lines = volumeDetails({ ...VOLUME, handedOver: 5, paths: [{ ...PATH, queues: 1 }] });
+  assert(lines.includes("    1  127.0.0.1:4420  live, optimized, controller 7, 1 of 2 queues"), lines.join("\n"));
+  assert(lines.includes("  handed over  5 requests to other queues"), lines.join("\n"));
+});
+
 Deno.test("volumeDetails() tells of reads that are sent twice", () => {
   const volume = { ...VOLUME, hedges: 12, hedgesWon: 9, hedgesSuppressed: 3 };
   const line = (hedgeReads: string, hedgeMs: number | null) =>

@@ -25,6 +25,7 @@ function addVolume(volume: number, requestBytes: number): AddVolume {
     requestBytes,
     paths: new PathTable().shared,
     counters: new Counters().shared,
+    neighbours: null,
     ublk: null,
   };
 }

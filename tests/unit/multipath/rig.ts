@@ -3,6 +3,8 @@ import { assert } from "@std/assert";
 import { PATHS_MAX } from "../../../src/base/limits.ts";
 import { RequestTable } from "../../../src/block/request.ts";
 import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
+import { GUESTS_MAX, Handover } from "../../../src/multipath/handover.ts";
+import { HandoverTable } from "../../../src/multipath/handover_table.ts";
 import { HedgedReads } from "../../../src/multipath/hedged_reads.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
 import type { PolicyName } from "../../../src/multipath/policy_names.ts";
@@ -37,6 +39,32 @@ export interface RigOptions {
   hedge?: number;
   manners?: Partial<TargetManners>;
   storage?: TargetStorage;
+  /** It is a queue among others, which {@linkcode makeNeighbours} makes. */
+  neighbours?: { queue: number; table: HandoverTable; rigs: Rig[] };
+}
+
+/** So many queues of one volume, over one storage. Each has as many paths as are said for it. */
+export function makeNeighbours(
+  paths: readonly number[],
+  options: RigOptions = {},
+): { rigs: Rig[]; table: HandoverTable } {
+  const rigs: Rig[] = [];
+  const table = new HandoverTable(paths.length);
+  for (const [queue, count] of paths.entries()) {
+    rigs.push(new Rig({ ...options, paths: count, neighbours: { queue, table, rigs } }));
+  }
+  return { rigs, table };
+}
+
+/** Lets all queues take turns until no one has anything to tell another. */
+export function pumpAll(rigs: readonly Rig[]): void {
+  for (let isMoved = true; isMoved;) {
+    isMoved = false;
+    for (const rig of rigs) {
+      rig.pump();
+      for (let queue = rig.volume.pollWake(); queue >= 0; queue = rig.volume.pollWake()) isMoved = true;
+    }
+  }
 }
 
 /** One path: its present connection, and the target at the other end. */
@@ -69,10 +97,12 @@ export class Rig {
     this.#options = options;
     this.blockSize = options.blockSize ?? 512;
     this.#connectionDepth = options.connectionDepth ?? 8;
-    this.#connectionsAt = depth * requestBytes;
+    const { neighbours } = options;
+    const slots = depth + (neighbours === undefined ? 0 : GUESTS_MAX);
+    this.#connectionsAt = slots * requestBytes;
     const hedgesAt = this.#connectionsAt + PATHS_MAX * this.#connectionBytes;
     this.memory = new Uint8Array(hedgesAt + HedgedReads.arenaBytes);
-    this.requests = new RequestTable(depth, { bufferBytes: requestBytes });
+    this.requests = new RequestTable(slots, { bufferBytes: requestBytes });
     this.limits = {
       maxTransferBytes: 4096,
       maxDiscardBlocks: 0xffffffff,
@@ -96,6 +126,11 @@ export class Rig {
       paths: this.table,
       counters: this.counters,
       hedgesAt,
+      handover: neighbours === undefined ? null : new Handover({
+        ...{ queue: neighbours.queue, table: neighbours.table, requests: this.requests, firstGuest: depth },
+        ...{ blockSize: this.blockSize, memory: this.memory },
+        memoryOf: (queue) => neighbours.rigs[queue].memory,
+      }),
     });
     for (let path = 0; path < (options.paths ?? 2); path++) this.addPath(path);
   }
