@@ -1,3 +1,4 @@
+import { assert } from "../base/assert.ts";
 import { BlockFlag, BlockOp, type RequestTable } from "../block/request.ts";
 import { Submission } from "../nvme/connection.ts";
 import {
@@ -41,6 +42,7 @@ export class CommandEncoder {
     nsid: number;
     blockSize: number;
   }) {
+    assert(options.requests.bufferBytes / options.blockSize <= NLB_BLOCKS_MAX, "A command can name all of a request");
     this.#requests = options.requests;
     this.#states = options.states;
     this.#words = new Uint32Array(options.memory.buffer, options.memory.byteOffset, options.memory.byteLength >> 2);
@@ -79,7 +81,7 @@ export class CommandEncoder {
     switch (op) {
       case BlockOp.READ:
       case BlockOp.WRITE:
-        return Math.min(limits.maxTransferBytes / this.#blockSize, NLB_BLOCKS_MAX);
+        return limits.maxTransferBytes / this.#blockSize;
       case BlockOp.DISCARD:
         return limits.maxDiscardBlocks;
       case BlockOp.WRITE_ZEROES:

@@ -450,3 +450,43 @@ Deno.test("LatencyHistogram gives percentiles at most an eighth too long, and fo
   histogram.clear();
   assertEquals(histogram.percentileMs(50), Infinity);
 });
+
+Deno.test("a copy goes over no path whose commands are smaller than the read", () => {
+  const rig = new Bench({ paths: 1 });
+  rig.addPath(1, { ...rig.limits, maxTransferBytes: 2048 });
+  rig.submit(0, BlockOp.READ, 80, 8);
+  rig.pump();
+  rig.wait(BUDGET_MS);
+  assertEquals([rig.commands(0).length, rig.commands(1).length], [1, 0]);
+  rig.addPath(2);
+  rig.submit(1, BlockOp.READ, 160, 8);
+  rig.pump();
+  rig.wait(BUDGET_MS);
+  assertEquals([1, 2].map((path) => rig.commands(path).length), [0, 1]);
+});
+
+Deno.test("reads that were not late for long save up no more copies than there are buffers", () => {
+  const rig = new Bench();
+  const read = () => {
+    rig.submit(0, BlockOp.READ, 0, 8);
+    rig.pump();
+  };
+  const finish = () => {
+    rig.give(0, rig.commands(0)[0], DATA);
+    for (const copy of rig.commands(1)) rig.give(1, copy, DATA);
+    assertEquals(rig.answers(), [[0, 0]]);
+  };
+  for (let i = 0; i < 10_000; i++) {
+    read();
+    finish();
+  }
+  assertEquals(rig.counts(), [0, 0, 0]);
+  for (let i = 0; i < 120; i++) {
+    read();
+    rig.wait(BUDGET_MS);
+    finish();
+  }
+  const [sent] = rig.counts();
+  assert(sent >= 20 && sent <= 22, `${sent} copies of 120 late reads: 16, and one for twenty`);
+  rig.checkIdle();
+});

@@ -151,3 +151,21 @@ Deno.test("PathProbe looks at a slow path with one command of 256, and not often
   assertEquals(probed([good, { rank: 4 }], 2, 1, 2560), [], "paths that are not its peers are better");
   assertEquals(probed([{ rank: 2 }, { rank: 2 }], 3, 1, 2560), [], "it is as good as any");
 });
+
+Deno.test("SlowPaths judges a path that has other peers by what it took beside those", () => {
+  const far: Doing = { reads: 100, readMs: 20 };
+  const idle = new Bench();
+  assertEquals(idle.run(5, [{ ...far, rank: 2 }, GOOD]), "");
+  assertEquals(idle.run(8, [{ ...far, rank: 2 }, { rank: 2 }]), "", "what it took in another state is no measure");
+  const moved = new Bench();
+  assertEquals(moved.run(2.5, [GOOD, far]), "");
+  assertEquals(moved.run(2.5, [{ ...GOOD, rank: 2 }, { ...far, rank: 2 }]), "", "the verdicts begin anew");
+  assertEquals(moved.run(2, [{ ...GOOD, rank: 2 }, { ...far, rank: 2 }]), "1+");
+});
+
+Deno.test("SlowPaths takes a path back whose answers take little longer, though several times as long", () => {
+  const bench = new Bench();
+  const fast: Doing = { reads: 100, readMs: 0.05 };
+  assertEquals(bench.run(20, [fast, { reads: 30, readMs: 20 }]), "1+");
+  assertEquals(bench.run(60, [fast, { reads: 2, readMs: 0.4 }]), "1-");
+});

@@ -40,3 +40,11 @@ Deno.test("Weighted has its shares again soon after a path was away or full", ()
 Deno.test("Weighted picks a path of the best rank with room, if there is one, in any constellation", () => {
   checkEveryConstellation(new Weighted());
 });
+
+Deno.test("Weighted makes a path that was full owe nothing", () => {
+  const policy = new Weighted();
+  const both = [{ weight: 3 }, { weight: 1 }];
+  assertEquals(selectSome(policy, both, 2), [0, 0]);
+  assertEquals(selectSome(policy, [{ weight: 3, room: 0 }, { weight: 1 }], 3), [1, 1, 1]);
+  assertEquals(selectSome(policy, both, 4), [0, 1, 0, 0]);
+});
