@@ -15,6 +15,10 @@ export interface Ring {
   /** Kernel series when it runs in the test machine. */
   kernel?: string;
   timeoutS: number;
+  /** Set for its tests. */
+  env?: Record<string, string>;
+  /** Only run if it is named, or if long rings are asked for. */
+  isLong?: boolean;
 }
 
 /** What became of a ring. */
@@ -65,7 +69,7 @@ async function runTests(ring: Ring, tasks: Tasks, testArgs: string[]): Promise<O
   if (files.length === 0) return outcome("failed", `no test file in ${ring.folder} matches ${ring.files}`);
   if (!await tasks.run(ring.needs)) return outcome("failed", `"deno task ${ring.needs}" failed, so no test could run`);
 
-  const { code, output } = await runChild(commandOf(ring, files, testArgs), ring.timeoutS + 30);
+  const { code, output } = await runChild(commandOf(ring, files, testArgs), ring.timeoutS + 30, ring.env);
   const remarks = parseSkipped(output).map((name) => `skipped: ${name}`);
   const counts = parseSummary(output);
   if (!counts) {
@@ -104,8 +108,12 @@ function commandOf(ring: Ring, files: string[], testArgs: string[]): string[] {
 }
 
 /** Runs Deno; shows its output and keeps it. A signal is passed on, and throws once the child has ended. */
-async function runChild(args: string[], timeoutS: number): Promise<{ code: number; output: string }> {
-  const options = { args, cwd: REPO, stdin: "null", stdout: "piped", stderr: "inherit" } as const;
+async function runChild(
+  args: string[],
+  timeoutS: number,
+  env: Record<string, string> = {},
+): Promise<{ code: number; output: string }> {
+  const options = { args, cwd: REPO, env, stdin: "null", stdout: "piped", stderr: "inherit" } as const;
   const child = new Deno.Command(Deno.execPath(), options).spawn();
   const signals: Deno.Signal[] = ["SIGINT", "SIGTERM"];
   let interruption: InterruptedError | undefined;

@@ -46,3 +46,18 @@ export function sumCounts(all: TestCounts[]): TestCounts {
 export function formatCounts({ passed, failed, skipped }: TestCounts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
+
+/** The exit code of a run of several rings that failed nowhere, but of which one was skipped. */
+export const SKIPPED_EXIT = 3;
+
+/**
+ * The exit code of a run of rings: 1 if a test failed, or none ran; else {@linkcode SKIPPED_EXIT} if a whole ring was
+ * skipped, which is no pass, unless that is allowed. A ring of which a filter left nothing is not skipped.
+ */
+export function exitCode(rings: readonly TestCounts[], { allowSkips }: { allowSkips: boolean }): number {
+  const { passed, failed } = sumCounts([...rings]);
+  if (failed > 0) return 1;
+  const isSkipped = rings.some((counts) => counts.passed === 0 && counts.skipped > 0);
+  if (isSkipped && !allowSkips) return SKIPPED_EXIT;
+  return passed === 0 ? 1 : 0;
+}

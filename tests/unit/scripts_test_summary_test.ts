@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { parseBroken, parseSkipped, parseSummary } from "../../scripts/test_summary.ts";
+import { exitCode, parseBroken, parseSkipped, parseSummary } from "../../scripts/test_summary.ts";
 
 Deno.test("parseSummary() takes the last summary line, with colours, steps and ignored tests", () => {
   const output =
@@ -22,4 +22,24 @@ Deno.test("parseBroken() counts what was printed before the run ended, and its e
 Deno.test("parseSkipped() gives the names of ignored tests", () => {
   const output = "one ... ok (3ms)\nattach (needs ublk_drv) ... \x1b[33mignored\x1b[0m (0ms)\n";
   assertEquals(parseSkipped(output), ["attach (needs ublk_drv)"]);
+});
+
+Deno.test("exitCode() takes a skipped ring for no pass, unless skips are allowed, and a failure for a failure", () => {
+  const [ok, bad, skipped, partly] = [[3, 0, 0], [3, 1, 0], [0, 0, 1], [2, 0, 5]].map(([passed, failed, skipped]) => ({
+    passed: passed!,
+    failed: failed!,
+    skipped: skipped!,
+  }));
+  const rows: [rings: (typeof ok)[], plain: number, allowed: number][] = [
+    [[ok], 0, 0],
+    [[ok, partly], 0, 0],
+    [[ok, skipped], 3, 0],
+    [[bad, skipped], 1, 1],
+    [[skipped], 3, 1],
+    [[], 1, 1],
+  ];
+  for (const [rings, plain, allowed] of rows) {
+    const counts = rings.map((ring) => ring!);
+    assertEquals([false, true].map((allowSkips) => exitCode(counts, { allowSkips })), [plain, allowed]);
+  }
 });
