@@ -12,7 +12,7 @@ export interface NamespaceDescription {
   readonly readOnly: boolean;
   /** What is written is on stable storage only after a FLUSH, or with FUA. */
   readonly volatileCache: boolean;
-  /** 16 bytes each, the same at every start. */
+  /** 16 bytes each, of the storage behind it. */
   readonly uuid: Uint8Array;
   readonly nguid: Uint8Array;
 }

@@ -46,8 +46,11 @@ export interface IoQueueOptions {
   readonly transferBytesMax: number;
   /** Added to; may be shared by all queues of a thread. */
   readonly counters?: IoCounters;
-  /** A command is about to be answered with an error; true if that is kept in the log, which its host is told. */
-  readonly onRefused?: (slot: number, status: number) => boolean;
+  /**
+   * A command is about to be answered with an error; true if that is kept in the log, which its host is told. `errno` is
+   * what its device gave, 0 if that was not to blame.
+   */
+  readonly onRefused?: (slot: number, status: number, errno: number) => boolean;
 }
 
 /** Slots past those of the commands: one for what Compare reads. */
@@ -72,7 +75,7 @@ export class IoQueue {
   /** By the place of the namespace that the checks tell. */
   readonly #devices: readonly BlockDevice[];
   readonly #place: Uint8Array;
-  readonly #onRefused: (slot: number, status: number) => boolean;
+  readonly #onRefused: (slot: number, status: number, errno: number) => boolean;
   /** 1 from the arrival of a command until its data is there. */
   readonly #fetching: Uint8Array;
   /** The next range of a Dataset Management. */
@@ -322,12 +325,12 @@ export class IoQueue {
   #fail(slot: number, errno: number): void {
     const op = this.#requests.op[slot];
     this.counters.add(IoCounter.DEVICE_ERRORS, 1);
-    this.#refuse(slot, errnoStatus(errno, op === BlockOp.READ));
+    this.#refuse(slot, errnoStatus(errno, op === BlockOp.READ), errno);
   }
 
-  #refuse(slot: number, status: number): void {
+  #refuse(slot: number, status: number, errno = 0): void {
     this.counters.add(IoCounter.ERRORS, 1);
-    this.#answer(slot, this.#onRefused(slot, status) ? status | StatusField.MORE : status, 0);
+    this.#answer(slot, this.#onRefused(slot, status, errno) ? status | StatusField.MORE : status, 0);
   }
 
   #answer(slot: number, status: number, bytes: number): void {

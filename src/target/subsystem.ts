@@ -7,7 +7,15 @@ import { ADMIN_SQ_ENTRIES_MIN, AnaStateCode } from "../spec/nvme_log.ts";
 import { StatusCode } from "../spec/nvme_status.ts";
 import { type AdminAnswer, failure, refusal, success } from "./admin_answer.ts";
 import { AdminCommand } from "./admin_command.ts";
-import { type ConnectRequest, invalidParameter, parseConnect } from "./connect.ts";
+import {
+  connectNames,
+  type ConnectRefusal,
+  type ConnectRequest,
+  invalidParameter,
+  parseConnect,
+  refuseConnect,
+  refuseField,
+} from "./connect.ts";
 import { Controller } from "./controller.ts";
 import type { ListenerDescription, SubsystemDescription } from "./description.ts";
 import { mdts } from "./identify_data.ts";
@@ -20,6 +28,8 @@ export interface SubsystemDeps {
   listeners: readonly ListenerDescription[];
   /** The time at the start, milliseconds, for the hours of the SMART log; 0 unless told. */
   nowMs?: number;
+  /** Where CNTLIDs begin: drawn at each start, so that two targets of one name do not give out the same; 0 unless told. */
+  cntlidBase?: number;
   /** I/O of all controllers since the start, for the SMART log; nothing unless told. */
   ioTotals?: () => IoTotals;
 }
@@ -33,6 +43,17 @@ export interface ConnectResult {
   /** Entries of the queue, not 0's based. */
   sqEntries: number;
   sqFlowControl: boolean;
+  /** Who was refused, and why, for people; null if it succeeded. */
+  refused: RefusedConnect | null;
+}
+
+/** A Connect that was refused. */
+export interface RefusedConnect {
+  /** As the end of a sentence: "its subsystem NQN is empty". */
+  readonly reason: string;
+  /** The names that it gave; null where they cannot be read. */
+  readonly hostNqn: string | null;
+  readonly subsystemNqn: string | null;
 }
 
 /** Entries of an admin queue, at most: what ASQSZ of the discovery log says. */
@@ -43,6 +64,10 @@ export const ADMIN_QUEUE_ENTRIES_MAX = ADMIN_SQ_ENTRIES_MIN;
  * before is seldom told the CNTLID of a new one at another listener: hosts refuse one that they know twice.
  */
 const CNTLIDS_OF_LISTENER = Math.floor(0xffef / TARGET_LISTENERS_MAX);
+/** All that are given out, from 1 on. */
+export const CNTLIDS = CNTLIDS_OF_LISTENER * TARGET_LISTENERS_MAX;
+
+const NO_SUCH_SUBSYSTEM = "it asks for another subsystem";
 
 const NO_IO: IoTotals = { reads: 0, writes: 0, readBytes: 0, writeBytes: 0, deviceErrors: 0 };
 
@@ -51,6 +76,7 @@ const ANA_STATES: readonly number[] = Object.values(AnaStateCode);
 export class Subsystem {
   readonly description: SubsystemDescription;
   readonly #inventory: Inventory;
+  readonly #cntlidBase: number;
   /** By CNTLID. */
   readonly #controllers = new Map<number, Controller>();
   /** The CNTLID that was given last, counted from the first one of its listener. */
@@ -62,6 +88,7 @@ export class Subsystem {
     assert(limits.ioQueuesMax >= 1 && limits.queueEntriesMax >= 2, "A controller has an I/O queue of two entries");
     assert(limits.inCapsuleBytes % 16 === 0, "In-capsule data is told in units of 16 bytes");
     this.description = description;
+    this.#cntlidBase = deps.cntlidBase ?? 0;
     this.#inventory = new Inventory(description, {
       table: deps.table,
       listeners: deps.listeners,
@@ -88,27 +115,39 @@ export class Subsystem {
   /** Answers a Connect that came to the listener; `data` is what its capsule carried. */
   connect(listener: number, sqe: Uint32Array, data: Uint8Array, nowMs: number): ConnectResult {
     const request = parseConnect(new AdminCommand(sqe), data);
-    if ("status" in request) return refused(request);
+    if ("answer" in request) return refused(request, data);
     const { qid, sqEntries, sqFlowControl } = request;
     const outcome = qid === QID_ADMIN
       ? this.#connectAdmin(listener, request, nowMs)
       : this.#connectIo(listener, request);
-    if (!(outcome instanceof Controller)) return refused(outcome, qid);
-    return { answer: success(outcome.cntlid), controller: outcome, qid, sqEntries, sqFlowControl };
+    if (!(outcome instanceof Controller)) return refused(outcome, data, qid);
+    return { answer: success(outcome.cntlid), controller: outcome, qid, sqEntries, sqFlowControl, refused: null };
   }
 
   /** Makes a controller: of the subsystem, or for discovery. */
-  #connectAdmin(listener: number, request: ConnectRequest, nowMs: number): Controller | AdminAnswer {
+  #connectAdmin(listener: number, request: ConnectRequest, nowMs: number): Controller | ConnectRefusal {
     const isDiscovery = request.subsystemNqn === DISCOVERY_NQN;
-    if (!isDiscovery && request.subsystemNqn !== this.description.nqn) return invalidParameter("SUBNQN");
+    if (!isDiscovery && request.subsystemNqn !== this.description.nqn) return refuseField("SUBNQN", NO_SUCH_SUBSYSTEM);
     if (!isDiscovery && !this.#inventory.isHostAllowed(request.hostNqn)) {
-      return refusal(StatusCode.CONNECT_INVALID_HOST);
+      const reason = request.hostNqn === ""
+        ? "it gave no host NQN, and not all hosts are allowed"
+        : "it is not allowed";
+      return refuseConnect(refusal(StatusCode.CONNECT_INVALID_HOST), reason);
     }
-    if (request.cntlid !== CNTLID_DYNAMIC) return invalidParameter("CNTLID");
-    if (request.sqEntries > ADMIN_QUEUE_ENTRIES_MAX) return invalidParameter("SQSIZE");
+    if (request.cntlid !== CNTLID_DYNAMIC) {
+      return refuseField(
+        "CNTLID",
+        `it asks for controller ${request.cntlid}, and controllers are made as they are asked for`,
+      );
+    }
+    if (request.sqEntries > ADMIN_QUEUE_ENTRIES_MAX) {
+      return refuseField("SQSIZE", tooDeep(request, ADMIN_QUEUE_ENTRIES_MAX));
+    }
     const cntlid = this.#newCntlid(listener);
     // Another host, or another listener, may have room again soon.
-    if (cntlid === null) return failure(StatusCode.CONNECT_CONTROLLER_BUSY);
+    if (cntlid === null) {
+      return refuseConnect(failure(StatusCode.CONNECT_CONTROLLER_BUSY), "no more controllers can be made");
+    }
     const controller = new Controller({
       cntlid,
       listener,
@@ -125,20 +164,30 @@ export class Subsystem {
   }
 
   /** Adds a queue to a controller of the same host, subsystem and listener. */
-  #connectIo(listener: number, request: ConnectRequest): Controller | AdminAnswer {
-    if (request.subsystemNqn === DISCOVERY_NQN) return invalidParameter("QID");
-    if (request.subsystemNqn !== this.description.nqn) return invalidParameter("SUBNQN");
+  #connectIo(listener: number, request: ConnectRequest): Controller | ConnectRefusal {
+    if (request.subsystemNqn === DISCOVERY_NQN) return refuseField("QID", "discovery has no I/O queues");
+    if (request.subsystemNqn !== this.description.nqn) return refuseField("SUBNQN", NO_SUCH_SUBSYSTEM);
     const controller = this.#controllers.get(request.cntlid);
     if (controller === undefined || controller.isDiscovery || controller.listener !== listener) {
       // Perhaps it was there a moment ago: a new association helps.
-      return failure(StatusCode.CONNECT_INVALID_PARAMETERS, invalidParameter("CNTLID").dw0);
+      const answer = failure(StatusCode.CONNECT_INVALID_PARAMETERS, invalidParameter("CNTLID").dw0);
+      return refuseConnect(answer, `this listener has no controller ${request.cntlid}`);
     }
-    if (controller.hostNqn !== request.hostNqn) return invalidParameter("HOSTNQN");
-    if (!controller.hostId.every((byte, i) => byte === request.hostId[i])) return invalidParameter("HOSTID");
-    if (request.sqEntries > this.description.limits.queueEntriesMax) return invalidParameter("SQSIZE");
+    const { cntlid } = controller;
+    if (controller.hostNqn !== request.hostNqn) return refuseField("HOSTNQN", `controller ${cntlid} is another host's`);
+    if (!controller.hostId.every((byte, i) => byte === request.hostId[i])) {
+      return refuseField("HOSTID", `controller ${cntlid} belongs to another host ID`);
+    }
+    const { queueEntriesMax } = this.description.limits;
+    if (request.sqEntries > queueEntriesMax) return refuseField("SQSIZE", tooDeep(request, queueEntriesMax));
     const why = controller.refusalOfQueue(request.qid);
-    if (why === "QID") return invalidParameter("QID");
-    if (why !== null) return failure(StatusCode.COMMAND_SEQUENCE_ERROR);
+    if (why === "QID") return refuseField("QID", `controller ${cntlid} has granted no I/O queue ${request.qid}`);
+    if (why !== null) {
+      const reason = why === "not-ready"
+        ? `controller ${cntlid} is not ready`
+        : `controller ${cntlid} has I/O queue ${request.qid} already`;
+      return refuseConnect(failure(StatusCode.COMMAND_SEQUENCE_ERROR), reason);
+    }
     controller.takeQueue(request.qid);
     return controller;
   }
@@ -149,7 +198,7 @@ export class Subsystem {
     const last = this.#lastCntlid.get(listener) ?? CNTLIDS_OF_LISTENER - 1;
     for (let step = 1; step <= CNTLIDS_OF_LISTENER; step++) {
       const index = (last + step) % CNTLIDS_OF_LISTENER;
-      const cntlid = 1 + listener * CNTLIDS_OF_LISTENER + index;
+      const cntlid = 1 + (this.#cntlidBase + listener * CNTLIDS_OF_LISTENER + index) % CNTLIDS;
       if (this.#controllers.has(cntlid)) continue;
       this.#lastCntlid.set(listener, index);
       return cntlid;
@@ -219,6 +268,12 @@ export class Subsystem {
   }
 }
 
-function refused(answer: AdminAnswer, qid: number = QID_ADMIN): ConnectResult {
-  return { answer, controller: null, qid, sqEntries: 0, sqFlowControl: true };
+/** `data` is what the Connect carried. */
+function refused({ answer, reason }: ConnectRefusal, data: Uint8Array, qid: number = QID_ADMIN): ConnectResult {
+  const who = { reason, ...connectNames(data) };
+  return { answer, controller: null, qid, sqEntries: 0, sqFlowControl: true, refused: who };
+}
+
+function tooDeep({ sqEntries }: ConnectRequest, entriesMax: number): string {
+  return `its queue has ${sqEntries} entries, more than ${entriesMax}`;
 }

@@ -160,9 +160,13 @@ const rows: Row<unknown>[] = [
     },
     errors: [],
     check(request) {
-      if ("status" in request) return assert(request.status > 0 && request.status < 0x8000 && request.data === null);
+      if ("answer" in request) {
+        const { answer: { status, data }, reason } = request;
+        return assert(status > 0 && status < 0x8000 && data === null && reason !== "");
+      }
       assert(request.hostId.length === 16 && request.sqEntries >= 2 && request.sqEntries <= 65536);
-      for (const nqn of [request.hostNqn, request.subsystemNqn]) assert(nqn !== "" && !nqn.includes("\0"));
+      assert(request.subsystemNqn !== "");
+      for (const nqn of [request.hostNqn, request.subsystemNqn]) assert(!nqn.includes("\0"));
     },
   }),
   row({

@@ -11,6 +11,8 @@ import {
   IO_LISTENERS,
 } from "./admin_fixture.ts";
 
+/** The CNTLIDs that a subsystem gives out: sixteen listeners share the range that the specification leaves. */
+const CNTLIDS = 16 * Math.floor(0xffef / 16);
 const IN_DATA = 0x10000;
 
 Deno.test("Subsystem.connect() makes a controller of the host that asks", () => {
@@ -47,7 +49,6 @@ Deno.test("Subsystem.connect() refuses bad fields of an admin Connect by their p
     ["another subsystem", { subnqn: "nqn.2014-08.org.example:other" }, 0x182 | DNR, 256 | IN_DATA],
     ["no subsystem", { subnqn: "" }, 0x182 | DNR, 256 | IN_DATA],
     ["a subsystem's NQN without a NUL", { subnqn: "n".repeat(256) }, 0x182 | DNR, 256 | IN_DATA],
-    ["no host", { hostnqn: "" }, 0x182 | DNR, 512 | IN_DATA],
     ["a host's NQN of 224 bytes", { hostnqn: "n".repeat(224) }, 0x182 | DNR, 512 | IN_DATA],
   ];
   const target = new AdminTarget();
@@ -57,6 +58,52 @@ Deno.test("Subsystem.connect() refuses bad fields of an admin Connect by their p
   }
   assertEquals([...target.subsystem.controllers], []);
   assertEquals(target.connect({ hostnqn: "n".repeat(223) }).answer.status, 0);
+});
+
+Deno.test("Subsystem.connect() lets a host in that has no NQN where all hosts are allowed, and only there", () => {
+  const { controller, answer } = new AdminTarget().connect({ hostnqn: "" });
+  assertEquals([answer.status, controller?.hostNqn], [0, ""]);
+  const choosy = new AdminTarget({ description: { allowedHosts: [HOST_NQN] } });
+  const refused = choosy.connect({ hostnqn: "" });
+  assertEquals([refused.answer.status, refused.controller], [0x184 | DNR, null]);
+  assertEquals(refused.refused?.reason, "it gave no host NQN, and not all hosts are allowed");
+});
+
+Deno.test("Subsystem.connect() says of everyone whom it refuses who that is, and why", () => {
+  const target = new AdminTarget({ description: { allowedHosts: [HOST_NQN] } });
+  const { cntlid } = target.host().controller;
+  const cases: [words: ConnectWords, reason: string][] = [
+    [{ recfmt: 7 }, "its Connect has the unknown format 7"],
+    [{ subnqn: "nqn.other" }, "it asks for another subsystem"],
+    [{ subnqn: "" }, "its subsystem NQN is empty"],
+    [{ subnqn: "n".repeat(224) }, "its subsystem NQN is 224 bytes long"],
+    [{ hostnqn: "n".repeat(256) }, "its host NQN does not end within its field"],
+    [{ hostnqn: "nqn.other" }, "it is not allowed"],
+    [{ sqsize: 0 }, "its queue has one entry only"],
+    [{ sqsize: 32 }, "its queue has 33 entries, more than 32"],
+    [{ cntlid: 4 }, "it asks for controller 4, and controllers are made as they are asked for"],
+    [{ qid: 1, cntlid: cntlid + 1 }, `this listener has no controller ${cntlid + 1}`],
+    [{ qid: 1, cntlid, hostnqn: "nqn.other" }, `controller ${cntlid} is another host's`],
+    [{ qid: 1, cntlid, hostId: new Uint8Array(16) }, `controller ${cntlid} belongs to another host ID`],
+    [{ qid: 1, cntlid, sqsize: 128 }, "its queue has 129 entries, more than 128"],
+    [{ qid: 5, cntlid }, `controller ${cntlid} has granted no I/O queue 5`],
+  ];
+  for (const [words, reason] of cases) assertEquals(target.connect(words).refused?.reason, reason, reason);
+  const { hostNqn, subsystemNqn } = target.connect({ subnqn: "nqn.other", hostnqn: "n".repeat(230) }).refused!;
+  assertEquals([hostNqn, subsystemNqn], [null, "nqn.other"], "what cannot be read is not told");
+  assertEquals(target.connect().refused, null);
+});
+
+Deno.test("Subsystem.connect() counts CNTLIDs from where it is told to, and none is out of range", () => {
+  for (const cntlidBase of [0, 1, 40_000, CNTLIDS - 1]) {
+    const target = new AdminTarget({ cntlidBase });
+    const cntlids = [0, 1].flatMap((listener) => [0, 0, 0].map(() => target.connect({}, listener).controller!.cntlid));
+    assertEquals(cntlids[0], 1 + cntlidBase);
+    assertEquals(new Set(cntlids).size, 6);
+    for (const cntlid of cntlids) {
+      assertEquals(cntlid >= 1 && cntlid <= 0xffef, true, `${cntlid} of base ${cntlidBase}`);
+    }
+  }
 });
 
 Deno.test("Subsystem.connect() refuses data of another length, an NQN that is not UTF-8, and another SGL use", () => {
