@@ -1,7 +1,7 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
 import { EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, EINTR, EINVAL, errnoWords } from "../base/errno.ts";
-import { UmpathError } from "../base/errors.ts";
+import { messageOf, UmpathError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import { quote } from "../base/text.ts";
 import type { Poller, Watch } from "../io/poller.ts";
@@ -23,6 +23,8 @@ export class Portal {
   readonly #watch: Watch;
   readonly #onConnection: (fd: number, peer: string) => void;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  /** An accept has failed for want of something, and hosts have waited since. */
+  #isLacking = false;
 
   /**
    * Listens; port 0 takes a free one.
@@ -47,16 +49,42 @@ export class Portal {
   #acceptSome(): void {
     for (let i = 0; i < ACCEPTS_MAX; i++) {
       const fd = native().um_tcp_accept(this.#watch.fd);
-      if (fd >= 0) this.#onConnection(fd, peerWords(fd));
-      else if (fd === -EAGAIN) return;
+      if (fd >= 0) this.#take(fd);
+      else if (fd === -EAGAIN) return this.#handleNoneWaits();
       else if (fd !== -EINTR && fd !== -ECONNABORTED) return this.#pause(-fd);
     }
   }
 
+  #handleNoneWaits(): void {
+    if (this.#isLacking) log.info(`${this.#words} takes connections again`);
+    this.#isLacking = false;
+  }
+
+  #take(fd: number): void {
+    const peer = peerWords(fd);
+    try {
+      this.#onConnection(fd, peer);
+    } catch (error) {
+      // One connection that there is no room for costs neither the listener nor the poller.
+      log.error(`Cannot take the connection of ${peer}: ${messageOf(error)}`);
+      native().um_socket_close(fd, 1);
+    }
+  }
+
+  /** What this process or host is out of is said once, and tried again until there is some. */
   #pause(errno: number): void {
-    log.error(`Cannot accept a connection: ${errnoWords(errno)}`);
+    if (!this.#isLacking) {
+      log.error(
+        `${this.#words} cannot take connections for now: ${errnoWords(errno)}. Hosts wait until it can`,
+      );
+    }
+    this.#isLacking = true;
     this.#wantRead(false);
     this.#retry = setTimeout(() => this.#wantRead(true), RETRY_MS);
+  }
+
+  get #words(): string {
+    return portalWords(this.traddr, this.trsvcid);
   }
 
   #wantRead(wanted: boolean): void {
@@ -78,7 +106,7 @@ function cannotListen(words: string, errno: number): UmpathError {
   switch (errno) {
     case EADDRINUSE:
       return new UmpathError("in-use", message, {
-        hint: "End who listens there, or take another port; 0 is a free one",
+        hint: "Give another port (0 is a free one), or end the program that listens there",
       });
     case EADDRNOTAVAIL:
       return new UmpathError("host-lacks", message, { hint: "`ip address` lists the addresses of this host" });

@@ -71,16 +71,21 @@ export class TargetSocket {
     const arenaOffset = slots * transferBytesMax;
     this.#memory = Memory.allocate(arenaOffset + TargetConnection.arenaBytes(slots, RECEIVE_BYTES));
     const memory = this.#memory.bytes;
-    this.connection = new TargetConnection({
-      memory,
-      arenaOffset,
-      slots,
-      dataOffset: 0,
-      dataBytes: transferBytesMax,
-      inCapsuleBytes,
-      crc32c: (offset, bytes) => native().um_crc32c_part(memory, offset, bytes),
-      receiveBytes: RECEIVE_BYTES,
-    });
+    try {
+      this.connection = new TargetConnection({
+        memory,
+        arenaOffset,
+        slots,
+        dataOffset: 0,
+        dataBytes: transferBytesMax,
+        inCapsuleBytes,
+        crc32c: (offset, bytes) => native().um_crc32c_part(memory, offset, bytes),
+        receiveBytes: RECEIVE_BYTES,
+      });
+    } catch (error) {
+      this.#memory[Symbol.dispose]();
+      throw error;
+    }
     this.#watch = { fd: options.fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
     poller.add(this.#watch);
     this.#control.add(this);
