@@ -5,13 +5,18 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Opens a regular file or a block device; with `direct` past the page cache, which not every file system has. */
-int um_file_open(const char *path, uint32_t writable, uint32_t direct)
+/* Opens a regular file or a block device; with `direct` past the page cache, which not every file system has. With
+ * `exclusive` a block device that is mounted, or held by another device or program, is -EBUSY, and nobody can mount or hold
+ * it as long as this descriptor is open; a regular file must not be opened so. */
+int um_file_open(const char *path, uint32_t writable, uint32_t direct, uint32_t exclusive)
 {
-	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int extra = (direct ? O_DIRECT : 0) | (exclusive ? O_EXCL : 0);
+	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | extra | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int flags;
 
 	if (fd < 0)
@@ -73,4 +78,28 @@ int um_file_truncate(int32_t fd, uint64_t bytes)
 int um_file_sync(int32_t fd)
 {
 	return fsync(fd) ? -errno : 0;
+}
+
+/* Bytes that an ordinary user can still write to the file system of the file. */
+int64_t um_file_free_bytes(int32_t fd)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(fd, &fs))
+		return -errno;
+	return (int64_t)(fs.f_bavail * fs.f_frsize);
+}
+
+/* Reads an extended attribute: how many bytes it has, -ENODATA if there is none, -EOPNOTSUPP if there can be none. */
+int um_file_get_attribute(int32_t fd, const char *name, void *value, uint32_t bytes)
+{
+	ssize_t got = fgetxattr(fd, name, value, bytes);
+
+	return got < 0 ? -errno : (int)got;
+}
+
+/* Makes an extended attribute: -EEXIST if it is there already. */
+int um_file_make_attribute(int32_t fd, const char *name, const void *value, uint32_t bytes)
+{
+	return fsetxattr(fd, name, value, bytes, XATTR_CREATE) ? -errno : 0;
 }

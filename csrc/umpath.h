@@ -85,12 +85,15 @@ UM_API int um_ignore_realtime_signals(void);
 UM_API int um_write_back(const char *path, uint32_t file_system);
 
 /* um_file.c */
-UM_API int um_file_open(const char *path, uint32_t writable, uint32_t direct);
+UM_API int um_file_open(const char *path, uint32_t writable, uint32_t direct, uint32_t exclusive);
 UM_API int um_file_lock(int32_t fd, uint32_t exclusive, uint32_t wait_ms);
 UM_API int64_t um_file_bytes(int32_t fd);
 UM_API int um_file_trial(int32_t fd, uint32_t bytes);
 UM_API int um_file_truncate(int32_t fd, uint64_t bytes);
 UM_API int um_file_sync(int32_t fd);
+UM_API int64_t um_file_free_bytes(int32_t fd);
+UM_API int um_file_get_attribute(int32_t fd, const char *name, void *value, uint32_t bytes);
+UM_API int um_file_make_attribute(int32_t fd, const char *name, const void *value, uint32_t bytes);
 
 /* um_fault.c */
 UM_API int um_socket_reset(int32_t fd);

@@ -44,12 +44,15 @@ export const SYMBOLS = {
   um_ignore_realtime_signals: { parameters: [], result: "i32" },
   um_write_back: { parameters: ["buffer", "u32"], result: "i32", nonblocking: true },
 
-  um_file_open: { parameters: ["buffer", "u32", "u32"], result: "i32" },
+  um_file_open: { parameters: ["buffer", "u32", "u32", "u32"], result: "i32" },
   um_file_lock: { parameters: ["i32", "u32", "u32"], result: "i32" },
   um_file_bytes: { parameters: ["i32"], result: "i64" },
   um_file_trial: { parameters: ["i32", "u32"], result: "i32" },
   um_file_truncate: { parameters: ["i32", "u64"], result: "i32" },
   um_file_sync: { parameters: ["i32"], result: "i32", nonblocking: true },
+  um_file_free_bytes: { parameters: ["i32"], result: "i64" },
+  um_file_get_attribute: { parameters: ["i32", "buffer", "buffer", "u32"], result: "i32" },
+  um_file_make_attribute: { parameters: ["i32", "buffer", "buffer", "u32"], result: "i32" },
 
   um_socket_reset: { parameters: ["i32"], result: "i32" },
   um_socket_window: { parameters: ["i32", "u32"], result: "i32" },

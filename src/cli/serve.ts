@@ -27,7 +27,7 @@ import {
 import { parseSubsystemNqn } from "./nqn.ts";
 import { wholeNumber } from "./option_words.ts";
 import { listenerWords } from "./target_text.ts";
-import type { Output } from "./output.ts";
+import { type Output, OutputClosed } from "./output.ts";
 
 const IN_CAPSULE_DEFAULT = "16K";
 const IO_QUEUES_DEFAULT = 16;
@@ -44,8 +44,12 @@ const HELP = commandHelp({
     "are non-optimized, inaccessible, persistent-loss and change. The port is 4420 unless it is given; 0 is a free " +
     "one. An address is one of this host's; names are not resolved.",
     "A namespace is FILE or ram=SIZE, and after commas any of nsid=N, bs=512 or bs=4096, uuid=UUID, size=SIZE (the " +
-    "file is made with that size if it is missing) and ro. UUID and NGUID are made from the NQN and the number, " +
-    "the same at every start. Memory is lost at the end; a file is served by one target at a time.",
+    "file is made with that size if it is missing or empty) and ro.",
+    "Hosts know a namespace by its UUID, which is its storage's: a file has it as the attribute user.umpath.uuid, or in " +
+    "FILE.umpath where the file system has no attributes; a block device has it from its own name; memory has a new one " +
+    "at each start. --uuid, or uuid=UUID for one namespace, gives it another. NGUID and serial number follow from it.",
+    "Memory is lost at the end. A file is served by one target at a time, and not while it is behind a loop device; a " +
+    "block device only if nothing of it is mounted or held. With --read-only they are served all the same.",
     "For tests it does wrong on demand: umpath target fault --help says what faults there are.",
   ],
   examples: [
@@ -67,11 +71,11 @@ export const declare: Declare = (command, context) => {
     .option("--listen <portal>", "ADDR[:PORT][,ana=STATE] to listen on; one option for each", addListener)
     .option(
       "--size <size>",
-      "make the file with that size if it is missing",
+      "make the file with that size if it is missing or empty",
       (word) => parsePositiveSize(word, "--size"),
     )
     .option("--block-size <bytes>", withDefault("bytes of a logical block, 512 or 4096", "4096"), parseBlockSize)
-    .option("--uuid <uuid>", withDefault("UUID of the namespace", "made from the NQN"), parseUuid)
+    .option("--uuid <uuid>", withDefault("UUID of the namespace", "that of its storage"), parseUuid)
     .option("--read-only", "refuse writes")
     .option("--allow-host <nqn>", withDefault("a host that may connect; one option for each", "all"), addHost)
     .option(
@@ -94,7 +98,7 @@ export const declare: Declare = (command, context) => {
       withDefault("threads of the data plane", `one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
       wholeNumber("--workers", { min: 1, max: WORKERS_MAX }),
     )
-    .option("--serial <text>", withDefault("serial number", "made from the NQN"), parseSerial)
+    .option("--serial <text>", withDefault("serial number", "made from the UUID"), parseSerial)
     .option("--fault <fault>", "do that wrong from the start on; one option for each", addWord)
     .option("--fault-script <file>", "do wrong what the lines of this file say", readFaultScript)
     .option("--fault-seed <number>", withDefault("what faults by chance draw from", "a new one"), parseFaultSeed)
@@ -116,7 +120,7 @@ export const declare: Declare = (command, context) => {
         faultSeed: options.faultSeed ?? newFaultSeed(),
       };
       const { runServe } = await import("../serve/process.ts");
-      context.exitCode = await runServe(spec, (info) => tell(info, context.output));
+      context.exitCode = await runServe(spec, (info) => tellOnce(info, context.output));
     });
 };
 
@@ -137,6 +141,15 @@ function checkGiven(
     `${listWords(lacks.map(({ what }) => what))} ${verb} given`,
     `Add ${listWords(lacks.map(({ how }) => how))}`,
   );
+}
+
+/** A reader that leaves, as `head` does, has heard what it wanted: the target goes on. */
+function tellOnce(info: TargetInfo, output: Output): void {
+  try {
+    tell(info, output);
+  } catch (error) {
+    if (!(error instanceof OutputClosed)) throw error;
+  }
 }
 
 /** Once it listens: where, for scripts. */

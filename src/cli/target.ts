@@ -1,7 +1,7 @@
 import { Argument, type Command, Option } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { listWords, quote } from "../base/text.ts";
-import { formatSize, parseSize } from "../base/units.ts";
+import { parseSize } from "../base/units.ts";
 import { ANA_NAMES } from "../serve/ana_names.ts";
 import { NSID_RANGE } from "../host/ranges.ts";
 import type { FaultsInfo, ListenSpec, PortalName, TargetApi, TargetMethod } from "../serve/api.ts";
@@ -13,7 +13,7 @@ import { commandHelp, withDefault } from "./help.ts";
 import { parseAna, parseListenSpec } from "./listen_spec.ts";
 import { wholeNumber } from "./option_words.ts";
 import { parsePortal } from "./path_spec.ts";
-import { faultLines, listenerWords, targetDetails, targetLines } from "./target_text.ts";
+import { faultLines, listenerWords, resizedWords, targetDetails, targetLines } from "./target_text.ts";
 import type { Output } from "./output.ts";
 import { completedBy } from "./word_sources.ts";
 
@@ -99,7 +99,7 @@ function declareList(command: Command, { output }: Context): void {
       }),
     )
     .action(async () => {
-      const targets = await runningTargets();
+      const targets = await runningTargets((error) => output.warn(error.message));
       if (output.json) output.object({ targets });
       else if (targets.length === 0) output.note("No target runs");
       else targetLines(targets).forEach((line) => output.line(line));
@@ -114,7 +114,7 @@ function declareShow(command: Command, { output }: Context): void {
   verb(command, "show", "show a target with its namespaces, listeners and controllers").addHelpText("after", help)
     .action(async (choice) => {
       const isAll = choice.nqn === undefined && choice.pid === undefined;
-      const targets = isAll ? await runningTargets() : [await findTarget(choice)];
+      const targets = isAll ? await runningTargets((error) => output.warn(error.message)) : [await findTarget(choice)];
       if (output.json) output.object({ targets });
       else if (targets.length === 0) output.note("No target runs");
       else output.line(targets.map((target) => targetDetails(target).join("\n")).join("\n\n"));
@@ -145,7 +145,11 @@ function declareAna(command: Command, { output }: Context): void {
 
 function declareResize(command: Command, { output }: Context): void {
   const help = commandHelp({
-    notes: ["Connected hosts see the new size at once.", CHOICE_NOTE],
+    notes: [
+      "Connected hosts see the new size at once. What a smaller namespace had at its end is lost, unless it is a block " +
+      "device, which keeps its size.",
+      CHOICE_NOTE,
+    ],
     examples: ["umpath target resize 1 2G"],
   });
   verb(command, "resize", "change the size of a namespace")
@@ -155,17 +159,13 @@ function declareResize(command: Command, { output }: Context): void {
       "namespaces",
     ))
     .argument("<size>", "new size, such as 512M or 2G", (word) => parseSize(word, "the size"))
+    .option("--shrink", "make it smaller even though what it has at its end is lost")
     .addHelpText("after", help)
-    .action(async (nsid, sizeBytes, choice) => {
-      if (sizeBytes === 0) {
-        throw new UmpathError("usage", `Cannot resize namespace ${nsid}: a size of 0 can store nothing`);
-      }
-      const target = await findTarget(choice);
-      const namespace = await askTarget(target, "resize", { nsid, sizeBytes });
+    .action(async (nsid, sizeBytes, { shrink = false, ...choice }) => {
+      const namespace = await ask(choice, "resize", { nsid, sizeBytes, shrink });
       if (output.json) return output.object({ namespace });
-      const before = target.namespaces.find((one) => one.nsid === nsid);
-      output.done(`namespace ${nsid}`, `resized to ${formatSize(namespace.sizeBytes)}`, {
-        changed: before?.sizeBytes !== namespace.sizeBytes,
+      output.done(`namespace ${nsid}`, resizedWords(namespace), {
+        changed: namespace.sizeBytes !== namespace.wasBytes,
       });
     });
 }

@@ -1,7 +1,7 @@
 /** Targets as text for people. */
 import { alignRows, count, oneLine } from "../base/text.ts";
 import { formatSize } from "../base/units.ts";
-import type { ControllerInfo, FaultsInfo, NamespaceInfo, TargetInfo } from "../serve/api.ts";
+import type { ControllerInfo, FaultsInfo, NamespaceInfo, TargetApi, TargetInfo } from "../serve/api.ts";
 
 /** `127.0.0.1:4420` or `[::1]:4420`. */
 export function listenerWords({ traddr, trsvcid }: { traddr: string; trsvcid: number }): string {
@@ -35,9 +35,17 @@ export function targetDetails(target: TargetInfo): string[] {
       alignRows(listeners.map((one) => [listenerWords(one), one.ana, count(one.controllers, "controller")])),
       4,
     ),
-    "  controllers",
+    ...(controllers.length === 0 ? ["  no controllers"] : ["  controllers"]),
     ...indent(controllers.flatMap(controllerLines), 4),
   ];
+}
+
+/** What a change of size has come to. */
+export function resizedWords({ sizeBytes, wasBytes, storage }: TargetApi["resize"]["result"]): string {
+  const words = `resized to ${formatSize(sizeBytes)}`;
+  if (sizeBytes === wasBytes) return words;
+  if (storage === "block-device") return `${words} for hosts; the block device keeps its own size`;
+  return sizeBytes < wasBytes ? `${words}; its last ${formatSize(wasBytes - sizeBytes)} are lost` : words;
 }
 
 /** One aligned line a fault, and their seed. */
@@ -66,7 +74,7 @@ function controllerLines(controller: ControllerInfo): string[] {
     count(errors, "error answer"),
   ];
   return [
-    `${cntlid}  ${oneLine(hostNqn)}`,
+    `${cntlid}  ${oneLine(hostNqn) || "(no host NQN)"}`,
     `     ${peer} at ${listener}, ${what}`,
     ...(kind === "discovery" ? [] : [`     ${done.join(", ")}`]),
   ];

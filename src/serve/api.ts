@@ -6,13 +6,13 @@ export interface NamespaceSpec {
   readonly nsid: number;
   readonly backing: NamespaceBacking;
   readonly blockSize: 512 | 4096;
-  /** UUID in text form; null: made from the NQN and the NSID. */
+  /** UUID in text form; null: that of its storage. */
   readonly uuid: string | null;
   readonly readOnly: boolean;
 }
 
 export type NamespaceBacking =
-  /** `sizeBytes`: the file is made with that size if it is missing. */
+  /** `sizeBytes`: the file is made with that size if it is missing or empty. */
   | { readonly type: "file"; readonly path: string; readonly sizeBytes: number | null }
   | { readonly type: "ram"; readonly sizeBytes: number };
 
@@ -54,6 +54,8 @@ export interface NamespaceInfo {
   readOnly: boolean;
   /** Path of the file, or null if it is in memory. */
   file: string | null;
+  /** What is behind it. */
+  storage: "file" | "block-device" | "memory";
   /** The file is read and written past the page cache. */
   direct: boolean;
 }
@@ -68,6 +70,7 @@ export interface ListenerInfo {
 export interface ControllerInfo {
   cntlid: number;
   kind: "nvm" | "discovery";
+  /** Empty if the host gave none. */
   hostNqn: string;
   /** UUID in text form. */
   hostId: string;
@@ -113,7 +116,11 @@ export interface PortalName {
 export interface TargetApi {
   show: { params: Record<string, never>; result: TargetInfo };
   ana: { params: PortalName & { ana: AnaStateName }; result: ListenerInfo };
-  resize: { params: { nsid: number; sizeBytes: number }; result: NamespaceInfo };
+  /** Makes a namespace smaller only with `shrink`. */
+  resize: {
+    params: { nsid: number; sizeBytes: number; shrink: boolean };
+    result: NamespaceInfo & { wasBytes: number };
+  };
   "listener-add": { params: ListenSpec; result: ListenerInfo };
   "listener-remove": { params: PortalName; result: Record<string, never> };
   faults: { params: Record<string, never>; result: FaultsInfo };

@@ -1,7 +1,7 @@
 /** What each method of a target's control socket takes: every field with its type and range. */
 import { FAULT_RULES_MAX } from "../base/limits.ts";
 import { hostAddressFault } from "../host/addresses.ts";
-import { type Check, choice, list, record, text, textThat, whole } from "../host/fields.ts";
+import { type Check, choice, flag, list, record, text, textThat, whole } from "../host/fields.ts";
 import { NSID_RANGE, PORT_RANGE } from "../host/ranges.ts";
 import { ANA_NAMES } from "./ana_names.ts";
 import type { TargetApi } from "./api.ts";
@@ -20,7 +20,8 @@ export const TARGET_FIELDS: { readonly [M in keyof TargetApi]: Check } = Object.
   ana: record<TargetApi["ana"]["params"]>({ traddr, trsvcid, ana }),
   resize: record<TargetApi["resize"]["params"]>({
     nsid: whole(NSID_RANGE),
-    sizeBytes: whole({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    sizeBytes: whole({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    shrink: flag,
   }),
   // Port 0 is a free one.
   "listener-add": record<TargetApi["listener-add"]["params"]>({

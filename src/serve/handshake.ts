@@ -34,8 +34,8 @@ export interface HandshakeEvents {
   handleIo(connected: Connected, handedOver: HandedOver): void;
   /** The Connect of an I/O queue had succeeded, and the connection is over all the same. */
   handleIoLost(connected: Connected): void;
-  /** It has come to nothing; why, in words. */
-  handleFailed(reason: string): void;
+  /** It has come to nothing; why, in words. `isRefused`: for what the host did, or failed to do in time. */
+  handleFailed(reason: string, isRefused: boolean): void;
 }
 
 /**
@@ -48,6 +48,7 @@ export class Handshake implements SocketOwner {
   #timer: ReturnType<typeof setTimeout>;
   /** The I/O queue whose Connect was answered with success. */
   #connected: Connected | null = null;
+  #isLate = false;
 
   constructor(
     poller: Poller,
@@ -66,7 +67,9 @@ export class Handshake implements SocketOwner {
       return;
     }
     const isKnown = this.#socket.connection.state === "ready";
-    if (this.#socket.isOpen) this.#socket.end(isKnown ? "it sent no Connect in time" : "it sent no ICReq in time");
+    if (!this.#socket.isOpen) return;
+    this.#isLate = true;
+    this.#socket.end(isKnown ? "it sent no Connect in time" : "it sent no ICReq in time");
   }
 
   /** Ends it. */
@@ -131,7 +134,8 @@ export class Handshake implements SocketOwner {
 
   handleEnd(reason: string): void {
     clearTimeout(this.#timer);
-    if (this.#connected === null) this.#events.handleFailed(reason);
+    const brokeProtocol = (this.#socket.connection.failure?.fes ?? 0) !== 0;
+    if (this.#connected === null) this.#events.handleFailed(reason, this.#isLate || brokeProtocol);
     else this.#events.handleIoLost(this.#connected);
   }
 }

@@ -1,16 +1,21 @@
-/** Names of a target that are the same at every start, made from its NQN: hosts know a namespace again by them. */
+/** Names that hosts know a namespace and a subsystem again by, as text and bytes, and those that are made from another. */
 
 const SERIAL_CHARACTERS = 20;
 /** UUID version 8 is for what its maker likes; the variant is that of RFC 9562. */
 const UUID_VERSION = 0x80;
 const UUID_VARIANT = 0x80;
 
-/** The UUID (16 bytes) of a namespace that was given none. */
-export async function derivedUuid(nqn: string, nsid: number): Promise<Uint8Array<ArrayBuffer>> {
-  const uuid = (await digest(`umpath uuid ${nsid} ${nqn}`)).slice(0, 16);
+/** The UUID (16 bytes) that belongs to a text which names one storage and no other. */
+export async function derivedUuid(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  const uuid = (await digest(`umpath uuid ${text}`)).slice(0, 16);
   uuid[6] = (uuid[6]! & 0x0f) | UUID_VERSION;
   uuid[8] = (uuid[8]! & 0x3f) | UUID_VARIANT;
   return uuid;
+}
+
+/** A UUID (16 bytes) that nobody has. */
+export function newUuid(): Uint8Array<ArrayBuffer> {
+  return uuidBytes(crypto.randomUUID());
 }
 
 /** The NGUID (16 bytes) of the namespace with that UUID. */
@@ -18,9 +23,9 @@ export async function derivedNguid(uuid: Uint8Array): Promise<Uint8Array<ArrayBu
   return (await digest(`umpath nguid ${uuidText(uuid)}`)).slice(0, 16);
 }
 
-/** The serial number of a subsystem that was given none. */
-export async function derivedSerial(nqn: string): Promise<string> {
-  return (await digest(`umpath serial ${nqn}`)).toHex().slice(0, SERIAL_CHARACTERS);
+/** The serial number of a subsystem that was given none: that of its first namespace's storage. */
+export async function derivedSerial(uuid: Uint8Array): Promise<string> {
+  return (await digest(`umpath serial ${uuidText(uuid)}`)).toHex().slice(0, SERIAL_CHARACTERS);
 }
 
 async function digest(text: string): Promise<Uint8Array<ArrayBuffer>> {

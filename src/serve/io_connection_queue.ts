@@ -10,6 +10,7 @@ import type { Ring } from "../io/ring.ts";
 import type { RingOwner } from "../io/ring_loop.ts";
 import { SocketLink } from "../io/socket_link.ts";
 import { tokenHigh, TokenKind } from "../io/token.ts";
+import { NvmOpcode } from "../spec/nvme.ts";
 import { TargetConnection } from "../target/connection.ts";
 import { SQE_SHIFT, SqeDword } from "../target/io_checks.ts";
 import { IoCounters } from "../target/io_counters.ts";
@@ -114,7 +115,7 @@ export class IoConnectionQueue implements RingOwner {
       listener: message.listener,
       transferBytesMax: target.transferBytesMax,
       counters: new IoCounters(message.counters),
-      onRefused: (slot, status) => this.#tellError(connection, slot, status),
+      onRefused: (slot, status, errno) => this.#tellError(connection, slot, { status, errno }),
     });
     this.#link = new SocketLink({
       id: message.connection,
@@ -180,7 +181,11 @@ export class IoConnectionQueue implements RingOwner {
     this.#link.handleReceived(result);
   }
 
-  #tellError({ commands: { sqe, cid } }: TargetConnection, slot: number, status: number): boolean {
+  #tellError(
+    { commands: { sqe, cid } }: TargetConnection,
+    slot: number,
+    { status, errno }: { status: number; errno: number },
+  ): boolean {
     if (this.#errorsTold === ERRORS_TOLD_MAX) return false;
     this.#errorsTold++;
     const at = slot << SQE_SHIFT;
@@ -191,6 +196,8 @@ export class IoConnectionQueue implements RingOwner {
       status,
       nsid: sqe[at + SqeDword.NSID]!,
       lba: sqe[at + SqeDword.CDW10]! + sqe[at + SqeDword.CDW11]! * TWO_32,
+      errno,
+      isRead: isRead(sqe[at]! & 0xff),
     });
     return true;
   }
@@ -278,6 +285,11 @@ export class IoConnectionQueue implements RingOwner {
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
   }
+}
+
+/** Commands that read what is behind a namespace. */
+function isRead(opcode: number): boolean {
+  return opcode === NvmOpcode.READ || opcode === NvmOpcode.COMPARE;
 }
 
 function memoryDevice(namespace: ServedNamespace, requests: RequestTable, arena: Uint8Array): BlockDevice {

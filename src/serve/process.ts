@@ -8,10 +8,12 @@ import { ensureRunDir } from "../host/run_dir.ts";
 import { surviveStrayErrors } from "../host/stray_errors.ts";
 import { Poller } from "../io/poller.ts";
 import type { SubsystemDescription } from "../target/description.ts";
-import type { FaultsInfo, TargetApi, TargetInfo, TargetSpec } from "./api.ts";
+import type { FaultsInfo, ListenerInfo, ListenSpec, TargetApi, TargetInfo, TargetSpec } from "./api.ts";
 import { TARGET_FIELDS } from "./api_fields.ts";
 import { derivedSerial } from "./identity.ts";
-import { openNamespaces } from "./namespaces.ts";
+import { type Namespace, openNamespaces } from "./namespaces.ts";
+import { NqnLock, removeLeftLocks } from "./nqn_lock.ts";
+import { portalWords } from "./portal.ts";
 import { removeLeftSockets, targetSocketPath } from "./target_sockets.ts";
 import { TargetServer } from "./target_server.ts";
 
@@ -26,30 +28,22 @@ const LEAVE_DELAY_MS = 50;
 /**
  * Serves until it is told to end; the exit code. `onListening` is called once all listeners listen.
  *
- * @throws UmpathError in words for everything that a person can put right.
+ * @throws UmpathError in words for everything that a person can put right. Nothing is logged before that.
  */
 export async function runServe(spec: TargetSpec, onListening: (info: TargetInfo) => void): Promise<number> {
   surviveStrayErrors();
+  await using opened = new AsyncDisposableStack();
   const dir = ensureRunDir();
   removeLeftSockets(dir);
-  const namespaces = await openNamespaces(spec.namespaces, spec.nqn);
+  removeLeftLocks(dir);
+  opened.use(await NqnLock.take(dir, spec.nqn));
+  const namespaces = await openNamespaces(spec.namespaces);
+  using unserved = new DisposableStack();
+  for (const namespace of namespaces) unserved.use(namespace);
   const end = Promise.withResolvers<number>();
   const workers = spec.workers ?? Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
-  const description: SubsystemDescription = {
-    nqn: spec.nqn,
-    serial: spec.serial ?? await derivedSerial(spec.nqn),
-    model: MODEL,
-    namespaces: namespaces.map((namespace) => namespace.description),
-    limits: {
-      ioQueuesMax: spec.queues,
-      queueEntriesMax: spec.depth,
-      transferBytesMax: TARGET_TRANSFER_BYTES,
-      inCapsuleBytes: spec.inCapsuleBytes,
-    },
-    allowedHosts: spec.allowedHosts,
-  };
   const server = await TargetServer.start({
-    description,
+    description: await describe(spec, namespaces),
     namespaces,
     workers,
     poller: new Poller(),
@@ -60,26 +54,17 @@ export async function runServe(spec: TargetSpec, onListening: (info: TargetInfo)
   });
   // All sockets are bound before anybody hears of any, so that a bad word has no witnesses.
   for (const listener of spec.listeners) server.listen(listener);
+  const answers = { name: "target", handlers: handlers(server, () => end.resolve(0)), fields: TARGET_FIELDS };
+  opened.use(listenControl<TargetApi>(targetSocketPath(dir, Deno.pid), answers));
   if (spec.faults.length > 0) server.faults.set(spec.faults, spec.faultSeed);
-  const handlers: Handlers<TargetApi> = {
-    show: () => Promise.resolve(server.info()),
-    ana: (params) => Promise.resolve().then(() => server.setAna(params)),
-    resize: ({ nsid, sizeBytes }) => Promise.resolve().then(() => server.resize(nsid, sizeBytes)),
-    "listener-add": (params) => Promise.resolve().then(() => server.listen(params)),
-    "listener-remove": (params) => server.unlisten(params).then(() => ({})),
-    faults: () => Promise.resolve(server.faults.info),
-    "set-faults": (params) => Promise.resolve().then(() => setFaults(server, params)),
-    stop: () => {
-      setTimeout(() => end.resolve(0), LEAVE_DELAY_MS);
-      return Promise.resolve({});
-    },
-  };
-  const answers = { name: "target", handlers, fields: TARGET_FIELDS };
-  await using _control = listenControl<TargetApi>(targetSocketPath(dir, Deno.pid), answers);
   const stopSignals = onSignals((signal) => {
     log.info(`${signal}: ending`);
     end.resolve(0);
   });
+  // From here on hosts use them, and commands that never end may do so to the last.
+  unserved.move();
+  for (const namespace of namespaces) namespace.logOpened();
+  for (const listener of server.info().listeners) log.info(listeningWords(listener));
   log.info(`umpath ${VERSION} serves ${spec.nqn}, process ${Deno.pid}, ${workers} data-plane threads`);
   onListening(server.info());
   const code = await end.promise;
@@ -90,6 +75,51 @@ export async function runServe(spec: TargetSpec, onListening: (info: TargetInfo)
     return 1;
   }
   return code;
+}
+
+async function describe(spec: TargetSpec, namespaces: readonly Namespace[]): Promise<SubsystemDescription> {
+  const descriptions = namespaces.map((namespace) => namespace.description);
+  const first = descriptions.reduce((lowest, next) => next.nsid < lowest.nsid ? next : lowest);
+  return {
+    nqn: spec.nqn,
+    serial: spec.serial ?? await derivedSerial(first.uuid),
+    model: MODEL,
+    namespaces: descriptions,
+    limits: {
+      ioQueuesMax: spec.queues,
+      queueEntriesMax: spec.depth,
+      transferBytesMax: TARGET_TRANSFER_BYTES,
+      inCapsuleBytes: spec.inCapsuleBytes,
+    },
+    allowedHosts: spec.allowedHosts,
+  };
+}
+
+/** What is asked over the control socket, in one place. */
+function handlers(server: TargetServer, stop: () => void): Handlers<TargetApi> {
+  return {
+    show: () => Promise.resolve(server.info()),
+    ana: (params) => Promise.resolve().then(() => server.setAna(params)),
+    resize: (params) => Promise.resolve().then(() => server.resize(params)),
+    "listener-add": (params) => Promise.resolve().then(() => addListener(server, params)),
+    "listener-remove": (params) => server.unlisten(params).then(() => ({})),
+    faults: () => Promise.resolve(server.faults.info),
+    "set-faults": (params) => Promise.resolve().then(() => setFaults(server, params)),
+    stop: () => {
+      setTimeout(stop, LEAVE_DELAY_MS);
+      return Promise.resolve({});
+    },
+  };
+}
+
+function addListener(server: TargetServer, spec: ListenSpec): ListenerInfo {
+  const listener = server.listen(spec);
+  log.info(listeningWords(listener));
+  return listener;
+}
+
+function listeningWords({ traddr, trsvcid, ana }: ListenerInfo): string {
+  return `Listening on ${portalWords(traddr, trsvcid)}, ${ana}`;
 }
 
 /** True if `work` was done in so much time. */

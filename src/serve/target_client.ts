@@ -12,10 +12,17 @@ export interface TargetChoice {
   pid?: number | undefined;
 }
 
-/** All targets that answer. */
-export async function runningTargets(): Promise<TargetInfo[]> {
-  const answers = await Promise.all(targetPids(runDir()).map((pid) => ask(pid, "show", {})));
-  return answers.filter((info) => info !== null);
+/** All targets that answer. `onSilent` hears why another one does not, which has its socket and says nothing. */
+export async function runningTargets(
+  onSilent: (error: UmpathError, pid: number) => void = () => {},
+): Promise<TargetInfo[]> {
+  const pids = targetPids(runDir());
+  const answers = await Promise.allSettled(pids.map((pid) => ask(pid, "show", {})));
+  return answers.flatMap((answer, i) => {
+    if (answer.status === "fulfilled") return answer.value === null ? [] : [answer.value];
+    onSilent(UmpathError.from(answer.reason), pids[i]!);
+    return [];
+  });
 }
 
 /**
@@ -24,9 +31,13 @@ export async function runningTargets(): Promise<TargetInfo[]> {
  * @throws UmpathError "not-found" if there is none, "usage" if there is more than one.
  */
 export async function findTarget({ nqn, pid }: TargetChoice): Promise<TargetInfo> {
-  const running = await runningTargets();
+  const silent = new Map<number, UmpathError>();
+  const running = await runningTargets((error, pid) => silent.set(pid, error));
   const found = running.filter((target) => (nqn ?? target.nqn) === target.nqn && (pid ?? target.pid) === target.pid);
   const wanted = [...nqn === undefined ? [] : [quote(nqn)], ...pid === undefined ? [] : [`process ${pid}`]];
+  // The one that is meant may be among those that do not answer.
+  const [failure] = pid === undefined ? silent.values() : [silent.get(pid)];
+  if (found.length === 0 && failure !== undefined) throw failure;
   if (found.length === 0) {
     const which = wanted.length === 0 ? "" : ` of ${listWords(wanted)}`;
     throw new UmpathError("not-found", `No target${which} runs on this host`, {

@@ -2,19 +2,22 @@ import { native } from "../../ffi/library.ts";
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { TARGET_HANDSHAKES_MAX, TARGET_LISTENERS_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
+import { heldBackWords, RateLimit } from "../base/rate_limit.ts";
 import { count, quote } from "../base/text.ts";
+import { formatSize } from "../base/units.ts";
 import { VERSION } from "../base/version.ts";
 import type { Poller } from "../io/poller.ts";
+import { NSID_ALL } from "../spec/nvme.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../spec/nvme_tcp.ts";
 import { StatusCode } from "../spec/nvme_status.ts";
 import type { Controller } from "../target/controller.ts";
 import type { ListenerDescription, SubsystemDescription } from "../target/description.ts";
 import { IoCounter } from "../target/io_counters.ts";
-import { type ConnectResult, Subsystem } from "../target/subsystem.ts";
+import { CNTLIDS, type ConnectResult, type RefusedConnect, Subsystem } from "../target/subsystem.ts";
 import { TargetTable } from "../target/target_table.ts";
 import { AdminQueue } from "./admin_queue.ts";
 import { anaCode, anaName } from "./ana_names.ts";
-import type { ControllerInfo, ListenerInfo, ListenSpec, NamespaceInfo, PortalName, TargetInfo } from "./api.ts";
+import type { ControllerInfo, ListenerInfo, ListenSpec, PortalName, TargetApi, TargetInfo } from "./api.ts";
 import { Association } from "./association.ts";
 import { FaultControl } from "./fault_control.ts";
 import { type Connected, type HandedOver, Handshake } from "./handshake.ts";
@@ -22,6 +25,7 @@ import { uuidText } from "./identity.ts";
 import { IoConnections } from "./io_connections.ts";
 import type { Namespace } from "./namespaces.ts";
 import { Portal, portalWords } from "./portal.ts";
+import type { StorageFailure } from "./storage_errors.ts";
 
 const log = logger("serve");
 
@@ -29,6 +33,10 @@ const log = logger("serve");
 export const ADMIN_ENTRIES_MAX = 128;
 /** How often controllers are told the time: it bounds how late a host is missed. */
 const TICK_MS = 250;
+/** How often it is looked whether another program has cut a file. */
+const SIZE_CHECK_MS = 2_000;
+/** A host that is refused comes again and again: a few lines say that, and then one in ten seconds. */
+const REFUSALS = { burst: 8, perMs: 10_000 };
 
 /** One place where the target listens, open or closed. */
 interface Listener {
@@ -84,6 +92,8 @@ export class TargetServer {
   readonly #sessions = new Map<Controller, Session>();
   readonly #past = new WeakMap<Controller, Sums>();
   #ticking: ReturnType<typeof setInterval> | undefined;
+  readonly #sizeChecks: ReturnType<typeof setInterval>;
+  readonly #refusals = new RateLimit(REFUSALS);
   #onSessionOver: () => void = () => {};
 
   private constructor(options: TargetServerOptions, table: TargetTable, connections: IoConnections) {
@@ -91,7 +101,12 @@ export class TargetServer {
     this.#table = table;
     this.#connections = connections;
     const ioTotals = () => connections.totals();
-    this.#subsystem = new Subsystem(options.description, { table, listeners: [], nowMs: performance.now(), ioTotals });
+    const cntlidBase = crypto.getRandomValues(new Uint32Array(1))[0]! % CNTLIDS;
+    const nowMs = performance.now();
+    this.#subsystem = new Subsystem(options.description, { table, listeners: [], nowMs, ioTotals, cntlidBase });
+    this.#sizeChecks = setInterval(() => {
+      for (const namespace of options.namespaces) this.#checkSize(namespace);
+    }, SIZE_CHECK_MS);
     this.faults = new FaultControl({
       listeners: () => this.#listed.map(({ description }) => description),
       ana: (listener) => table.ana(listener),
@@ -144,7 +159,6 @@ export class TargetServer {
     this.#subsystem.setAna(index, code, performance.now());
     this.faults.handleListenerAdded();
     this.#tellAll();
-    log.info(`Listening on ${portalWords(traddr, portal.trsvcid)}, ${ana}`);
     return this.#listenerInfo(listener);
   }
 
@@ -242,7 +256,10 @@ export class TargetServer {
     const listener = this.#listeners[index]!;
     const handshakes = this.#listeners.reduce((sum, other) => sum + (other?.handshakes.size ?? 0), 0);
     if (listener.portal === null || handshakes >= TARGET_HANDSHAKES_MAX) {
-      log.warn(`Cannot take a connection of ${peer}: ${count(handshakes, "connection")} wait for a Connect already`);
+      const reason = listener.portal === null
+        ? "the listener is closed"
+        : `${count(handshakes, "connection")} wait for their Connect already`;
+      this.#logRefusal({ peer, listener: index }, reason);
       native().um_socket_close(fd, 1);
       return;
     }
@@ -256,7 +273,11 @@ export class TargetServer {
       inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
     };
     const handshake: Handshake = new Handshake(this.#options.poller, options, {
-      connect: (sqe, data) => this.#connect(index, sqe, data),
+      connect: (sqe, data) => {
+        const result = this.#connect(index, sqe, data);
+        if (result.refused !== null) this.#logRefusal({ peer, listener: index }, connectWords(result.refused));
+        return result;
+      },
       handleAdmin: (connected, socket) => {
         listener.handshakes.delete(handshake);
         this.#begin(connected.controller, (events) => new AdminQueue({ ...connected, socket, ...events }));
@@ -269,9 +290,10 @@ export class TargetServer {
         listener.handshakes.delete(handshake);
         controller.freeQueue(qid);
       },
-      handleFailed: (reason) => {
+      handleFailed: (reason, isRefused) => {
         listener.handshakes.delete(handshake);
-        log.debug(`The connection of ${peer} came to nothing: ${reason}`);
+        if (isRefused) this.#logRefusal({ peer, listener: index }, reason);
+        else log.debug(`The connection of ${peer} came to nothing: ${reason}`);
       },
     });
     listener.handshakes.add(handshake);
@@ -283,14 +305,25 @@ export class TargetServer {
     if (controller === null) return result;
     if (qid > 0 && !this.#connections.isFull) return result;
     if (qid === 0 && sqEntries <= ADMIN_ENTRIES_MAX) return result;
-    log.warn(`Cannot take another ${qid === 0 ? "admin queue" : "I/O queue"} of ${controller.hostNqn}`);
+    const reason = qid > 0
+      ? "the target has as many I/O queues as it can have"
+      : `its admin queue has ${sqEntries} entries, more than ${ADMIN_ENTRIES_MAX}`;
+    const refused = { reason, hostNqn: controller.hostNqn, subsystemNqn: this.#options.description.nqn };
     if (qid > 0) controller.freeQueue(qid);
     else this.#subsystem.remove(controller);
     return {
       ...result,
       controller: null,
+      refused,
       answer: { status: StatusCode.CONNECT_CONTROLLER_BUSY, dw0: 0, dw1: 0, data: null },
     };
+  }
+
+  /** A host that was not let in. */
+  #logRefusal({ peer, listener }: { peer: string; listener: number }, reason: string): void {
+    const heldBack = this.#refusals.admit(performance.now());
+    if (heldBack === null) return;
+    log.warn(`${peer} is refused at ${this.#listenerWords(listener)}: ${reason}${heldBackWords(heldBack)}`);
   }
 
   #begin(
@@ -325,7 +358,10 @@ export class TargetServer {
       listener: controller.listener,
       qid,
       ...{ transfer, queue, subject },
-      onFailed: ({ cid, status, nsid, lba }) => controller.recordError({ sqid: qid, cid, status, nsid, lba }),
+      onFailed: ({ cid, status, nsid, lba, ...failure }) => {
+        controller.recordError({ sqid: qid, cid, status, nsid, lba });
+        if (failure.errno !== 0) this.#handleStorageFailure(nsid, failure);
+      },
       onClosed: (reason) => {
         if (reason !== null) log.info(`I/O queue ${qid} of ${controllerWords(controller)} is lost: ${reason}`);
         const past = this.#past.get(controller)!;
@@ -335,6 +371,21 @@ export class TargetServer {
       },
     });
     session.association.addQueue(qid, connection);
+  }
+
+  /** A command of a host failed in what is behind a namespace; a Flush may be of all of them. */
+  #handleStorageFailure(nsid: number, failure: StorageFailure): void {
+    for (const namespace of this.#options.namespaces) {
+      const { description } = namespace;
+      if (nsid !== NSID_ALL && description.nsid !== nsid) continue;
+      this.#checkSize(namespace);
+      namespace.handleFailure(failure, performance.now());
+    }
+  }
+
+  #checkSize(namespace: Namespace): void {
+    const { index, blockSize } = namespace.description;
+    namespace.checkSize(this.#table.blocks(index) * blockSize);
   }
 
   /** The controller was told something: it may want something done, and have events for hosts. */
@@ -385,15 +436,22 @@ export class TargetServer {
     log.info(`${listenerWords(this.#listeners[index]!)} is now ${anaName(code)}`);
   }
 
-  resize(nsid: number, sizeBytes: number): NamespaceInfo {
+  resize({ nsid, sizeBytes, shrink }: TargetApi["resize"]["params"]): TargetApi["resize"]["result"] {
     const namespace = this.#options.namespaces.find(({ description }) => description.nsid === nsid);
-    if (namespace === undefined) throw new UmpathError("not-found", `There is no namespace ${nsid}`);
-    namespace.resize(sizeBytes, (blocks) => {
+    if (namespace === undefined) {
+      throw new UmpathError("not-found", `There is no namespace ${nsid}`, {
+        hint: "umpath target show lists the namespaces",
+      });
+    }
+    const { sizeBytes: wasBytes } = namespace.info(this.#table);
+    namespace.resize({ sizeBytes, mayShrink: shrink, fromBytes: wasBytes }, (blocks) => {
       this.#subsystem.resize(nsid, blocks);
       this.#tellAll();
     });
-    log.info(`Namespace ${nsid} has ${sizeBytes} bytes now`);
-    return namespace.info(this.#table);
+    if (sizeBytes !== wasBytes) {
+      log.info(`Namespace ${nsid} has ${formatSize(sizeBytes)} now, not ${formatSize(wasBytes)}`);
+    }
+    return { ...namespace.info(this.#table), wasBytes };
   }
 
   info(): TargetInfo {
@@ -437,6 +495,7 @@ export class TargetServer {
 
   /** Ends in order: no more connections, controllers ended, no command under way, everything on stable storage. */
   async close(): Promise<void> {
+    clearInterval(this.#sizeChecks);
     this.faults[Symbol.dispose]();
     await Promise.all(this.#listed.map((listener) => this.#close(listener, "the target ends")));
     while (this.#sessions.size > 0 || this.#connections.count > 0) {
@@ -454,5 +513,13 @@ function listenerWords({ description: { traddr, trsvcid } }: Listener): string {
 }
 
 function controllerWords(controller: Controller): string {
-  return `Controller ${controller.cntlid} of ${controller.hostNqn}`;
+  return `Controller ${controller.cntlid} of ${controller.hostNqn || NO_HOST_NQN}`;
+}
+
+/** What a host that has no NQN is called. */
+const NO_HOST_NQN = "(no host NQN)";
+
+function connectWords({ reason, hostNqn, subsystemNqn }: RefusedConnect): string {
+  const host = hostNqn === null ? "unreadable" : hostNqn === "" ? NO_HOST_NQN : quote(hostNqn);
+  return `${reason} (host NQN ${host}, subsystem NQN ${subsystemNqn === null ? "unreadable" : quote(subsystemNqn)})`;
 }

@@ -69,6 +69,9 @@ export interface CommandFailed {
   status: number;
   nsid: number;
   lba: number;
+  /** What the storage gave; 0 if that was not to blame. */
+  errno: number;
+  isRead: boolean;
 }
 
 export type FromTargetWorker = ConnectionClosed | CommandFailed;

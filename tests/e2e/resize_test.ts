@@ -74,7 +74,7 @@ function kernelBytes(device: string): number {
 
 /** Resizes the namespace and waits until the kernel's device has its size. */
 async function resize(served: Served, device: string, bytes: number): Promise<void> {
-  assertDone(await served.target("resize", "1", `${bytes / MIB}M`));
+  assertDone(await served.target("resize", "1", `${bytes / MIB}M`, "--shrink"));
   await until(() => kernelBytes(device) === bytes);
   assertEquals(kernelBytes(device), bytes);
 }
@@ -94,7 +94,7 @@ Deno.test("umpath list shows the size that the namespace has by now", async () =
   await using served = await serve(cli);
   await attach(cli, served, "--device", "none");
   for (const mib of [64, 8, 16]) {
-    assertDone(await served.target("resize", "1", `${mib}M`));
+    assertDone(await served.target("resize", "1", `${mib}M`, "--shrink"));
     const { state, sizeWarning } = await volumeWhen(cli, (volume) => volume.sizeBytes === mib * MIB, `${mib} MiB`);
     assertEquals([state, sizeWarning], ["live", null]);
     assertMatch((await cli.run("list")).stdout, new RegExp(` ${mib} MiB  live`));

@@ -145,17 +145,17 @@ Deno.test("umpath serve ends in order at SIGTERM under load: exit code 0, hosts 
 Deno.test("umpath serve serves a file to one target at a time, and read-only to several", async () => {
   await using cli = new Cli();
   const file = `${cli.folder}/disk.img`;
-  const serve = (...words: string[]) => cli.run("serve", file, "--nqn", NQN, "--listen", "127.0.0.1:0", ...words);
+  const serve = (...words: string[]) => cli.run("serve", file, "--nqn", `${NQN}2`, "--listen", "127.0.0.1:0", ...words);
   {
     await using _target = await Served.start(cli, { nqn: NQN, words: [file, "--size", "1M"] });
     for (const words of [[], ["--read-only"]]) {
       const { code, stderr } = await serve(...words);
       assertEquals(code, 7, stderr);
-      assertStringIncludes(stderr, `Cannot serve "${file}": somebody else serves it`);
+      assertStringIncludes(stderr, `Cannot serve "${file}": another target serves it`);
     }
   }
   await using first = await Served.start(cli, { nqn: NQN, words: [file, "--read-only"] });
-  await using second = await Served.start(cli, { nqn: NQN, words: [file, "--read-only"] });
+  await using second = await Served.start(cli, { nqn: `${NQN}2`, words: [file, "--read-only"] });
   for (const target of [first, second]) {
     using host = await Host.connect(target);
     assertEquals(await host.tryWrite(0), StatusCode.NAMESPACE_WRITE_PROTECTED);

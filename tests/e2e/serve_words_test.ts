@@ -15,13 +15,22 @@ const BAD_WORDS: readonly [words: string[], code: number, said: string][] = [
   [["FOLDER/none", ...HERE], 3, 'Cannot serve "FOLDER/none": there is no such file'],
   [["FOLDER", ...HERE], 2, 'Cannot serve "FOLDER": it is a folder'],
   [["/dev/null", ...HERE], 2, 'Cannot serve "/dev/null": it is neither a file nor a block device'],
-  [["FOLDER/tiny", ...HERE], 2, 'Cannot serve "FOLDER/tiny": it is smaller than one block'],
-  [["FOLDER/odd", "--size", "16K", ...HERE], 2, "it has 10000 bytes, not the 16384 of --size"],
+  [["FOLDER/tiny", ...HERE], 2, 'Cannot serve "FOLDER/tiny": it has 1 byte, and one block has 4096'],
+  [["FOLDER/odd", "--size", "16K", ...HERE], 2, "it has 9.8 KiB, not the 16 KiB of --size"],
   [["FOLDER/new", "--size", "1001", ...HERE], 2, 'Cannot use "1001" for --size: it is not a multiple of 4 KiB'],
   [["FOLDER/odd", ...RAM, ...HERE], 2, 'Cannot serve: "FOLDER/odd" and --ram are both given'],
   [["--ram", "0", ...HERE], 2, 'Cannot use "0" for --ram: nothing can be stored in it'],
   [["--ram", "1X", ...HERE], 2, 'Cannot use "1X" for --ram: it is not a size'],
-  [["--ram", "100T", ...HERE], 6, "Cannot serve 100 TiB of memory"],
+  [["--ram", "100T", ...HERE], 6, "Cannot serve 100 TiB of memory: this host has"],
+  [["FOLDER/empty", ...HERE], 2, 'Cannot serve "FOLDER/empty": it is empty'],
+  [["FOLDER/no/disk", ...HERE], 3, 'Cannot serve "FOLDER/no/disk": there is no such folder'],
+  [["FOLDER/no/disk", "--size", "1M", ...HERE], 3, 'Cannot make "FOLDER/no/disk": there is no such folder'],
+  [["FOLDER/huge", "--size", "7P", ...HERE], 6, 'Cannot make "FOLDER/huge" 7 PiB large: file too large'],
+  [
+    ["FOLDER/odd", "--namespace", "FOLDER/odd", ...HERE, "--read-only"],
+    2,
+    "they are one storage, or were given one UUID",
+  ],
   [[...RAM, "--block-size", "1024", ...HERE], 2, 'Cannot use "1024" for the block size: it is neither 512 nor 4096'],
   [[...RAM, "--namespace", "ram=1M,nsid=0", ...HERE], 2, 'Cannot use "0" for nsid'],
   [[...RAM, "--namespace", "ram=1M,colour=red", ...HERE], 2, 'it has no option "colour=red"'],
@@ -48,6 +57,7 @@ const BAD_WORDS: readonly [words: string[], code: number, said: string][] = [
 
 Deno.test("umpath serve says what is wrong with its words, for which of them, and leaves nothing behind", async () => {
   await using cli = new Cli();
+  Deno.writeTextFileSync(`${cli.folder}/empty`, "");
   Deno.writeTextFileSync(`${cli.folder}/tiny`, "x");
   Deno.writeTextFileSync(`${cli.folder}/odd`, "x".repeat(10_000));
   const inFolder = (word: string) => word.replaceAll("FOLDER", cli.folder);
@@ -55,9 +65,10 @@ Deno.test("umpath serve says what is wrong with its words, for which of them, an
     const result = await cli.run("serve", ...words.map(inFolder));
     assertEquals([result.code, result.stdout], [code, ""], `${words.join(" ")}\n${result.stderr}`);
     assertStringIncludes(result.stderr, inFolder(said));
-    assert(!/\n\s+at |undefined|NaN/.test(result.stderr), result.stderr);
+    assert(!/\n\s+at |undefined|NaN|os error|[Rr]emove /.test(result.stderr), result.stderr);
+    assertEquals(result.stderr.split("\n")[0]!.slice(0, 8), "umpath: ", "nothing is said to be served before that");
   }
-  assertEquals([...Deno.readDirSync(cli.folder)].map(({ name }) => name).sort(), ["odd", "run", "tiny"]);
+  assertEquals([...Deno.readDirSync(cli.folder)].map(({ name }) => name).sort(), ["empty", "odd", "run", "tiny"]);
   assertEquals([...Deno.readDirSync(cli.runDir)], []);
   const { stderr } = await cli.run("--json", "serve", ...HERE);
   assertEquals(JSON.parse(stderr).error.code, "usage");
@@ -68,7 +79,7 @@ Deno.test("umpath serve says that a port is taken, and takes none then", async (
   await using target = await Served.start(cli, { nqn: NQN, portals: 1 });
   const { hostname, words } = target.portals[0]!;
   const free = `${hostname}:4430`;
-  const taken = await cli.run("serve", ...RAM, "--nqn", NQN, "--listen", free, "--listen", words);
+  const taken = await cli.run("serve", ...RAM, "--nqn", `${NQN}2`, "--listen", free, "--listen", words);
   assertEquals([taken.code, taken.stdout], [7, ""]);
   assertStringIncludes(taken.stderr, `Cannot listen on "${words}": address already in use`);
   Deno.listen({ hostname, port: 4430 }).close();
@@ -84,8 +95,9 @@ const BAD_TARGET_WORDS: readonly [words: string[], code: number, said: string][]
   [["ana", "127.0.0.1:1", "optimized"], 3, 'No listener "127.0.0.1:1" is there'],
   [["ana", "127.0.0.1:0", "optimized"], 2, "none has port 0"],
   [["resize", "9", "1M"], 3, "There is no namespace 9"],
-  [["resize", "1", "0"], 2, "Cannot make namespace 1 0 bytes large"],
-  [["resize", "1", "1001"], 2, "it is not a whole number of blocks of 4096 bytes"],
+  [["resize", "1", "0"], 2, "Cannot make namespace 1 0 B large: a namespace has at least one block"],
+  [["resize", "1", "5001"], 2, "5001 bytes are no whole number of blocks of 4096"],
+  [["resize", "1", "512K"], 2, "Cannot shrink namespace 1 from 1 MiB to 512 KiB: its last 512 KiB would be lost"],
   [["resize", "1", "1T"], 2, "it is in memory"],
   [["listener", "move", "PORTAL"], 2, 'Cannot use "move" for the verb: it is not one of add and remove'],
   [["listener", "add", "PORTAL"], 7, 'Cannot listen on "PORTAL": this target listens there already'],

@@ -61,7 +61,7 @@ Deno.test("umpath target resize: hosts are told, and have as many blocks", async
   for (const nsid of [1, 2]) {
     for (const mebibytes of [8, 2]) {
       const event = await host.awaitEvents(AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES);
-      const { namespace } = json(await target.target("resize", `${nsid}`, `${mebibytes}M`, "--json"));
+      const { namespace } = json(await target.target("resize", `${nsid}`, `${mebibytes}M`, "--shrink", "--json"));
       assertEquals((namespace as { sizeBytes: number }).sizeBytes, mebibytes << 20);
       assertEquals(await notice(host.admin, event), AsyncNotice.NAMESPACE_ATTRIBUTE_CHANGED);
       const { data } = await host.admin.succeed("Get Log Page", logPageSqe(LogId.CHANGED_NAMESPACE_LIST, 4096));

@@ -5,6 +5,8 @@ import { run, type RunResult, umpathBinary, umpathRunDir } from "./process.ts";
 
 const READY_MS = 60_000;
 const END_MS = 30_000;
+/** Hosts know the namespace again by it when the target is started once more. */
+const UUID = "6a2f0b1c-5d3e-4f70-8192-a3b4c5d6e7f8";
 /** Lines of the server's log that are shown when a test fails. */
 const LOG_LINES = 40;
 
@@ -37,7 +39,7 @@ export class ServedTarget implements AsyncDisposable {
 
   /** Starts it again after `kill()`. */
   async start(): Promise<void> {
-    const { nqn, ports, words = ["--ram", "64M"] } = this.#options;
+    const { nqn, ports, words = ["--ram", "64M", "--uuid", UUID] } = this.#options;
     const listen = ports.flatMap(({ addr, port }) => ["--listen", `${addr}:${port}`]);
     const args = ["serve", ...words, "--nqn", nqn, ...listen];
     const env = { UMPATH_RUN_DIR: umpathRunDir() };

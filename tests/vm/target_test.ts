@@ -122,7 +122,7 @@ vmTest("a resize is seen through an event", { daemon: "own" }, async () => {
     await eventually(() => kernelBytes(device) === 128 * MIB, STATE_MS);
     const end = ["bs=1M", "seek=127", "count=1", "oflag=direct"];
     await run("dd", ["if=/dev/urandom", `of=${device}`, ...end], { check: true });
-    await target.control("resize", "1", "32M");
+    await target.control("resize", "1", "32M", "--shrink");
     await eventually(() => kernelBytes(device) === 32 * MIB, STATE_MS);
   });
 });

@@ -56,7 +56,7 @@ for (const direct of [false, true]) {
     const path = Deno.makeTempFileSync({ prefix: "umpath-file-device-" });
     try {
       Deno.truncateSync(path, BLOCKS * BLOCK);
-      const fd = native().um_file_open(cString(path), 1, direct ? 1 : 0);
+      const fd = native().um_file_open(cString(path), 1, direct ? 1 : 0, 0);
       if (direct && fd === -EINVAL) return console.log(`${test.name}: skipped, no O_DIRECT in ${path}`);
       check(fd, "Cannot open the file");
       try {

@@ -110,7 +110,7 @@ Deno.test("Ring writes and reads at the very offset of a file that it is told, b
   using ring = new Ring({ submissions: 8, completions: 64 });
   using memory = Memory.allocate(4096);
   const path = Deno.makeTempFileSync({ prefix: "umpath-ring-" });
-  const fd = check(native().um_file_open(cString(path), 1, 0), "Cannot open the file");
+  const fd = check(native().um_file_open(cString(path), 1, 0, 0), "Cannot open the file");
   try {
     const offsets = [0, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 2 ** 31 + 5];
     for (const [i, offset] of offsets.entries()) {
