@@ -21,16 +21,24 @@ int um_eventfd(void)
 int um_eventfd_signal(int32_t fd)
 {
 	uint64_t one = 1;
+	ssize_t done;
 
-	return write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN ? -errno : 0;
+	do
+		done = write(fd, &one, sizeof(one));
+	while (done < 0 && errno == EINTR);
+	return done < 0 && errno != EAGAIN ? -errno : 0;
 }
 
 /* Only after poll() told that it is readable: it would block. */
 int um_eventfd_drain(int32_t fd)
 {
 	uint64_t count;
+	ssize_t done;
 
-	return read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN ? -errno : 0;
+	do
+		done = read(fd, &count, sizeof(count));
+	while (done < 0 && errno == EINTR);
+	return done < 0 && errno != EAGAIN ? -errno : 0;
 }
 
 int um_open(const char *path, uint32_t writable)

@@ -1,5 +1,8 @@
 import { LAYOUT } from "../../ffi/layout.ts";
 import { native } from "../../ffi/library.ts";
+import { EINTR, errnoWords } from "../base/errno.ts";
+import { logger } from "../base/log.ts";
+import { heldBackWords, RateLimit } from "../base/rate_limit.ts";
 import { Wake } from "./wake.ts";
 
 const POLLIN = 0x001;
@@ -7,6 +10,10 @@ const POLLOUT = 0x004;
 
 /** The kernel could not poll just now: interrupted, or out of memory. */
 const RETRY_MS = 10;
+/** A failure that lasts is said that often. */
+const FAILURE_WORDS = { burst: 1, perMs: 60_000 } as const;
+
+const log = logger("poller");
 
 /** What is watched about one descriptor. `onReady` is called while it is readable or writable as wanted, or in error. */
 export interface Watch {
@@ -20,10 +27,12 @@ export interface Watch {
  * Waits for descriptors on behalf of the main thread: one poll(2) on a thread of the runtime's pool, for as long as
  * anything is watched. It serves the control plane, where a few tens of microseconds are nothing.
  */
-export class Poller {
+export class Poller implements AsyncDisposable {
+  readonly #words = new RateLimit(FAILURE_WORDS);
   readonly #watches = new Set<Watch>();
   readonly #wake = new Wake();
   #isRunning = false;
+  #running: Promise<void> = Promise.resolve();
 
   add(watch: Watch): void {
     this.#watches.add(watch);
@@ -40,7 +49,7 @@ export class Poller {
   /** To be called when a watch wants something else than before. */
   changed(): void {
     if (this.#isRunning) Wake.signal(this.#wake.fd);
-    else if (this.#watches.size > 0) void this.#run();
+    else if (this.#watches.size > 0) this.#running = this.#run();
   }
 
   /** Settles when the poll that is under way has returned: after that it uses no descriptor that was removed before. */
@@ -53,10 +62,17 @@ export class Poller {
       const set = this.#pollSet(watches);
       const round = native().um_poll(set, watches.length + 1, -1);
       this.#round = round;
-      if (await round < 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-      this.#dispatch(watches, new DataView(set.buffer));
+      const result = await round;
+      if (result < 0) await this.#handleFailure(-result);
+      else this.#dispatch(watches, new DataView(set.buffer));
     }
     this.#isRunning = false;
+  }
+
+  async #handleFailure(errno: number): Promise<void> {
+    const heldBack = errno === EINTR ? null : this.#words.admit(performance.now());
+    if (heldBack !== null) log.error(`Cannot wait for sockets: ${errnoWords(errno)}${heldBackWords(heldBack)}`);
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 
   #pollSet(watches: Watch[]): Uint8Array<ArrayBuffer> {
@@ -79,5 +95,13 @@ export class Poller {
       const isReady = view.getInt16((i + 1) * LAYOUT.pollfdBytes + 6, true) !== 0;
       if (isReady && this.#watches.has(watch)) watch.onReady();
     });
+  }
+
+  /** Nothing is watched any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#watches.clear();
+    if (this.#isRunning) Wake.signal(this.#wake.fd);
+    await this.#running;
+    this.#wake[Symbol.dispose]();
   }
 }

@@ -1,6 +1,7 @@
 import { LAYOUT } from "../../ffi/layout.ts";
 import { native } from "../../ffi/library.ts";
 import { check } from "../../ffi/result.ts";
+import { EAGAIN, EBUSY, EINTR } from "../base/errno.ts";
 import { assert } from "../base/assert.ts";
 import { Memory, TWO_32 } from "./memory.ts";
 import { TokenKind } from "./token.ts";
@@ -27,6 +28,19 @@ const Op = {
 const POLL_MULTISHOT = 1 << 0;
 /** IORING_CQE_F_MORE: the same submission will complete again. */
 const CQE_MORE = 1 << 1;
+/** How long a ring may be full because the kernel takes nothing: it stands for memory that does not come free. */
+const FULL_MS_MAX = 5_000;
+const FULL_POLL_MS = 1;
+
+/** As `um_ring_turn()`. */
+export type Enter = (
+  state: Uint8Array<ArrayBuffer>,
+  submit: number,
+  quiet: number,
+  spinUs: number,
+  timeoutMs: number,
+) => number;
+
 /** An offset that stands for the file's own position: what has none ignores it. */
 const NO_OFFSET = -1;
 
@@ -81,9 +95,18 @@ export class Ring implements Disposable {
   #pending = 0;
   /** Pending submissions whose completions may end no turn. */
   #quiet = 0;
+  /** Why the kernel took nothing the last time that it took nothing. */
+  #laterErrno = EAGAIN;
+  readonly #enter: Enter;
 
-  /** @throws SystemError if the kernel has no io_uring or does not allow it. */
-  constructor(options: { submissions: number; completions: number }) {
+  /**
+   * `enter` takes the place of the kernel's, for tests.
+   *
+   * @throws SystemError if the kernel has no io_uring or does not allow it.
+   */
+  constructor(options: { submissions: number; completions: number; enter?: (real: Enter) => Enter }) {
+    const real: Enter = native().um_ring_turn;
+    this.#enter = options.enter === undefined ? real : options.enter(real);
     this.#state = new Uint8Array(LAYOUT.ringBytes);
     this.#words = new Int32Array(this.#state.buffer);
     const flags = Setup.SUBMIT_ALL | Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN;
@@ -120,7 +143,7 @@ export class Ring implements Disposable {
     words[PREPARED] = this.#tail;
     words[TAKEN] = this.#head;
     const quiet = this.#quiet > 0 ? QUIET : 0;
-    const result = native().um_ring_turn(this.#state, this.#pending, quiet, spinUs, timeoutMs);
+    const result = this.#enter(this.#state, this.#pending, quiet, spinUs, timeoutMs);
     this.turns++;
     this.#quiet = 0;
     this.#seen = words[READY];
@@ -132,7 +155,8 @@ export class Ring implements Disposable {
 
   /** EINTR, EAGAIN and EBUSY leave what was not submitted in the queue for the next turn. */
   #turnFailed(errno: number): void {
-    if (errno !== 4 && errno !== 11 && errno !== 16) check(-errno, "Cannot enter the io_uring");
+    if (errno !== EINTR && errno !== EAGAIN && errno !== EBUSY) check(-errno, "Cannot enter the io_uring");
+    this.#laterErrno = errno;
   }
 
   /** Takes the next completion of this turn into `tokenHigh`, `tokenLow` and `result`; false if there is none. */
@@ -260,8 +284,7 @@ export class Ring implements Disposable {
   }
 
   #sqe(op: number, fd: number, high: number, low: number): number {
-    if (this.#pending === this.#entries) this.turn(0, 0);
-    assert(this.#pending < this.#entries, "The kernel takes submissions whenever it is entered");
+    if (this.#pending === this.#entries) this.#makeRoom();
     const at = (this.#tail & this.#sqMask) << SQE_WORDS_SHIFT;
     const sqes = this.#sqes;
     for (let i = 2; i < 16; i++) sqes[at + i] = 0;
@@ -272,6 +295,15 @@ export class Ring implements Disposable {
     this.#tail = (this.#tail + 1) | 0;
     this.#pending++;
     return at;
+  }
+
+  /** The kernel may say "later": it has no memory just now, or too many completions that nobody has taken. */
+  #makeRoom(): void {
+    const deadlineMs = performance.now() + FULL_MS_MAX;
+    this.turn(0, 0);
+    while (this.#pending === this.#entries && performance.now() < deadlineMs) this.turn(0, FULL_POLL_MS);
+    if (this.#pending === this.#entries) check(-this.#laterErrno, "Cannot submit to the io_uring, which is full");
+    assert(this.#pending < this.#entries, "A turn that succeeds submits");
   }
 
   #fileData(at: number, address: number, length: number, offset: number, flags: number): void {

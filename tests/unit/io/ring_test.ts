@@ -1,8 +1,9 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { native } from "../../../ffi/library.ts";
-import { check, cString } from "../../../ffi/result.ts";
+import { check, cString, SystemError } from "../../../ffi/result.ts";
+import { EAGAIN, EBUSY, EINTR } from "../../../src/base/errno.ts";
 import { Memory } from "../../../src/io/memory.ts";
-import { Ring } from "../../../src/io/ring.ts";
+import { type Enter, Ring } from "../../../src/io/ring.ts";
 import { Poller } from "../../../src/io/poller.ts";
 import { tcpConnect } from "../../../src/io/tcp.ts";
 import { tokenHigh, TokenKind } from "../../../src/io/token.ts";
@@ -25,6 +26,30 @@ Deno.test("Ring brings back both halves of each token, all 64 bits", () => {
   assertEquals(ring.pending, 0);
   assertEquals(reap(ring), [[1, 2, 0], [0x7fffffff, -1, 0], [-1, 0x7fffffff, 0]]);
   assertEquals(reap(ring), []);
+});
+
+Deno.test("Ring keeps what the kernel does not take just now, and tries again", () => {
+  for (const errno of [EAGAIN, EBUSY, EINTR]) {
+    let refusals = 0;
+    const reluctant = (real: Enter): Enter => (state, submit, ...rest) =>
+      submit === 8 && refusals++ % 5 < 4 ? -errno : real(state, submit, ...rest);
+    using ring = new Ring({ submissions: 8, completions: 64, enter: reluctant });
+    for (let i = 0; i < 30; i++) ring.prepNop(7, i);
+    const seen: number[] = [];
+    for (let turns = 0; seen.length < 30 && turns < 100; turns++) {
+      ring.turn(0, 100);
+      seen.push(...reap(ring).map(([, low]) => low!));
+    }
+    assertEquals(seen, Array.from({ length: 30 }, (_, i) => i), `errno ${errno}`);
+    assert(refusals > 4, `${refusals} refusals`);
+  }
+});
+
+Deno.test("Ring gives up in words when the kernel takes nothing for seconds", () => {
+  using ring = new Ring({ submissions: 8, completions: 64, enter: () => () => -EAGAIN });
+  for (let i = 0; i < 8; i++) ring.prepNop(7, i);
+  const error = assertThrows(() => ring.prepNop(7, 8), SystemError, "Cannot submit to the io_uring, which is full");
+  assertEquals(error.errno, EAGAIN);
 });
 
 Deno.test("Ring takes more submissions than it has entries, and completes each once", () => {
@@ -246,4 +271,16 @@ Deno.test("Ring hands over a receive that is ready while a send waits for room",
   ring.turn(0, 10_000);
   assert(performance.now() - start < 5_000);
   assertEquals(reap(ring), [[receive, 2, 3]]);
+});
+
+Deno.test("Poller stops when it is disposed of, and leaves no descriptor", async () => {
+  const open = () => [...Deno.readDirSync("/proc/self/fd")].length;
+  const before = open();
+  for (let i = 0; i < 5; i++) {
+    await using poller = new Poller();
+    using other = new Wake();
+    poller.add({ fd: other.fd, wantsRead: true, wantsWrite: false, onReady: () => {} });
+    await Promise.resolve();
+  }
+  assertEquals(open(), before);
 });
