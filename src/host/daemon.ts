@@ -8,6 +8,7 @@ import type { Handlers } from "./control_server.ts";
 import { type ControlServer, type RequestContext, serveControl } from "./control_server.ts";
 import { handleSignals } from "./daemon_signals.ts";
 import { leaveCgroup, standAlone } from "./daemon_surroundings.ts";
+import { Heartbeat } from "./heartbeat.ts";
 import { leftDevices, removeLeft } from "./left_devices.ts";
 import { LogFile, StderrTarget } from "./log_file.ts";
 import { LogWriter } from "./log_writer.ts";
@@ -94,10 +95,12 @@ async function serve({ transient, lock, files, end, file, reopening, ...options 
   const word = unknownLogLevel();
   if (word !== null) log.warn(`UMPATH_LOG=${quote(word)} is no level (${LOG_LEVELS.join(", ")}): info is used`);
   if (transient) leaveCgroup();
-  const pool = new WorkerPool(workers, (reason) => {
+  using heartbeat = new Heartbeat();
+  const handleFailed = (reason: string) => {
     log.error(`A data-plane thread failed: ${reason}`);
     end.resolve({ code: 1, reason: "a data-plane thread failed" });
-  });
+  };
+  const pool = new WorkerPool(workers, handleFailed, heartbeat.shared);
   const volumes = new VolumeSet(pool);
   let hadVolume = false;
   const leave = () => {

@@ -1,9 +1,13 @@
 import { VOLUMES_MAX } from "../base/limits.ts";
+import { logger } from "../base/log.ts";
 import { RingLoop } from "../io/ring_loop.ts";
 import type { Wake } from "../io/wake.ts";
 import type { Plane } from "../io/worker_inbox.ts";
+import { LOOK_MS, StandstillWatch, standstillWords, whereItStands } from "./standstill.ts";
 import { VolumeQueue } from "./volume_queue.ts";
 import type { FromWorker, ToWorker } from "./worker_messages.ts";
+
+const log = logger("worker");
 
 /** What a worker of the daemon runs: a queue of each volume on one ring. */
 export class DataPlane implements Plane<ToWorker> {
@@ -30,6 +34,7 @@ export class DataPlane implements Plane<ToWorker> {
       this.#isStopped = true;
       return;
     }
+    if (message.type === "watch-main") return this.#watchMain(message);
     if (message.type === "add-volume") return this.#addVolume(message);
     const queue = this.#loop.at(message.volume);
     if (queue === null) return;
@@ -63,6 +68,15 @@ export class DataPlane implements Plane<ToWorker> {
       failure = error instanceof Error ? error.message : String(error);
     }
     this.#tell({ type: "volume-added", volume: message.volume, failure });
+  }
+
+  #watchMain({ beats, tid, stillMsMax }: ToWorker & { type: "watch-main" }): void {
+    const watch = new StandstillWatch(new Int32Array(beats), stillMsMax);
+    this.#loop.lookEvery(Math.min(LOOK_MS, stillMsMax), (nowMs) => {
+      const found = watch.look(nowMs);
+      if (found?.kind === "still") log.error(standstillWords(found, whereItStands(tid)));
+      else if (found !== null) log.warn(standstillWords(found, ""));
+    });
   }
 
   /** The device goes live only once the kernel has every FETCH; nothing else may happen until then. */

@@ -66,6 +66,8 @@ export type ToWorker =
   | { type: "resize-volume"; volume: number; blocks: number }
   /** Answered by "volume-removed" when no link, tag or request is left. */
   | { type: "remove-volume"; volume: number }
+  /** Looks at the beats of the main thread, and logs if they end: which thread that is, and what it may take. */
+  | { type: "watch-main"; beats: SharedArrayBuffer; tid: number; stillMsMax: number }
   | { type: "stop" };
 
 export type FromWorker =

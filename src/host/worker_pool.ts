@@ -1,5 +1,6 @@
 import { logger } from "../base/log.ts";
 import { WorkerThread } from "../io/worker_thread.ts";
+import { STILL_MS_MAX } from "./standstill.ts";
 import type { FromWorker, ToWorker } from "./worker_messages.ts";
 
 const log = logger("worker");
@@ -10,10 +11,15 @@ export class WorkerPool {
   readonly #subscribers = new Map<number, (message: FromWorker, worker: number) => void>();
   readonly #onFailed: (reason: string) => void;
   readonly #size: number;
+  readonly #beats: SharedArrayBuffer | null;
   #started: Promise<void> | null = null;
 
-  /** `onFailed` is called when a worker has failed: what it served is lost. */
-  constructor(size: number, onFailed: (reason: string) => void) {
+  /**
+   * `onFailed` is called when a worker has failed: what it served is lost. `beats` are those of the calling thread, if
+   * the workers shall tell when it stands still.
+   */
+  constructor(size: number, onFailed: (reason: string) => void, beats: SharedArrayBuffer | null = null) {
+    this.#beats = beats;
     this.#size = size;
     this.#onFailed = onFailed;
   }
@@ -34,6 +40,10 @@ export class WorkerPool {
 
   async #start(): Promise<void> {
     this.#threads.push(...await Promise.all(Array.from({ length: this.#size }, (_, i) => this.#startThread(i))));
+    // One of them looks. If it fails, the daemon ends.
+    if (this.#beats !== null) {
+      this.post(0, { type: "watch-main", beats: this.#beats, tid: Deno.pid, stillMsMax: STILL_MS_MAX });
+    }
     this.#threads[0]?.warnings.forEach((warning) => log.warn(warning));
   }
 

@@ -46,6 +46,9 @@ export class RingLoop<O extends RingOwner> implements Disposable {
   #lastTickMs = 0;
   #dueMs = Infinity;
   #isWoken = false;
+  /** Called that often, also while nobody is busy. */
+  #look: { everyMs: number; call: (nowMs: number) => void } | null = null;
+  #lookAtMs = Infinity;
 
   /** `onOver` is called when an owner was disposed of. */
   constructor(ownersMax: number, onOver: (index: number) => void) {
@@ -69,6 +72,12 @@ export class RingLoop<O extends RingOwner> implements Disposable {
     assert(this.#owners[index] === null, "An index has one owner, and there are as many as was said");
     this.#owners[index] = owner;
     this.#end = Math.max(this.#end, index + 1);
+  }
+
+  /** Calls `call` about every `everyMs` from now on, whether there is I/O or not. */
+  lookEvery(everyMs: number, call: (nowMs: number) => void): void {
+    this.#look = { everyMs, call };
+    this.#lookAtMs = 0;
   }
 
   /** Every owner. */
@@ -113,13 +122,21 @@ export class RingLoop<O extends RingOwner> implements Disposable {
       this.#reap(nowMs);
       if (nowMs >= this.#dueMs) this.#touchDue(nowMs);
       if (nowMs - this.#lastTickMs >= TICK_MS) this.#tick(nowMs);
+      if (nowMs >= this.#lookAtMs) this.#callLook(nowMs);
     }
   }
 
   #waitMs(isBusy: boolean, nowMs: number): number {
     if (this.#onSubmitted.length > 0) return 0;
     if (this.#dueMs < Infinity) return Math.min(TICK_MS, Math.max(0, Math.ceil(this.#dueMs - nowMs)));
-    return isBusy ? TICK_MS : -1;
+    if (isBusy) return TICK_MS;
+    return this.#look === null ? -1 : this.#look.everyMs;
+  }
+
+  #callLook(nowMs: number): void {
+    const look = this.#look!;
+    this.#lookAtMs = nowMs + look.everyMs;
+    look.call(nowMs);
   }
 
   #tellSubmitted(): void {
