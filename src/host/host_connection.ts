@@ -108,6 +108,7 @@ export class HostConnection {
       depth: ADMIN_QUEUE_SLOTS,
       inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
       receiveBytes: RECEIVE_BYTES,
+      takesShortReads: true,
       crc32c: (offset, bytes) => native().um_crc32c_part(this.#memory, offset, bytes),
     });
     this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
@@ -268,7 +269,9 @@ export class HostConnection {
         status: commands.status[command],
         result0: commands.result0[command],
         result1: commands.result1[command],
-        data: waiter.command.dataInBytes > 0 ? this.#memory.slice(dataAt, dataAt + waiter.command.dataInBytes) : null,
+        data: waiter.command.dataInBytes > 0
+          ? this.#memory.slice(dataAt, dataAt + commands.transferred[command])
+          : null,
       };
       connection.release(command);
       if (this.#isToResend(waiter, answer.status)) {

@@ -111,7 +111,7 @@ export class Connection {
     this.#crc32c = options.crc32c ?? null;
     const parts = { commands: this.commands, crc32c: options.crc32c ?? noCrc32c };
     this.#writer = new PduWriter(options.memory, { sendBuffer: this.sendBuffer, ...parts });
-    this.#checks = new PduChecks(this.#view, parts);
+    this.#checks = new PduChecks(this.#view, { ...parts, takesShortReads: options.takesShortReads === true });
     this.#completions = new Fifo(options.depth);
     this.#r2ts = new R2tQueue(this.commands, this.#writer);
   }

@@ -21,6 +21,11 @@ export interface ConnectionOptions {
   readonly inCapsuleBytes: number;
   /** Size of the receive buffer in bytes. */
   readonly receiveBytes?: number;
+  /**
+   * A read may be answered with success and less data than was asked for: what a controller tells of itself may be
+   * shorter. How much came is in `CommandTable.transferred`.
+   */
+  readonly takesShortReads?: boolean;
   /** Needed, and called, only with digests. */
   readonly crc32c?: Crc32c;
 }

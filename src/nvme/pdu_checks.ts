@@ -53,14 +53,16 @@ export class PduChecks {
   readonly #view: DataView;
   readonly #commands: CommandTable;
   readonly #crc32c: Crc32c;
+  readonly #takesShortReads: boolean;
   #headerDigestBytes = 0;
   #dataDigestBytes = 0;
   /** Flags of digests that PDUs with and without data have. */
   #headerFlags = 0;
   #dataFlags = 0;
 
-  constructor(view: DataView, parts: { commands: CommandTable; crc32c: Crc32c }) {
+  constructor(view: DataView, parts: { commands: CommandTable; crc32c: Crc32c; takesShortReads: boolean }) {
     this.#view = view;
+    this.#takesShortReads = parts.takesShortReads;
     this.#commands = parts.commands;
     this.#crc32c = parts.crc32c;
   }
@@ -167,7 +169,7 @@ export class PduChecks {
       return faultOf(words, 0, FatalErrorStatus.DATA_TRANSFER_OUT_OF_RANGE);
     }
     const flags = view.getUint8(at + PduAt.FLAGS);
-    if ((flags & PduFlag.LAST_PDU) !== 0 && bytes !== wanted) {
+    if ((flags & PduFlag.LAST_PDU) !== 0 && bytes !== wanted && !this.#takesShortReads) {
       return faultOf(`sent its last data with ${wanted - bytes} bytes missing`, PduAt.FLAGS);
     }
     if ((flags & (PduFlag.LAST_PDU | PduFlag.SUCCESS)) === PduFlag.SUCCESS) {
@@ -189,7 +191,9 @@ export class PduChecks {
     // What an R2T asked for counts as transferred once it is in a send.
     const unsent = commands.r2tBytes[command];
     const missing = commands.dataBytes[command] - commands.transferred[command] + unsent;
-    return status === 0 && missing > 0 ? sequenceFault(`told success with ${missing} bytes not transferred`) : null;
+    if (status !== 0 || missing === 0) return null;
+    if (this.#takesShortReads && commands.direction[command] === DataDirection.FROM_CONTROLLER) return null;
+    return sequenceFault(`told success with ${missing} bytes not transferred`);
   }
 
   r2t(at: number, command: number): PduFault | null {

@@ -60,6 +60,7 @@ export class HostAdmin {
       depth: ADMIN_QUEUE_SLOTS,
       inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
       receiveBytes: RECEIVE_BYTES,
+      takesShortReads: true,
       crc32c: crcOf(this.#memory),
     });
     this.#turn = new Task(shared.clock, () => this.#handleTurn());
@@ -161,12 +162,11 @@ export class HostAdmin {
       const slot = commands.owner[command];
       const waiter = this.#waiters[slot]!;
       const at = slot * ADMIN_DATA_BYTES;
-      const bytes = waiter.command.dataInBytes;
       const answer = {
         status: commands.status[command],
         result0: commands.result0[command],
         result1: commands.result1[command],
-        data: bytes > 0 ? this.#memory.slice(at, at + bytes) : null,
+        data: waiter.command.dataInBytes > 0 ? this.#memory.slice(at, at + commands.transferred[command]) : null,
       };
       this.#connection.release(command);
       if (this.#isToResend(waiter, answer.status)) {

@@ -200,6 +200,23 @@ Deno.test("readAna() follows the events of the target", async () => {
   session.abandon();
 });
 
+Deno.test("a controller whose logs end before what was asked for is read as far as they go, and stays connected", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.ana = AnaStateCode.NON_OPTIMIZED;
+  portal.endsLogs = true;
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  assertEquals(session.ana, "non-optimized");
+  let changes = 0;
+  session.onNamespaceChange = () => changes++;
+  portal.tellNamespaceChange();
+  await eventually("the namespace's change is told", () => changes > 0);
+  portal.setAna(AnaStateCode.OPTIMIZED);
+  await eventually("optimized", () => session.ana === "optimized");
+  assertEquals(portal.count("connect"), 1);
+  session.abandon();
+});
+
 Deno.test("readAna() that is asked for during a read reads again, for the state may have changed meanwhile", async () => {
   await using target = FakeTarget.start({ portals: 1 });
   const [portal] = target.portals;

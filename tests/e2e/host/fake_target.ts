@@ -151,6 +151,8 @@ export class FakePortal {
   cntlid: number | null = null;
   refusesHosts = false;
   queuesMax = 16;
+  /** Logs end where there is nothing more in them, though more was asked for. */
+  endsLogs = false;
   /** I/O queues that it grants and does not let anybody connect. */
   readonly refusedQueues = new Set<number>();
   mqes = 127;
@@ -657,7 +659,12 @@ class FakeConnection {
       data[group + AnaGroupAt.STATE] = this.#portal.ana ?? AnaStateCode.OPTIMIZED;
       set32(data, group + AnaGroupAt.NSIDS, this.#portal.nsid);
     }
-    this.#answerData(sqe, data);
+    const logBytes = sqe[SqeAt.CDW10] === LogId.ASYMMETRIC_NAMESPACE_ACCESS
+      ? AnaLogAt.DESCRIPTORS + AnaGroupAt.NSIDS + 4
+      : sqe[SqeAt.CDW10] === LogId.CHANGED_NAMESPACE_LIST
+      ? 4
+      : bytes;
+    this.#answerData(sqe, this.#portal.endsLogs ? data.subarray(0, logBytes) : data);
   }
 
   tell(event: number): void {

@@ -442,3 +442,34 @@ Deno.test("Connection takes SUCCESS only as a flag of C2HData with data of its o
   wire.inject(responsePdu(cid));
   assertEquals(wire.connection.failure?.reason, `the controller answered command ${cid}, which is not in flight`);
 });
+
+Deno.test("Connection takes an answer that is shorter than was asked for where that may be, and tells how long it is", () => {
+  for (const takesShortReads of [true, false]) {
+    const answers: [string, (wire: Wire, cid: number) => Uint8Array[]][] = [
+      ["LAST_PDU", (_, cid) => [c2hPdu(cid, pattern(512, 1), { flags: PduFlag.LAST_PDU }), responsePdu(cid, 0)]],
+      ["SUCCESS", (_, cid) => [c2hPdu(cid, pattern(512, 1), { flags: PduFlag.LAST_PDU | PduFlag.SUCCESS })]],
+      ["no LAST_PDU", (_, cid) => [c2hPdu(cid, pattern(512, 1), { flags: 0 }), responsePdu(cid, 0)]],
+    ];
+    for (const [words, answer] of answers) {
+      const wire = new Wire({ takesShortReads, manners: { answers: false } }).open();
+      const command = wire.submit(READ, 0, 4096);
+      wire.pump();
+      wire.inject(joinBytes(answer(wire, wire.cid(command))));
+      assertEquals(wire.connection.state, takesShortReads ? "ready" : "failed", words);
+      if (!takesShortReads) continue;
+      assertEquals(wire.connection.pollCompletion(), command);
+      const { status, transferred } = wire.connection.commands;
+      assertEquals([status[command], transferred[command]], [0, 512], words);
+      wire.shadow.set(pattern(512, 1), wire.offset(0));
+      wire.checkArena();
+    }
+  }
+});
+
+Deno.test("Connection does not take success for a write whose data it was not asked for, wherever answers may be short", () => {
+  const wire = new Wire({ takesShortReads: true, manners: { answers: false } }).open();
+  const command = wire.submit(WRITE, 0, 4096);
+  wire.pump();
+  wire.inject(responsePdu(wire.cid(command), 0));
+  assertEquals(wire.connection.failure!.reason, "the controller told success with 4096 bytes not transferred");
+});

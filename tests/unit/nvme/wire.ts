@@ -26,6 +26,7 @@ export interface WireOptions {
   slotBytes?: number;
   inCapsuleBytes?: number;
   receiveBytes?: number;
+  takesShortReads?: boolean;
   manners?: Partial<TargetManners>;
 }
 
@@ -69,6 +70,7 @@ export class Wire {
       depth,
       inCapsuleBytes: options.inCapsuleBytes ?? 0,
       receiveBytes,
+      takesShortReads: options.takesShortReads ?? false,
       crc32c: (offset, bytes) => {
         this.crcs++;
         return naiveCrc32c(this.memory.subarray(offset, offset + bytes));
