@@ -5,8 +5,9 @@ import { loopTest } from "./loop_case.ts";
 import { LoopRig } from "./loop_rig.ts";
 
 const NAME = "loop-n1";
-const LATE_MS = 20;
-const BUDGET_MS = 3;
+/** Late beyond what a busy machine makes of any read, and of most the budget is. */
+const LATE_MS = 400;
+const BUDGET_MS = 50;
 /** Of 41 reads one goes to the late path: more than a hundredth, and less than the share that may be sent twice. */
 const WEIGHTS = ["policy=weighted", "weight.0=40", "weight.1=1"];
 const FIO_MS_MAX = 30_000;
@@ -49,9 +50,9 @@ loopTest("reads that are late on one path are sent over the other, too, and few 
   // Each of the two queues may send some in a row at first.
   assert(counted.hedges <= on.reads / 20 + 16 * 2, words);
   const { stdout } = await rig.umpath("show", NAME);
-  assertMatch(stdout, /hedging +3ms: \d+ reads sent twice, \d+ of them won, \d+ late but not sent/);
+  assertMatch(stdout, /hedging +50ms: \d+ reads sent twice, \d+ of them won, \d+ late but not sent/);
   const { hedgeReads, hedgeMs } = JSON.parse((await rig.umpath("show", NAME, "--json")).stdout).volumes[0];
-  assertEquals([hedgeReads, hedgeMs], ["3ms", 3]);
+  assertEquals([hedgeReads, hedgeMs], ["50ms", 50]);
 
   const read = `${rig.folder}/read`;
   await rig.ok("dd", `if=${device}`, `of=${read}`, "bs=4k", "count=4096", "iflag=direct");

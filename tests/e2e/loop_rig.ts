@@ -2,7 +2,7 @@
 import { assertEquals, fail } from "@std/assert";
 import { leftovers } from "../../src/demo/leftovers.ts";
 import type { VolumeInfo } from "../../src/host/api.ts";
-import { call } from "../../src/host/control_client.ts";
+import { ask } from "../../src/host/control_client.ts";
 import { runDirAt } from "../../src/host/run_dir.ts";
 import { delay } from "./host/host_fixture.ts";
 import { run as runProcess, type RunResult } from "../vm/process.ts";
@@ -17,9 +17,9 @@ const HOST = [
   "--hostid",
   "3f0e0d0c-0b0a-4908-8706-050403020100",
 ];
-/** Short, so that a lost path is noticed soon; writes of a lost path are held for the keep-alive timeout. */
+/** Short, so that a lost path is noticed soon, and what a busy machine keeps; lost writes are held for the keep-alive timeout. */
 const TIMES = [
-  ...["--keep-alive", "1s", "--io-timeout", "1s", "--connect-timeout", "1s"],
+  ...["--keep-alive", "2s", "--io-timeout", "2s", "--connect-timeout", "5s"],
   ...["--reconnect-delay", "20ms", "--reconnect-delay-max", "100ms"],
 ];
 const COMMAND_MS_MAX = 90_000;
@@ -89,7 +89,7 @@ export class LoopRig implements AsyncDisposable {
   /** Starts a daemon that stays. */
   async daemon(): Promise<Deno.ChildProcess> {
     const child = this.start(UMPATH, "daemon", "--workers", "2", "--log-file", `${this.cli.runDir}/daemon.log`);
-    for (const end = Date.now() + WAIT_MS_MAX; await call("info", {}, { dir: runDirAt(this.cli.runDir) }) === null;) {
+    for (const end = Date.now() + WAIT_MS_MAX; await ask("info", {}, { dir: runDirAt(this.cli.runDir) }) === null;) {
       if (Date.now() > end) fail("The daemon does not answer");
       await delay(20);
     }
@@ -110,7 +110,7 @@ export class LoopRig implements AsyncDisposable {
   }
 
   async volume(): Promise<VolumeInfo> {
-    const list = await call("list", {}, { dir: runDirAt(this.cli.runDir) });
+    const list = await ask("list", {}, { dir: runDirAt(this.cli.runDir) });
     return list?.volumes[0] ?? fail("The volume is gone");
   }
 
