@@ -2,28 +2,15 @@
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
 import type { Api, DaemonInfo, Method, VolumeInfo } from "../host/api.ts";
-import { call, type CallOptions, DaemonGoneError } from "../host/control_client.ts";
+import { ask, type CallOptions } from "../host/control_client.ts";
 import { matchesVolume } from "../host/volume_match.ts";
 
-/** A daemon that is leaving may drop a request once; one that drops three has a fault. */
+/** A daemon may leave for want of a volume as soon as it has started; one that does so three times has a fault. */
 const TRIES_MAX = 3;
 const DAEMON_END_MS_MAX = 5000;
 const POLL_MS = 20;
 
-/** Asks a daemon that runs, or gives null. A daemon that leaves at that very moment counts as none. */
-export async function ask<M extends Method>(
-  method: M,
-  params: Api[M]["params"],
-  options: CallOptions = {},
-): Promise<Api[M]["result"] | null> {
-  for (let tries = 1;; tries++) {
-    try {
-      return await call(method, params, options);
-    } catch (error) {
-      if (!(error instanceof DaemonGoneError) || tries === TRIES_MAX) throw error;
-    }
-  }
-}
+export { ask };
 
 /** Asks the daemon, and starts one if none runs. */
 export async function askOrStart<M extends Method>(

@@ -3,7 +3,7 @@ import { type ErrorCode, EXIT_CODES, messageOf, UmpathError } from "../base/erro
 import { setLogSink } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
 import type { DeviceChoice, DeviceDriver, PathSpec, VolumeInfo } from "../host/api.ts";
-import { call } from "../host/control_client.ts";
+import { ask } from "../host/control_client.ts";
 import { uuidNqn } from "../host/nqn.ts";
 import type { RunDir } from "../host/run_dir.ts";
 import { VolumeSet } from "../host/volume_set.ts";
@@ -117,7 +117,7 @@ export class DaemonVolume implements DemoVolume {
   }
 
   async info(): Promise<VolumeInfo> {
-    const { volumes } = await call("list", {}, { dir: this.#options.runDir }) ?? { volumes: [] };
+    const { volumes } = await ask("list", {}, { dir: this.#options.runDir }) ?? { volumes: [] };
     const found = volumes.find(({ name }) => name === this.name);
     if (found === undefined) throw new Untrue(`The daemon knows no volume ${this.name} any more`);
     return found;
@@ -144,7 +144,7 @@ export class DaemonVolume implements DemoVolume {
 
 /** Takes back what an attach has made, however far it came, and the daemon with it. */
 async function forceDetach({ stage, program, runDir }: AttachOptions): Promise<void> {
-  const daemon = await call("info", {}, { dir: runDir });
+  const daemon = await ask("info", {}, { dir: runDir });
   if (daemon === null) return;
   const command = [...program, "detach", "--all", "--force"];
   const { code, stderr } = await stage.run(command, { isWhole: true, timeoutMs: CALL_MS_MAX });

@@ -13,6 +13,8 @@ const TIMEOUT_DEFAULT_MS = 10_000;
 /** A daemon that lives makes its socket anew within this time if it was removed. */
 const LISTEN_MS_MAX = 7_000;
 const LISTEN_POLL_MS = 20;
+/** A daemon that is leaving may drop a request once; one that drops three has a fault. */
+const TRIES_MAX = 3;
 
 /** The daemon ended, or was ended, before it answered. Asking again is safe: no method of ours minds. */
 export class DaemonGoneError extends UmpathError {
@@ -54,6 +56,21 @@ export async function call<M extends Method>(
     if (pid === null) return answer as Api[M]["result"] | null;
     if (Date.now() > deadline) throw deaf(dir, pid);
     await new Promise((resolve) => setTimeout(resolve, LISTEN_POLL_MS));
+  }
+}
+
+/** Asks a daemon that runs, or gives null. A daemon that leaves at that very moment counts as none. */
+export async function ask<M extends Method>(
+  method: M,
+  params: Api[M]["params"],
+  options: CallOptions = {},
+): Promise<Api[M]["result"] | null> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await call(method, params, options);
+    } catch (error) {
+      if (!(error instanceof DaemonGoneError) || tries === TRIES_MAX) throw error;
+    }
   }
 }
 
