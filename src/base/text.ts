@@ -77,6 +77,11 @@ export function alignRows(
   );
 }
 
+/** The line, or its beginning and an ellipsis where it has more than `columns`; null: as many as it likes. */
+export function cutLine(line: string, columns: number | null): string {
+  return columns === null || line.length <= columns ? line : `${line.slice(0, columns - 1)}…`;
+}
+
 /** The candidate that `word` was most likely meant to be, or null if none is near. */
 export function nearest(word: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;

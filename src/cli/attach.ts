@@ -76,7 +76,11 @@ export const declare: Declare = (command, context) => {
       "portals",
     ))
     .option("--all", "with --discover: attach every namespace that is offered")
-    .option("--host-traddr <address>", "local address for discovered paths; repeatable", addHostTraddr)
+    .addOption(completedBy(
+      new Option("--host-traddr <address>", "local address for discovered paths; repeatable")
+        .argParser<string[]>(addHostTraddr),
+      "host-addresses",
+    ))
     .addOption(completedBy(
       new Option("--host-iface <name>", "local interface for discovered paths; repeatable")
         .argParser<string[]>(addHostIface),

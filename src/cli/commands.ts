@@ -15,47 +15,38 @@ export interface Context {
 /** What a command's file exports: it gives the command its arguments, options, help and action. */
 export type Declare = (command: Command, context: Context) => void;
 
-/** What an argument names. */
-export type ArgumentKind = "volumes" | "shells" | "settings" | "path-verbs" | "paths";
-
 /** One command before its file is loaded. */
 export interface CommandEntry {
   name: string;
   summary: string;
   /** Not in the help. */
   hidden?: boolean;
-  /** What its arguments are, one after the other, for completion; the last may be repeated. */
-  arguments?: readonly ArgumentKind[];
   load(): Promise<{ declare: Declare }>;
 }
 
 /** Every command, in the order of the help. */
 export const COMMANDS: readonly CommandEntry[] = Object.freeze([
-  { name: "attach", summary: "make a volume a block device of this host", load: () => import("./attach.ts") },
+  { name: "attach", summary: "attach a volume as a block device", load: () => import("./attach.ts") },
   {
     name: "detach",
-    summary: "take volumes off this host",
-    arguments: ["volumes"] as const,
+    summary: "detach volumes",
     load: () => import("./detach.ts"),
   },
   { name: "discover", summary: "show what a discovery service offers", load: () => import("./discover.ts") },
-  { name: "list", summary: "list the volumes, one a line", load: () => import("./list.ts") },
+  { name: "list", summary: "list the volumes", load: () => import("./list.ts") },
   {
     name: "show",
     summary: "show volumes with their paths and counters",
-    arguments: ["volumes"] as const,
     load: () => import("./show.ts"),
   },
   {
     name: "set",
-    summary: "change policy, times and weights of a volume",
-    arguments: ["volumes", "settings"] as const,
+    summary: "change settings of a volume",
     load: () => import("./set.ts"),
   },
   {
     name: "path",
     summary: "add, remove, enable or disable a path of a volume",
-    arguments: ["path-verbs", "volumes", "paths"] as const,
     load: () => import("./path.ts"),
   },
   {
@@ -63,17 +54,16 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
     summary: "serve a file or memory over NVMe/TCP",
     load: () => import("./serve.ts"),
   },
-  { name: "target", summary: "show and change what umpath serve serves", load: () => import("./target.ts") },
+  { name: "target", summary: "show and change running umpath serve targets", load: () => import("./target.ts") },
   {
     name: "demo",
     summary: "run a live demonstration with a path failure",
     load: () => import("./demo.ts"),
   },
-  { name: "daemon", summary: "serve volumes in the foreground", load: () => import("./daemon.ts") },
+  { name: "daemon", summary: "run the daemon in the foreground", load: () => import("./daemon.ts") },
   {
     name: "completion",
-    summary: "print the completion script of a shell",
-    arguments: ["shells"] as const,
+    summary: "print the completion script for a shell",
     load: () => import("./completion.ts"),
   },
   { name: "version", summary: "print the version", load: () => import("./version.ts") },

@@ -1,15 +1,10 @@
-import type { Command } from "@commander-js/extra-typings";
+import type { Argument, Command, Option } from "@commander-js/extra-typings";
 import { oneLine } from "../base/text.ts";
-import { type CommandEntry, COMMANDS, type Context, type Declare, findCommand } from "./commands.ts";
-import { SHELLS } from "./completion_scripts.ts";
-import type { VolumeInfo } from "../host/api.ts";
-import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
-import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../host/latency_settings.ts";
-import { pathWords } from "../host/path_words.ts";
-import { matchesVolume } from "../host/volume_match.ts";
-import { attachedVolumes } from "./daemon_calls.ts";
-import { PATH_VERBS } from "./path.ts";
-import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
+import { COMMANDS, type Context, type Declare, findCommand } from "./commands.ts";
+import { completeSource, FILES } from "./completion_sources.ts";
+import { declareCommand, findDeepest, helpAt } from "./program.ts";
+import { type AnyCommand, isOption, isVisible, optionsOf } from "./usage_errors.ts";
+import { sourceOf } from "./word_sources.ts";
 
 /** A word that the line may go on with. */
 export interface Candidate {
@@ -29,93 +24,78 @@ export const declare: Declare = (command, context) => {
     });
 };
 
-/** What the last word of `line` can become. */
+/**
+ * What the last word of `line` can become, by what the parser knows: commands, options, choices, and the sources of
+ * arguments. Nothing where the shell's own completion of file names applies.
+ */
 export async function candidates(line: string, at: { program: Command; context: Context }): Promise<Candidate[]> {
   const words = line.trimStart().split(/\s+/).slice(1);
   const last = words.pop() ?? "";
-  const entry = findCommand(words.find((word) => !word.startsWith("-")) ?? "");
-  const possible = entry === undefined ? commandCandidates() : await argumentCandidates(entry, { words, last }, at);
-  return possible.filter(({ word }) => word.startsWith(last));
+  const possible = await possibleAfter(words, { last, ...at });
+  return possible.filter(({ word }) => word === FILES || word.startsWith(last));
 }
 
-function commandCandidates(): Candidate[] {
-  return COMMANDS.filter((entry) => !entry.hidden).map(({ name, summary }) => ({ word: name, description: summary }));
-}
-
-async function argumentCandidates(
-  entry: CommandEntry,
-  { words, last }: { words: readonly string[]; last: string },
-  { program, context }: { program: Command; context: Context },
+async function possibleAfter(
+  words: readonly string[],
+  { last, program, context }: { last: string; program: Command; context: Context },
 ): Promise<Candidate[]> {
-  const command = program.commands.find((candidate) => candidate.name() === entry.name)! as Command;
-  (await entry.load()).declare(command, context);
-  const assigned = /^(--[^=]+)=/.exec(last)?.[1];
-  const option = command.options.find(({ long, short }) => {
-    const word = assigned ?? words.at(-1);
-    return word !== undefined && (long === word || short === word);
-  });
+  const root = program as unknown as AnyCommand;
+  const name = words.find((word) => !word.startsWith("-") && word !== "help");
+  const entry = findCommand(name ?? "");
+  if (entry !== undefined && entry.name !== "complete") await declareCommand(program, entry, context);
+  const help = helpAt(root, words);
+  const given = help === -1 ? words : words.toSpliced(help, 1);
+  const { command, operands, open } = findDeepest(root, given);
+  const isFree = given.includes("--");
+  const assigned = isFree ? null : /^(--[^=]+)=/.exec(last)?.[1] ?? null;
+  const option = assigned === null ? open : optionsOf(command).find((one) => isOption(one, assigned)) ?? null;
   if (option?.required) {
-    const prefix = assigned === undefined ? "" : `${assigned}=`;
-    return (option.argChoices ?? []).map((choice) => ({ word: prefix + choice, description: option.description }));
+    const prefix = assigned === null ? "" : `${assigned}=`;
+    const values = await valuesOf(option, { operands, given, last: last.slice(prefix.length) });
+    return values.map(({ word, description }) => ({ word: word === FILES ? word : prefix + word, description }));
   }
-  if (last.startsWith("-")) return optionCandidates(program, command);
-  const given = words.slice(words.indexOf(entry.name) + 1).filter((word) => !word.startsWith("-"));
-  return await positionalCandidates(entry, given);
+  if (last.startsWith("-") && !isFree) return optionCandidates(command, given);
+  if (command.commands.length > 0) return operands.length > 0 ? [] : commandCandidates(command, help !== -1);
+  if (help !== -1) return [];
+  const expected = command.registeredArguments;
+  const argument = expected[Math.min(operands.length, expected.length - 1)];
+  if (argument === undefined || (operands.length >= expected.length && !argument.variadic)) return [];
+  return await valuesOf(argument, { operands, given, last });
 }
 
-function optionCandidates(program: Command, command: Command): Candidate[] {
-  const options = [...command.options, ...program.options.filter((option) => option.long !== "--version")];
-  return options.filter((option) => !option.hidden && option.long !== undefined)
+function commandCandidates(command: AnyCommand, isHelp: boolean): Candidate[] {
+  const isRoot = command.parent === null;
+  const names = isRoot ? COMMANDS.filter(({ hidden }) => !hidden).map(({ name }) => name) : null;
+  return command.commands.filter((verb) => isVisible(verb) && (names === null || names.includes(verb.name())))
+    .map((verb) => ({ word: verb.name(), description: verb.summary() }))
+    .concat(isRoot && !isHelp ? [{ word: "help", description: "show how to use a command" }] : []);
+}
+
+/** The options of the command and of the program; those that are given already, and may be given once, are left out. */
+function optionCandidates(command: AnyCommand, given: readonly string[]): Candidate[] {
+  const isRoot = command.parent === null;
+  return optionsOf(command)
+    .filter(({ hidden, long }) => !hidden && long != null && (isRoot || long !== "--version"))
+    .filter((option) => isRepeatable(option) || !given.some((word) => isOption(option, word.split("=")[0]!)))
     .map((option) => ({ word: option.long!, description: option.description }))
-    .concat({ word: "--help", description: "say how to use the command" });
+    .concat({ word: "--help", description: "show how to use the command" });
 }
 
-/** What the next argument can be, after those that are given. */
-async function positionalCandidates({ arguments: kinds = [] }: CommandEntry, given: string[]): Promise<Candidate[]> {
-  switch (kinds[Math.min(given.length, kinds.length - 1)]) {
-    case "shells":
-      return plain(SHELLS);
-    case "path-verbs":
-      return plain(PATH_VERBS);
-    case "volumes":
-      return (await volumes()).map(({ name, device, state }) => ({
-        word: name,
-        description: `${device ?? "no device"}, ${state}`,
-      }));
-    case "paths":
-      return given[0] === "add" ? [] : pathCandidates(await volumeOf(given[1]));
-    case "settings":
-      return settingCandidates(await volumeOf(given[0]));
-    default:
-      return [];
-  }
+/** Options with a value may be repeatable; the parser does not know. */
+function isRepeatable(option: Option): boolean {
+  return option.required;
 }
 
-function plain(words: readonly string[]): Candidate[] {
-  return words.map((word) => ({ word, description: "" }));
-}
-
-async function volumes(): Promise<VolumeInfo[]> {
-  return await attachedVolumes().catch(() => []);
-}
-
-async function volumeOf(word = ""): Promise<VolumeInfo | undefined> {
-  return (await volumes()).find((volume) => matchesVolume(volume, word));
-}
-
-function pathCandidates(volume: VolumeInfo | undefined): Candidate[] {
-  return volume?.paths.map((path) => ({ word: pathWords(path), description: path.state })) ?? [];
-}
-
-function settingCandidates(volume: VolumeInfo | undefined): Candidate[] {
-  const paths = pathCandidates(volume);
-  return [
-    ...plain(POLICY_NAMES.map((name) => `policy=${name}`)),
-    ...plain(FAILBACK_VALUES.map((name) => `failback=${name}`)),
-    ...paths.map(({ word, description }) => ({ word: `preferred-path=${word}`, description })),
-    ...paths.map(({ word, description }) => ({ word: `weight.${word}=`, description })),
-    ...plain(SLOW_PATH_MODES.map((mode) => `slow-path=${mode}`)),
-    ...plain(HEDGE_EXAMPLES.map((budget) => `hedge-reads=${budget}`)),
-    ...TIMEOUT_OPTIONS.map(({ name, description }) => ({ word: `${name.slice(2)}=`, description })),
-  ];
+async function valuesOf(
+  word: Argument | Option,
+  at: { operands: readonly string[]; given: readonly string[]; last: string },
+): Promise<Candidate[]> {
+  const choices = word.argChoices;
+  if (choices !== undefined) return choices.map((choice) => ({ word: choice, description: word.description }));
+  const source = sourceOf(word);
+  if (source === null) return [];
+  const found = typeof source === "string"
+    ? await completeSource(source, at)
+    : source.map((value) => ({ word: value, description: word.description }));
+  return found.filter((candidate) => !at.operands.includes(candidate.word));
 }

@@ -1,6 +1,6 @@
 /**
  * What the shells are told. Each script hands the line up to the cursor to `umpath complete`, as one word that is never
- * evaluated, and gets back lines of a candidate, a tab and its description.
+ * evaluated, and gets back lines of a candidate, a tab and its description. The candidate `:files` asks for file names.
  */
 
 /** The shells that there is a script for. */
@@ -14,7 +14,12 @@ _umpath() {
   local head="\${word%"\${word##*[=:]}"}"
   COMPREPLY=()
   while IFS=$'\\t' read -r candidate _; do
-    COMPREPLY+=("\${candidate#"$head"}")
+    if [[ $candidate == :files ]]; then
+      compopt -o filenames 2>/dev/null
+      while IFS= read -r candidate; do COMPREPLY+=("$candidate"); done < <(compgen -f -- "\${word##*=}")
+    else
+      COMPREPLY+=("\${candidate#"$head"}")
+    fi
   done < <(umpath complete -- "$line" 2>/dev/null)
   [[ \${#COMPREPLY[@]} -eq 1 && \${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
   return 0
@@ -27,15 +32,29 @@ _umpath() {
   local -a described
   local candidate description
   while IFS=$'\\t' read -r candidate description; do
-    described+=("\${candidate//:/\\\\:}:$description")
+    if [[ $candidate == :files ]]; then
+      compset -P '*='
+      _files
+    else
+      described+=("\${candidate//:/\\\\:}:$description")
+    fi
   done < <(umpath complete -- "\${(j: :)words[1,CURRENT-1]} $PREFIX" 2>/dev/null)
-  _describe umpath described
+  (( $#described )) && _describe umpath described
 }
 if [[ "$funcstack[1]" = _umpath ]]; then _umpath "$@"; else compdef _umpath umpath; fi
 `;
 
 const FISH = `# fish completion of umpath
-complete -c umpath -f -a '(umpath complete -- (commandline -cp | string collect) 2>/dev/null)'
+function __umpath_complete
+    for candidate in (umpath complete -- (commandline -cp | string collect) 2>/dev/null)
+        if string match -q ':files*' -- $candidate
+            __fish_complete_path (commandline -ct)
+        else
+            echo $candidate
+        end
+    end
+end
+complete -c umpath -f -a '(__umpath_complete)'
 `;
 
 /** The script of each shell. */

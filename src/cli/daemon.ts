@@ -2,6 +2,7 @@ import { WORKERS_DEFAULT_MAX, WORKERS_MAX } from "../base/limits.ts";
 import type { Declare } from "./commands.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import { wholeNumber } from "./option_words.ts";
+import { completedBy } from "./word_sources.ts";
 import { Option } from "@commander-js/extra-typings";
 
 const HELP = commandHelp({
@@ -16,14 +17,14 @@ const HELP = commandHelp({
 /** `umpath daemon` */
 export const declare: Declare = (command, context) => {
   command
-    .description("Serve volumes in the foreground, as a service manager runs it.")
+    .description("Run the daemon in the foreground, as a service manager does.")
     .addOption(new Option("--transient", "leave when the last volume does").hideHelp())
     .option(
       "--workers <number>",
-      withDefault("threads of the data plane", `one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
+      withDefault("data-plane threads", `one for each CPU, at most ${WORKERS_DEFAULT_MAX}`),
       wholeNumber("--workers", { min: 1, max: WORKERS_MAX }),
     )
-    .option("--log-file <file>", "log to this file instead of stderr")
+    .addOption(completedBy(new Option("--log-file <file>", "log to this file instead of stderr"), "files"))
     .addHelpText("after", HELP)
     .action(async ({ transient, workers, logFile }) => {
       const { runDaemon } = await import("../host/daemon.ts");

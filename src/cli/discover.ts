@@ -1,3 +1,4 @@
+import { Argument, Option } from "@commander-js/extra-typings";
 import { alignRows, count, oneLine } from "../base/text.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
 import { TIMEOUT_DEFAULTS } from "../host/defaults.ts";
@@ -8,16 +9,18 @@ import { entryWords } from "./discovered_paths.ts";
 import { askerOf, discoverFrom, identityOf, parseDiscoveryPortal, warnOfReferrals } from "./discovery_calls.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import type { Output } from "./output.ts";
+import { completedBy } from "./word_sources.ts";
+import type { PathSpec } from "../host/api.ts";
 
 const CONNECT_TIMEOUT = "--connect-timeout";
 const JQ = `jq -r '.services[].entries[] | select(.subtype == "nvm") | .subsystemNqn'`;
 
 const HELP = commandHelp({
   notes: [
-    "Prints what the discovery service at the portal offers, and the services that it refers to, one level deep: an " +
-    "entry a line, with its kind, transport, address, port identifier, security, NQN, and what else it says. Nothing " +
-    "is attached, and no daemon is needed.",
-    "A portal is ADDR, ADDR:PORT (8009 unless given), [IPv6]:PORT or " +
+    "Prints the entries of the discovery service at the portal, and of the services that it refers to, one level deep. " +
+    "Each entry is on a line: kind, transport, address, port identifier, security, NQN and remarks. Nothing is attached, " +
+    "and no daemon is needed.",
+    "A portal is ADDR, ADDR:PORT (8009 by default), [IPv6]:PORT or " +
     "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME.",
   ],
   examples: ["umpath discover 192.0.2.1", `umpath discover 192.0.2.1:4420 --json | ${JQ}`],
@@ -26,15 +29,20 @@ const HELP = commandHelp({
 /** `umpath discover` */
 export const declare: Declare = (command, { output }) => {
   command
-    .description("Show what a discovery service offers to this host.")
-    .argument("<portal>", "where the discovery service is", parseDiscoveryPortal)
+    .description("Show what a discovery service offers this host.")
+    .addArgument(completedBy(
+      new Argument("<portal>", "address of the discovery service").argParser<PathSpec>(parseDiscoveryPortal),
+      "portals",
+    ))
     .option("--hostnqn <nqn>", withDefault("NQN of this host", "/etc/nvme/hostnqn"))
     .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"))
-    .option(
-      `${CONNECT_TIMEOUT} <duration>`,
-      withDefault("limit of asking one service", formatDuration(TIMEOUT_DEFAULTS.connectTimeoutMs)),
-      (word) => parseDuration(word, { name: CONNECT_TIMEOUT }),
-    )
+    .addOption(completedBy(
+      new Option(
+        `${CONNECT_TIMEOUT} <duration>`,
+        withDefault("time limit for each service", formatDuration(TIMEOUT_DEFAULTS.connectTimeoutMs)),
+      ).argParser<number>((word) => parseDuration(word, { name: CONNECT_TIMEOUT })),
+      [formatDuration(TIMEOUT_DEFAULTS.connectTimeoutMs)],
+    ))
     .addHelpText("after", HELP)
     .action(async (portal, { hostnqn, hostid, connectTimeout }) => {
       const identity = identityOf({ hostNqn: hostnqn, hostId: hostid }, output);

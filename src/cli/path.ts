@@ -14,8 +14,7 @@ import { completedBy } from "./word_sources.ts";
 const PATH_MS_MAX = 120_000;
 const SLOW_FACTOR = 5;
 
-/** The verbs, for completion. */
-export const PATH_VERBS: readonly string[] = ["add", "remove", "enable", "disable"];
+const PATH_VERBS: readonly string[] = ["add", "remove", "enable", "disable"];
 
 const PATH_FORM = "A path is ADDR, ADDR:PORT (4420 by default), [IPv6]:PORT or " +
   "tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME.";

@@ -1,5 +1,5 @@
 /** Our wrapper of the argument parser: commands loaded on demand, and its errors in our words. */
-import { Command, CommanderError } from "@commander-js/extra-typings";
+import { Command, CommanderError, type Option } from "@commander-js/extra-typings";
 import { type CommandEntry, COMMANDS, type Context, findCommand } from "./commands.ts";
 import { HELP_WIDTH_DEFAULT, helpItem, helpUsage, helpWidth, programHelp } from "./help.ts";
 import {
@@ -113,11 +113,13 @@ export interface FoundCommand {
   misplaced: string[];
   /** An option whose value is another option of the command, or null. */
   valueless: string | null;
+  /** An option at the end that takes a value, or null. */
+  open: Option | null;
 }
 
 /** Reads words as the parser does, without judging them. */
 export function findDeepest(program: AnyCommand, words: readonly string[]): FoundCommand {
-  const found: FoundCommand = { command: program, operands: [], misplaced: [], valueless: null };
+  const found: FoundCommand = { command: program, operands: [], misplaced: [], valueless: null, open: null };
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
     if (word === "--") {
@@ -127,9 +129,10 @@ export function findDeepest(program: AnyCommand, words: readonly string[]): Foun
     const options = optionsOf(found.command);
     if (word.startsWith("-") && word !== "-") {
       const option = options.find((candidate) => isOption(candidate, word));
-      if (option === undefined) found.misplaced.push(word);
+      if (option === undefined && found.operands.length === 0) found.misplaced.push(word);
       if (!option?.required) continue;
       const value = words[++i];
+      if (value === undefined) found.open = option;
       if (value !== undefined && options.some((other) => isOption(other, value))) found.valueless ??= option.flags;
       continue;
     }
@@ -166,7 +169,7 @@ async function checkedWords(program: Command, args: readonly string[], context: 
 }
 
 /** Where `help` stands in the place of a command's name, or -1. */
-function helpAt(root: AnyCommand, words: readonly string[]): number {
+export function helpAt(root: AnyCommand, words: readonly string[]): number {
   let command = root;
   for (const [i, word] of words.entries()) {
     if (word.startsWith("-")) continue;

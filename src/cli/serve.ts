@@ -1,3 +1,4 @@
+import { Argument, Option } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import {
   QUEUE_DEPTH_DEFAULT,
@@ -28,6 +29,7 @@ import { parseSubsystemNqn } from "./nqn.ts";
 import { wholeNumber } from "./option_words.ts";
 import { listenerWords } from "./target_text.ts";
 import { type Output, OutputClosed } from "./output.ts";
+import { completedBy } from "./word_sources.ts";
 
 const IN_CAPSULE_DEFAULT = "16K";
 const IO_QUEUES_DEFAULT = 16;
@@ -37,20 +39,19 @@ const SERIAL_CHARACTERS_MAX = 20;
 
 const HELP = commandHelp({
   notes: [
-    "Serves a file, a block device or memory to hosts, as a storage system does, in the foreground until SIGTERM or " +
-    "SIGINT. Once it listens it prints a line for each listener on stdout; what happens is logged on stderr. " +
-    "umpath target shows it and changes it while it runs.",
-    "Each listener is a path of its own, with an ANA state of its own: optimized unless it says otherwise; the others " +
-    "are non-optimized, inaccessible, persistent-loss and change. The port is 4420 unless it is given; 0 is a free " +
-    "one. An address is one of this host's; names are not resolved.",
-    "A namespace is FILE or ram=SIZE, and after commas any of nsid=N, bs=512 or bs=4096, uuid=UUID, size=SIZE (the " +
-    "file is made with that size if it is missing or empty) and ro.",
-    "Hosts know a namespace by its UUID, which is its storage's: a file has it as the attribute user.umpath.uuid, or in " +
-    "FILE.umpath where the file system has no attributes; a block device has it from its own name; memory has a new one " +
-    "at each start. --uuid, or uuid=UUID for one namespace, gives it another. NGUID and serial number follow from it.",
-    "Memory is lost at the end. A file is served by one target at a time, and not while it is behind a loop device; a " +
-    "block device only if nothing of it is mounted or held. With --read-only they are served all the same.",
-    "For tests it does wrong on demand: umpath target fault --help says what faults there are.",
+    "Serves files, block devices or memory to hosts, in the foreground until SIGTERM or SIGINT. Once the target listens, " +
+    "each listener is printed on a line of stdout. The log goes to stderr. umpath target shows a running target and " +
+    "changes it.",
+    "Each listener is a path with its own ANA state: optimized by default, non-optimized, inaccessible, persistent-loss " +
+    "or change. The port is 4420 by default; 0 picks a free one. The address must be one of this host's.",
+    "A namespace is FILE or ram=SIZE, followed by any of ,nsid=N ,bs=512 ,bs=4096 ,uuid=UUID ,size=SIZE and ,ro. With " +
+    "size, a missing or empty file is created.",
+    "Hosts know a namespace by its UUID. A file keeps its UUID in the attribute user.umpath.uuid, or in FILE.umpath if " +
+    "the file system has no attributes. The UUID of a block device is made from the device's name. Memory gets a new " +
+    "UUID at each start. --uuid, or uuid=UUID for one namespace, overrides it. NGUID and serial number are made from it.",
+    "Memory is lost when the target ends. A file can be served by one target at a time, and not while a loop device uses " +
+    "it. A block device can be served only while nothing on it is mounted or held. --read-only lifts these limits.",
+    "A target can inject faults for testing: umpath target fault --help lists them.",
   ],
   examples: [
     "umpath serve --ram 1G --nqn nqn.2026-11.com.example:vol1 --listen 127.0.0.1 --listen 127.0.0.2",
@@ -63,45 +64,61 @@ const HELP = commandHelp({
 /** `umpath serve` */
 export const declare: Declare = (command, context) => {
   command
-    .description("Serve a file or memory over NVMe/TCP: an embedded target.")
-    .argument("[file]", "file or block device to serve as a namespace")
-    .option("--ram <size>", "serve so much memory as a namespace", (word) => parsePositiveSize(word, "--ram"))
-    .option("--namespace <spec>", "serve another namespace; one option for each", addNamespace)
-    .option("--nqn <nqn>", "NQN of the subsystem; it has to be given", parseSubsystemNqn)
-    .option("--listen <portal>", "ADDR[:PORT][,ana=STATE] to listen on; one option for each", addListener)
+    .description("Serve files, block devices or memory over NVMe/TCP.")
+    .usage("[file] --nqn <nqn> --listen <portal>... [options]")
+    .addArgument(completedBy(new Argument("[file]", "file or block device to serve as a namespace"), "files"))
+    .option("--ram <size>", "serve this much memory as a namespace", (word) => parsePositiveSize(word, "--ram"))
+    .option("--namespace <spec>", "serve another namespace; repeatable", addNamespace)
+    .option("--nqn <nqn>", "NQN of the subsystem; required", parseSubsystemNqn)
+    .addOption(completedBy(
+      new Option("--listen <portal>", "ADDR[:PORT][,ana=STATE] to listen on; repeatable")
+        .argParser<ListenSpec[]>(addListener),
+      "host-addresses",
+    ))
     .option(
       "--size <size>",
-      "make the file with that size if it is missing or empty",
+      "create the file with this size if it is missing or empty",
       (word) => parsePositiveSize(word, "--size"),
     )
-    .option("--block-size <bytes>", withDefault("bytes of a logical block, 512 or 4096", "4096"), parseBlockSize)
+    .addOption(completedBy(
+      new Option("--block-size <bytes>", withDefault("bytes of a logical block, 512 or 4096", "4096"))
+        .argParser<512 | 4096>(parseBlockSize),
+      ["512", "4096"],
+    ))
     .option("--uuid <uuid>", withDefault("UUID of the namespace", "that of its storage"), parseUuid)
     .option("--read-only", "refuse writes")
-    .option("--allow-host <nqn>", withDefault("a host that may connect; one option for each", "all"), addHost)
+    .option("--allow-host <nqn>", withDefault("a host that may connect; repeatable", "all"), addHost)
     .option(
       "--in-capsule <size>",
-      withDefault("data that a command capsule may carry", IN_CAPSULE_DEFAULT),
+      withDefault("largest data in a command capsule", IN_CAPSULE_DEFAULT),
       parseInCapsule,
     )
     .option(
       "--queues <number>",
-      withDefault("I/O queues of one controller at most", `${IO_QUEUES_DEFAULT}`),
+      withDefault("most I/O queues of a controller", `${IO_QUEUES_DEFAULT}`),
       wholeNumber("--queues", { min: 1, max: TARGET_IO_QUEUES_MAX }),
     )
     .option(
       "--depth <number>",
-      withDefault("entries of one queue at most", `${QUEUE_DEPTH_DEFAULT}`),
+      withDefault("most entries of a queue", `${QUEUE_DEPTH_DEFAULT}`),
       wholeNumber("--depth", { min: DEPTH_MIN, max: QUEUE_DEPTH_MAX }),
     )
     .option(
       "--workers <number>",
-      withDefault("threads of the data plane", `one a CPU, at most ${WORKERS_DEFAULT_MAX}`),
+      withDefault("data-plane threads", `one for each CPU, at most ${WORKERS_DEFAULT_MAX}`),
       wholeNumber("--workers", { min: 1, max: WORKERS_MAX }),
     )
     .option("--serial <text>", withDefault("serial number", "made from the UUID"), parseSerial)
-    .option("--fault <fault>", "do that wrong from the start on; one option for each", addWord)
-    .option("--fault-script <file>", "do wrong what the lines of this file say", readFaultScript)
-    .option("--fault-seed <number>", withDefault("what faults by chance draw from", "a new one"), parseFaultSeed)
+    .addOption(completedBy(
+      new Option("--fault <fault>", "inject this fault from the start; repeatable").argParser<string[]>(addWord),
+      "faults",
+    ))
+    .addOption(completedBy(
+      new Option("--fault-script <file>", "inject the faults in this file, one on each line")
+        .argParser<string[]>(readFaultScript),
+      "files",
+    ))
+    .option("--fault-seed <number>", withDefault("seed of faults with a chance", "a new one"), parseFaultSeed)
     .addHelpText("after", HELP)
     .action(async (file, options) => {
       const { listen = [], workers = null } = options;

@@ -177,7 +177,7 @@ function declareListener(command: Command, { output }: Context): void {
   verb(listener, "add", "add a listener")
     .addArgument(completedBy(
       new Argument("<listener>", "ADDR[:PORT][,ana=STATE]").argParser<ListenSpec>(parseListenSpec),
-      "listen-specs",
+      "host-addresses",
     ))
     .addHelpText("after", commandHelp({ notes: [LISTEN_NOTE, CHOICE_NOTE], examples: LISTENER_ADD_EXAMPLES }))
     .action(async (spec, choice) => {

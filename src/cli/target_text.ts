@@ -8,7 +8,7 @@ export function listenerWords({ traddr, trsvcid }: { traddr: string; trsvcid: nu
   return traddr.includes(":") ? `[${traddr}]:${trsvcid}` : `${traddr}:${trsvcid}`;
 }
 
-/** One aligned line a target: NQN, process, namespaces, listeners, controllers. */
+/** One aligned line for each target: NQN, process, namespaces, listeners, controllers. */
 export function targetLines(targets: readonly TargetInfo[]): string[] {
   return alignRows(targets.map((target) => [
     oneLine(target.nqn),

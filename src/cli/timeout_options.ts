@@ -4,6 +4,7 @@ import { formatDuration, parseDuration } from "../base/units.ts";
 import type { NamedTimeouts, Timeouts } from "../host/api.ts";
 import { TIME_LIMITS, TIMEOUT_DEFAULTS } from "../host/defaults.ts";
 import { withDefault } from "./help.ts";
+import { completedBy } from "./word_sources.ts";
 
 interface TimeoutOption {
   name: `--${string}`;
@@ -19,48 +20,58 @@ interface Chosen {
 /** Every option that sets a time. */
 export const TIMEOUT_OPTIONS: readonly TimeoutOption[] = Object.freeze(
   [
-    { name: "--connect-timeout", key: "connectTimeoutMs", description: "limit of bringing one path up" },
+    { name: "--connect-timeout", key: "connectTimeoutMs", description: "time limit for connecting a path" },
     {
       name: "--keep-alive",
       key: "keepAliveMs",
-      description: "keep-alive timeout, or off; one is sent after half of it",
+      description: "keep-alive timeout, or off; a keep-alive is sent at half of it",
     },
     {
       name: "--io-timeout",
       key: "ioTimeoutMs",
-      description: "a path without an answer for so long is lost, or off",
+      description: "a path that does not answer a request for this long is lost, or off",
     },
     {
       name: "--no-path-timeout",
       key: "noPathTimeoutMs",
-      description: "I/O waits so long for a path, then fails, or off: for ever",
+      description: "I/O fails after waiting this long for a path; off: it never fails",
     },
     {
       name: "--fast-io-fail-timeout",
       key: "fastIoFailTimeoutMs",
-      description: "I/O does not wait for a path that is lost for so long, or off",
+      description: "I/O fails at once after all paths have been down this long, or off",
     },
     {
       name: "--ctrl-loss-timeout",
       key: "ctrlLossTimeoutMs",
-      description: "a lost path is given up after so long, or off: never",
+      description: "a lost path is given up after this long; off: never",
     },
     {
       name: "--reconnect-delay",
       key: "reconnectDelayMs",
-      description: "first delay before a lost path is tried again",
+      description: "first delay before reconnecting a lost path",
     },
-    { name: "--reconnect-delay-max", key: "reconnectDelayMaxMs", description: "longest delay: it doubles up to that" },
+    {
+      name: "--reconnect-delay-max",
+      key: "reconnectDelayMaxMs",
+      description: "longest delay; each retry doubles the delay up to this",
+    },
     {
       name: "--write-hold",
       key: "writeHoldMs",
-      description: "writes of a lost path wait so long, or auto or off, before they move",
+      description: "how long to hold the in-flight writes of a lost path before retrying them, or auto or off",
     },
   ] as const,
 );
 
 function defaultWords(key: keyof Timeouts): string {
   return key === "writeHoldMs" ? "auto" : formatDuration(TIMEOUT_DEFAULTS[key]);
+}
+
+/** Values that completion offers: the default, and the words that are values. */
+export function durationWords({ key }: { key: keyof Timeouts }): string[] {
+  const { off, auto } = TIME_LIMITS[key];
+  return [...new Set([defaultWords(key), ...off ? ["off"] : [], ...auto ? ["auto"] : []])];
 }
 
 /** The options for the argument parser. */
@@ -70,7 +81,8 @@ export function timeoutOptions(): Option[] {
     // "--no-path-timeout" is a name of its own, not the opposite of a "--path-timeout".
     made.negate = false;
     // In a box: the parser takes a bare null for no value at all.
-    return made.argParser((word: string): Chosen => ({ ms: parseTime(word, option) }));
+    made.argParser((word: string): Chosen => ({ ms: parseTime(word, option) }));
+    return completedBy(made, durationWords(option));
   });
 }
 

@@ -146,6 +146,7 @@ function helpHint(command: AnyCommand): string {
   return `${commandWords(command)} --help says how it is used`;
 }
 
-function isVisible(command: AnyCommand): boolean {
+/** True for a command that the help shows. */
+export function isVisible(command: AnyCommand): boolean {
   return !(command as unknown as { _hidden?: boolean })._hidden;
 }

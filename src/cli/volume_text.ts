@@ -1,36 +1,89 @@
 /** Volumes and paths as text for people. */
-import { alignRows, count, oneLine, wrapWords } from "../base/text.ts";
+import { alignRows, count, cutLine, oneLine, wrapWords } from "../base/text.ts";
 import { formatDuration, formatSize } from "../base/units.ts";
 import type { PathInfo, VolumeInfo } from "../host/api.ts";
 import { pathWords } from "../host/path_words.ts";
+import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
-/** So that no line of them has 100 columns, the name of the row included. */
-const TIMES_COLUMNS_MAX = 86;
+/** Columns of `show` where no terminal says how many it has. */
+const DETAILS_COLUMNS = 100;
+const DETAILS_COLUMNS_MIN = 40;
 
-/** One aligned line a volume: name, device, size, state, live of all paths, policy, NQN. */
-export function volumeLines(volumes: readonly VolumeInfo[]): string[] {
-  return alignRows(
-    volumes.map((volume) => [
-      volume.name,
-      volume.device ?? "-",
-      formatSize(volume.sizeBytes),
-      volume.state,
-      `${livePaths(volume)}/${count(volume.paths.length, "path")}`,
-      volume.policy,
-      oneLine(volume.nqn),
-    ]),
-    { right: [2] },
-  );
+const LIST_COLUMNS = ["NAME", "DEVICE", "SIZE", "STATE", "PATHS", "POLICY", "NQN", "NSID", "REMARKS"] as const;
+type ListColumn = typeof LIST_COLUMNS[number];
+/** Columns that a narrow terminal does without, the first first. */
+const LIST_OPTIONAL: readonly ListColumn[] = ["POLICY", "NSID", "NQN", "SIZE"];
+const NQN_COLUMNS_MIN = 20;
+
+/**
+ * One aligned line for each volume, by name. On a terminal there is a header, and what does not fit is shortened or left
+ * out. Elsewhere (`columns: null`) scripts get all of every line and no header.
+ */
+export function volumeLines(volumes: readonly VolumeInfo[], columns: number | null = null): string[] {
+  const rows = volumes.toSorted((a, b) => a.name < b.name ? -1 : 1).map(listRow);
+  if (columns === null) return listLines(rows, LIST_COLUMNS);
+  const used = LIST_COLUMNS.filter((column) => column !== "REMARKS" || rows.some((row) => row.REMARKS !== ""));
+  const header = Object.fromEntries(LIST_COLUMNS.map((column) => [column, column])) as ListRow;
+  for (let left = 0;; left++) {
+    const shown = used.filter((column) => !LIST_OPTIONAL.slice(0, left).includes(column));
+    const lines = listLines([header, ...rows], shown);
+    const over = Math.max(...lines.map((line) => line.length)) - columns;
+    if (over <= 0) return lines;
+    const nqnColumns = Math.max(...rows.map(({ NQN }) => NQN.length)) - over;
+    if (shown.includes("NQN") && nqnColumns >= NQN_COLUMNS_MIN) {
+      return listLines([header, ...rows.map((row) => ({ ...row, NQN: endOf(row.NQN, nqnColumns) }))], shown);
+    }
+    if (left === LIST_OPTIONAL.length) return lines.map((line) => cutLine(line, columns));
+  }
 }
 
-/** Everything about one volume: itself, its times, and its paths with their counters. */
-export function volumeDetails(volume: VolumeInfo): string[] {
+type ListRow = Record<ListColumn, string>;
+
+function listRow(volume: VolumeInfo): ListRow {
+  const { name, nsid, device, sizeBytes, sizeWarning, readOnly, state, paths, policy, nqn } = volume;
+  return {
+    NAME: name,
+    DEVICE: device ?? "-",
+    SIZE: formatSize(sizeBytes),
+    STATE: state,
+    PATHS: `${servingPaths(volume)}/${count(paths.length, "path")}`,
+    POLICY: policy,
+    NQN: oneLine(nqn),
+    NSID: `${nsid}`,
+    REMARKS: [...readOnly ? ["read-only"] : [], ...sizeWarning === null ? [] : ["size-differs"]].join(" "),
+  };
+}
+
+function listLines(rows: readonly ListRow[], columns: readonly ListColumn[]): string[] {
+  return alignRows(rows.map((row) => columns.map((column) => row[column])), { right: [columns.indexOf("SIZE")] });
+}
+
+/** The end of an NQN says more than its beginning. */
+function endOf(text: string, columns: number): string {
+  return text.length <= columns ? text : `…${text.slice(1 - columns)}`;
+}
+
+/** Everything about one volume: itself, its times, and its paths with their counters, on lines of so many columns. */
+export function volumeDetails(volume: VolumeInfo, columns: number | null = null): string[] {
+  const width = Math.max(columns ?? DETAILS_COLUMNS, DETAILS_COLUMNS_MIN);
+  const facts = volumeFacts(volume);
+  const names = Math.max(...facts.map(([name]) => name!.length));
   return [
-    `${volume.name}: ${stateWords(volume)}`,
-    ...indent(alignRows(volumeFacts(volume))),
+    ...wrapWords(`${volume.name}: ${stateWords(volume)}`, width),
+    ...facts.flatMap(([name, value]) => hanging(`  ${name!.padEnd(names)}  `, value!, width)),
     "  paths",
-    ...indent(volume.paths.flatMap((path) => pathLines(path, volume.queues)), 4),
+    ...volume.paths.flatMap((path) => {
+      const [first, ...further] = pathLines(path, volume.queues);
+      const id = `    ${path.id}  `;
+      return [...hanging(id, first!, width), ...further.flatMap((line) => hanging(" ".repeat(id.length), line, width))];
+    }),
   ];
+}
+
+/** Text behind a head; lines that do not fit go on below the text. Parts with spaces that no break may tear have \xa0. */
+function hanging(head: string, text: string, width: number): string[] {
+  return wrapWords(text, Math.max(width - head.length, 1))
+    .map((line, i) => (i === 0 ? head : " ".repeat(head.length)) + line.replaceAll("\xa0", " "));
 }
 
 function volumeFacts(volume: VolumeInfo): string[][] {
@@ -46,7 +99,7 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ...(volume.slowPath === "off" ? [] : [["slow-path", volume.slowPath]]),
     ...hedgeFacts(volume),
     ...digestFacts(volume),
-    ...timeLines(volume).map((line, i) => [i === 0 ? "times" : "", line]),
+    ["times", timeWords(volume).map((word) => word.replaceAll(" ", "\xa0")).join(", ")],
     ...volume.handedOver === 0 ? [] : [["handed over", `${count(volume.handedOver, "request")} to other queues`]],
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
@@ -56,8 +109,10 @@ function hedgeFacts(volume: VolumeInfo): string[][] {
   const { hedgeReads, hedges, hedgesWon, hedgesSuppressed, hedgeMs } = volume;
   if (hedgeReads === "off") return [];
   const now = hedgeReads.startsWith("p") ? `, ${hedgeMs === null ? "not known yet" : `${shortMs(hedgeMs)} now`}` : "";
-  const reads = `${count(hedges, "read")} sent twice, ${hedgesWon} of them won, ${hedgesSuppressed} late but not sent`;
-  return [["hedging", `${hedgeReads}${now}: ${reads}`]];
+  const reads = `${
+    count(hedges, "read")
+  } repeated, ${hedgesWon} answered first, ${hedgesSuppressed} late but not repeated`;
+  return [["hedge-reads", `${hedgeReads}${now}: ${reads}`]];
 }
 
 function digestFacts({ headerDigest, dataDigest }: VolumeInfo): string[][] {
@@ -91,10 +146,12 @@ function pathLines(path: PathInfo, queuesOfVolume: number): string[] {
     ...latencyWords("writes", path.writeMs, path.writeMsMax),
   ];
   return [
-    `${path.id}  ${pathWords(path)}  ${path.state}${ana}${controller}${weight}${slow}${reason}`,
-    `     ${counters.join(", ")}`,
-    ...(times.length === 0 ? [] : [`     ${times.join(", ")}`]),
-    `     ${troubles.join(", ")}`,
+    `${pathWords(path)}  ${
+      path.state === "live" && !serves(path) ? "connected" : path.state
+    }${ana}${controller}${weight}${slow}${reason}`,
+    counters.join(", "),
+    ...(times.length === 0 ? [] : [times.join(", ")]),
+    troubles.join(", "),
   ];
 }
 
@@ -108,11 +165,16 @@ function shortMs(ms: number): string {
 }
 
 function stateWords(volume: VolumeInfo): string {
-  return `${volume.state}, ${livePaths(volume)} of ${count(volume.paths.length, "path")} live`;
+  const { paths, state } = volume;
+  const idle = paths.filter((path) => path.state === "live" && !serves(path));
+  const states = [...new Set(idle.map(({ ana }) => ana))].join(", ");
+  const remark = idle.length === 0 ? "" : ` (${idle.length} connected, ${states})`;
+  const serving = servingPaths(volume);
+  return `${state}, ${serving} of ${count(paths.length, "path")} ${serving === 1 ? "serves" : "serve"}${remark}`;
 }
 
 function policyWords({ policy, preferredPath, failback }: VolumeInfo): string {
-  const preferred = preferredPath === null ? "" : `, path ${preferredPath} preferred`;
+  const preferred = preferredPath === null ? "" : `, preferred-path ${preferredPath}`;
   return `${policy}${preferred}${failback === "auto" ? "" : `, failback ${failback}`}`;
 }
 
@@ -121,29 +183,19 @@ function deviceWords(volume: VolumeInfo): string {
   return volume.device === null ? `none, ${queues}` : `${volume.device} (${volume.driver}), ${queues}`;
 }
 
-/** No line breaks between a time and its name. */
-function timeLines(volume: VolumeInfo): string[] {
-  const words = timeWords(volume).map((word) => word.replaceAll(" ", "\xa0")).join(", ");
-  return wrapWords(words, TIMES_COLUMNS_MAX).map((line) => line.replaceAll("\xa0", " "));
-}
-
 function timeWords({ timeouts: times, writeHoldAuto }: VolumeInfo): string[] {
   return [
-    `connect ${formatDuration(times.connectTimeoutMs)}`,
-    `keep-alive ${formatDuration(times.keepAliveMs)}`,
-    `io ${formatDuration(times.ioTimeoutMs)}`,
-    `no-path ${formatDuration(times.noPathTimeoutMs)}`,
-    `fast-io-fail ${formatDuration(times.fastIoFailTimeoutMs)}`,
-    `ctrl-loss ${formatDuration(times.ctrlLossTimeoutMs)}`,
-    `reconnect ${formatDuration(times.reconnectDelayMs)} to ${formatDuration(times.reconnectDelayMaxMs)}`,
+    ...TIMEOUT_OPTIONS.filter(({ key }) => key !== "writeHoldMs")
+      .map(({ name, key }) => `${name.slice(2)} ${formatDuration(times[key])}`),
     `write-hold ${formatDuration(times.writeHoldMs)}${writeHoldAuto ? " (auto)" : ""}`,
   ];
 }
 
-function livePaths(volume: VolumeInfo): number {
-  return volume.paths.filter((path) => path.state === "live").length;
+/** Paths that I/O can take now: connected, and in an ANA state that serves. */
+function servingPaths(volume: VolumeInfo): number {
+  return volume.paths.filter(serves).length;
 }
 
-function indent(lines: readonly string[], width = 2): string[] {
-  return lines.map((line) => " ".repeat(width) + line);
+function serves({ state, ana }: PathInfo): boolean {
+  return state === "live" && (ana === "optimized" || ana === "non-optimized");
 }

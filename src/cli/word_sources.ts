@@ -9,7 +9,7 @@ export type WordSource =
   | "subsystems"
   | "interfaces"
   | "listeners"
-  | "listen-specs"
+  | "host-addresses"
   | "namespaces"
   | "target-nqns"
   | "target-pids"

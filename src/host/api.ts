@@ -242,6 +242,10 @@ export interface DaemonInfo {
   workers: number;
   /** True if the daemon leaves when its last volume does. */
   transient: boolean;
+  /** When it started (ISO 8601). */
+  startedAt: string;
+  /** The file that it logs to; null: its standard error. */
+  logFile: string | null;
 }
 
 /** Every method of the control socket with its parameters and result. */

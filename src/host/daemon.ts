@@ -67,7 +67,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     const file = logFile === null ? null : await LogFile.open(logFile);
     writer.open(file ?? new StderrTarget());
     isOpen = true;
-    return await serve({ ...options, lock, files, end, file, reopening });
+    return await serve({ ...options, logFile, lock, files, end, file, reopening });
   } catch (error) {
     // It is printed for whoever has started it; the log, if there is one by now, has it too.
     log.error(`The daemon ends: ${midSentence(UmpathError.from(error).message)}`);
@@ -79,7 +79,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
 }
 
 /** What the daemon has when it begins to serve. */
-interface Serving extends Omit<DaemonOptions, "logFile"> {
+interface Serving extends DaemonOptions {
   lock: RunDirLock;
   files: ReturnType<typeof standAlone>;
   end: PromiseWithResolvers<End>;
@@ -89,8 +89,9 @@ interface Serving extends Omit<DaemonOptions, "logFile"> {
   reopening: { now: () => void };
 }
 
-async function serve({ transient, lock, files, end, file, reopening, ...options }: Serving): Promise<number> {
+async function serve({ transient, logFile, lock, files, end, file, reopening, ...options }: Serving): Promise<number> {
   const dir = lock.dir;
+  const startedAt = new Date().toISOString();
   const workers = options.workers ?? Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
   const word = unknownLogLevel();
   if (word !== null) log.warn(`UMPATH_LOG=${quote(word)} is no level (${LOG_LEVELS.join(", ")}): info is used`);
@@ -129,7 +130,11 @@ async function serve({ transient, lock, files, end, file, reopening, ...options 
     "path-disable": (params) => volumes.disablePath(params),
     "path-enable": (params, context) => volumes.enablePath(params, (words) => context.warn(words)),
     list: () => Promise.resolve({ volumes: volumes.all.map((volume) => volume.info()) }),
-    info: () => Promise.resolve({ pid: Deno.pid, version: VERSION, workers, transient }),
+    info: () =>
+      Promise.resolve({
+        ...{ pid: Deno.pid, version: VERSION, workers, transient, startedAt },
+        logFile,
+      }),
   };
   await using server = serveControl({ socketPath: dir.socketPath, lock, handlers, reserve: files });
   using _watch = keepInPlace({ server, file, socketPath: dir.socketPath, reopening });

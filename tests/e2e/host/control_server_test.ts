@@ -8,7 +8,14 @@ import { type Handlers, serveControl } from "../../../src/host/control_server.ts
 import { refusingHandlers } from "../../unit/host/handlers.ts";
 import { ensureRunDir, type RunDir, runDirAt, RunDirLock } from "../../../src/host/run_dir.ts";
 
-const INFO = { pid: 1, version: "0", workers: 1, transient: true };
+const INFO = {
+  pid: 1,
+  version: "0",
+  workers: 1,
+  transient: true,
+  startedAt: "2026-12-01T00:00:00.000Z",
+  logFile: null,
+};
 
 function handlers(changes: Partial<Handlers> = {}): Handlers {
   return refusingHandlers({

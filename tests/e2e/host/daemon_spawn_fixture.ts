@@ -42,7 +42,15 @@ async function daemon(): Promise<number> {
     Deno.listen({ transport: "unix", path: dir.socketPath });
     await new Promise((later) => setTimeout(later, 60_000));
   }
-  const info = () => Promise.resolve({ pid: Deno.pid, version: "0", workers: 0, transient: true });
+  const info = () =>
+    Promise.resolve({
+      pid: Deno.pid,
+      version: "0",
+      workers: 0,
+      transient: true,
+      startedAt: "2026-12-01T00:00:00.000Z",
+      logFile: null,
+    });
   try {
     const server = serveControl({ socketPath: dir.socketPath, handlers: refusingHandlers({ info }) });
     await new Promise<void>((resolve) => Deno.addSignalListener("SIGTERM", resolve));

@@ -1,13 +1,14 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { candidates } from "../../../src/cli/complete.ts";
 import { COMPLETION_SCRIPTS, SHELLS } from "../../../src/cli/completion_scripts.ts";
 import { Output } from "../../../src/cli/output.ts";
 import { buildProgram } from "../../../src/cli/program.ts";
 import type { VolumeInfo } from "../../../src/host/api.ts";
+import { POLICY_NAMES } from "../../../src/host/defaults.ts";
 import { serveControl } from "../../../src/host/control_server.ts";
 import { ensureRunDir, runDirAt } from "../../../src/host/run_dir.ts";
 import { refusingHandlers } from "../host/handlers.ts";
-import { PATH } from "./volume_fixture.ts";
+import { PATH, VOLUME } from "./volume_fixture.ts";
 
 const COMMAND_NAMES = [
   "attach",
@@ -23,6 +24,7 @@ const COMMAND_NAMES = [
   "daemon",
   "completion",
   "version",
+  "help",
 ];
 
 async function words(line: string): Promise<string[]> {
@@ -38,10 +40,33 @@ Deno.test("candidates() completes commands, options and their values", async () 
   assertEquals(await words("umpath attach nqn --device "), ["auto", "ublk", "loop", "none"]);
   assertEquals(await words("umpath attach nqn --device=u"), ["--device=ublk"]);
   assertEquals(await words("umpath attach nqn -p "), []);
+  assertEquals(await words("umpath attach --policy "), POLICY_NAMES.slice());
+  assertEquals(await words("umpath attach --keep-alive "), ["5s", "off"]);
+  assertEquals(await words("umpath attach --write-hold "), ["auto", "off"]);
+  assertEquals(await words("umpath attach --hedge-reads p"), ["p99", "p99.9"]);
+  assert((await words("umpath attach --host-iface ")).includes("lo"));
   assertEquals(await words("umpath detach --"), ["--all", "--force", "--json", "--verbose", "--help"]);
+  assertEquals(await words("umpath detach --all --"), ["--force", "--json", "--verbose", "--help"]);
+  assertEquals(await words("umpath -"), ["--json", "--verbose", "--version", "--help"]);
+  assertEquals(await words("umpath help "), COMMAND_NAMES.slice(0, -1));
+  assertEquals(await words("umpath help path "), ["add", "remove", "enable", "disable"]);
+  assertEquals(await words("umpath help path add "), []);
+  assertEquals(await words("umpath path remove --"), ["--force", "--json", "--verbose", "--help"]);
+  assertEquals(await words("umpath target "), ["list", "show", "ana", "resize", "listener", "fault", "stop"]);
+  assertEquals(await words("umpath target listener "), ["add", "remove"]);
+  assertEquals(
+    await words("umpath target fault --"),
+    ["--nqn", "--pid", "--fault-script", "--fault-seed", "--json", "--verbose", "--help"],
+  );
+  assertEquals(await words("umpath target fault 1:d"), ["1:delay=", "1:drop", "1:digest", "1:down"]);
+  assertEquals(await words("umpath serve --block-size "), ["512", "4096"]);
+  assertEquals(await words("umpath serve --listen 127.0.0.1,ana=i"), ["127.0.0.1,ana=inaccessible"]);
+  for (const line of ["serve ", "serve --fault-script ", "serve --fault-script=x", "daemon --log-file "]) {
+    assertEquals(await words(`umpath ${line}`), [":files"], line);
+  }
   assertEquals(await words("umpath completion "), ["bash", "zsh", "fish"]);
   assertEquals(await words("umpath daemon --t"), []);
-  assertEquals(await words("umpath nope "), COMMAND_NAMES);
+  assertEquals(await words("umpath nope "), []);
   assertEquals(await words(""), COMMAND_NAMES);
 });
 
@@ -50,7 +75,7 @@ Deno.test("candidates() asks the daemon for volumes", async () => {
   const dir = ensureRunDir(runDirAt(path));
   const paths = ["127.0.0.1", "::1"].map((traddr) => ({ ...PATH, traddr }));
   const volumes = ["vol-n1", "other"].map((name) =>
-    ({ name, device: null, uuid: "", state: "live", paths }) as VolumeInfo
+    ({ ...VOLUME, name, device: name === "other" ? null : "/dev/ublkb0", uuid: "", paths }) as VolumeInfo
   );
   Deno.env.set("UMPATH_RUN_DIR", path);
   const server = serveControl({
@@ -59,7 +84,16 @@ Deno.test("candidates() asks the daemon for volumes", async () => {
   });
   try {
     assertEquals(await words("umpath detach "), ["vol-n1", "other"]);
+    assertEquals(await words("umpath detach vol-n1 "), ["other"]);
+    assertEquals(await words("umpath detach /dev/ublkb0 "), ["other"]);
     assertEquals(await words("umpath show v"), ["vol-n1"]);
+    assertEquals(await words("umpath show /dev/"), ["/dev/ublkb0"]);
+    assertEquals(await words("umpath show ub"), ["ublkb0"]);
+    assertEquals(await words("umpath show vol-n1 "), []);
+    assertEquals(await words("umpath list v"), ["vol-n1"]);
+    assertEquals(await words("umpath attach n"), [VOLUME.nqn]);
+    assertEquals(await words("umpath set vol-n1 no-path-timeout="), ["no-path-timeout=1m", "no-path-timeout=off"]);
+    assertEquals(await words("umpath set vol-n1 connect-timeout="), ["connect-timeout=5s", "connect-timeout=10s"]);
     assertEquals(await words("umpath path "), ["add", "remove", "enable", "disable"]);
     assertEquals(await words("umpath path remove "), ["vol-n1", "other"]);
     assertEquals(await words("umpath path remove --force o"), ["other"]);
@@ -67,6 +101,7 @@ Deno.test("candidates() asks the daemon for volumes", async () => {
     assertEquals(await words("umpath path add vol-n1 "), []);
     assertEquals(await words("umpath set "), ["vol-n1", "other"]);
     assertEquals(await words("umpath set vol-n1 policy=q"), ["policy=queue-depth"]);
+    assertEquals((await words("umpath set vol-n1 policy="))[0], `policy=${VOLUME.policy}`);
     assertEquals(await words("umpath set vol-n1 slow"), ["slow-path=off", "slow-path=demote"]);
     assertEquals(await words("umpath set vol-n1 failback="), ["failback=auto", "failback=manual", "failback=now"]);
     assertEquals(await words("umpath attach --failback "), ["auto", "manual"]);

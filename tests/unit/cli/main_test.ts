@@ -51,6 +51,7 @@ Deno.test("runProgram() refuses wrong words with exit code 2 and says which", as
     [[], "no command is given"],
     [["--json"], "no command is given"],
     [["frobnicate"], '"frobnicate"'],
+    [["atach", nqn, "-p", "127.0.0.1"], "Did you mean umpath attach?"],
     [["lsit"], "Did you mean umpath list?"],
     [["list", "--all"], '"--all"'],
     [["list", "--jsn"], "Did you mean --json?"],
@@ -206,6 +207,8 @@ Deno.test("runProgram() finds nothing attached where no daemon runs", async () =
   assertEquals(JSON.parse(json.stdout), { schemaVersion: 1, volumes: [] });
   assertEquals([json.stderr, json.exitCode], ["", 0]);
   assertEquals((await run("show")).exitCode, 0);
+  assertEquals(JSON.parse((await run("show", "--json")).stdout), { schemaVersion: 1, volumes: [], daemon: null });
+  assertEquals((await run("list", "vol")).exitCode, 3);
   assertEquals((await run("show", "vol")).exitCode, 3);
   assertEquals((await run("detach", "vol")).exitCode, 3);
   assertEquals((await run("detach", "--all")).exitCode, 0);

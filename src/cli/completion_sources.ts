@@ -1,0 +1,152 @@
+/** What there is to name: volumes and paths that the daemon has, targets of this host, interfaces, settings. */
+import type { VolumeInfo } from "../host/api.ts";
+import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
+import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../host/latency_settings.ts";
+import { pathWords } from "../host/path_words.ts";
+import { matchesVolume } from "../host/volume_match.ts";
+import { ANA_NAMES } from "../serve/ana_names.ts";
+import type { TargetInfo } from "../serve/api.ts";
+import { runningTargets } from "../serve/target_client.ts";
+import { FAULT_KINDS } from "../target/fault_rule.ts";
+import type { Candidate } from "./complete.ts";
+import { attachedVolumes } from "./daemon_calls.ts";
+import { listenerWords } from "./target_text.ts";
+import { durationWords, TIMEOUT_OPTIONS } from "./timeout_options.ts";
+import type { WordSource } from "./word_sources.ts";
+import { formatDuration } from "../base/units.ts";
+
+/** The line around the word: its other arguments, all words before it, and the word so far. */
+interface Around {
+  operands: readonly string[];
+  given: readonly string[];
+  last: string;
+}
+
+/** What the scripts take as an order to complete file names. */
+export const FILES = ":files";
+
+type Source = Extract<WordSource, string>;
+
+const SOURCES: Readonly<Record<Source, (around: Around) => Promise<Candidate[]> | Candidate[]>> = Object.freeze({
+  volumes: async ({ operands, last }) =>
+    (await volumes()).filter((volume) => !operands.some((word) => matchesVolume(volume, word)))
+      .flatMap((volume) => volumeCandidates(volume, last)),
+  "volume-paths": async ({ operands }) => pathCandidates(await volumeOf(operands[0])),
+  portals: async ({ given }) => portalCandidates(await targets(), given),
+  settings: async ({ operands, last }) => settingCandidates(await volumeOf(operands[0]), last),
+  subsystems: async () => [
+    ...(await targets()).map(({ nqn, pid }) => ({ word: nqn, description: `served by process ${pid}` })),
+    ...(await volumes()).map(({ nqn, name }) => ({ word: nqn, description: `attached as ${name}` })),
+  ],
+  interfaces: () =>
+    [...new Set(Deno.networkInterfaces().map(({ name }) => name))].map((word) => ({ word, description: "interface" })),
+  listeners: async () => (await targets()).flatMap(listenerCandidates),
+  "host-addresses": ({ last }) => listenCandidates(last),
+  namespaces: async () =>
+    (await targets()).flatMap(({ namespaces }) => namespaces)
+      .map(({ nsid, uuid }) => ({ word: `${nsid}`, description: uuid })),
+  "target-nqns": async () => (await targets()).map(({ nqn, pid }) => ({ word: nqn, description: `process ${pid}` })),
+  "target-pids": async () => (await targets()).map(({ nqn, pid }) => ({ word: `${pid}`, description: nqn })),
+  faults: async ({ last }) => faultCandidates(await targets(), last),
+  files: () => [{ word: FILES, description: "" }],
+});
+
+/** The words of a source, each once. */
+export async function completeSource(source: Source, around: Around): Promise<Candidate[]> {
+  const found = await SOURCES[source](around);
+  return found.filter(({ word }, i) => found.findIndex((other) => other.word === word) === i);
+}
+
+async function volumes(): Promise<VolumeInfo[]> {
+  return await attachedVolumes().catch(() => []);
+}
+
+async function volumeOf(word = ""): Promise<VolumeInfo | undefined> {
+  return (await volumes()).find((volume) => matchesVolume(volume, word));
+}
+
+async function targets(): Promise<TargetInfo[]> {
+  return await runningTargets().catch(() => []);
+}
+
+/** The name, and what else names the volume once the word cannot be a name any more. */
+function volumeCandidates({ name, device, uuid, state }: VolumeInfo, last: string): Candidate[] {
+  const description = `${device ?? "no device"}, ${state}`;
+  if (last === "" || name.startsWith(last)) return [{ word: name, description }];
+  const bare = device?.replace(/^\/dev\//, "");
+  return [device, bare, uuid].filter((word) => word != null && word !== "")
+    .map((word) => ({ word: word!, description: `${name}, ${state}` }));
+}
+
+function pathCandidates(volume: VolumeInfo | undefined): Candidate[] {
+  return volume?.paths.map((path) => ({ word: pathWords(path), description: path.state })) ?? [];
+}
+
+function listenerCandidates({ listeners, nqn }: TargetInfo): Candidate[] {
+  return listeners.map((one) => ({ word: listenerWords(one), description: `${one.ana}, ${nqn}` }));
+}
+
+/** The listeners of this host's targets, first those of the subsystem that the line names. */
+function portalCandidates(running: readonly TargetInfo[], given: readonly string[]): Candidate[] {
+  const meant = running.filter(({ nqn }) => given.includes(nqn));
+  return (meant.length > 0 ? meant : running).flatMap(listenerCandidates).filter(({ word }) => !given.includes(word));
+}
+
+/** The addresses of this host, and the ANA states behind one. */
+function listenCandidates(last: string): Candidate[] {
+  const comma = last.indexOf(",");
+  if (comma !== -1) {
+    const portal = last.slice(0, comma);
+    return ANA_NAMES.map((state) => ({ word: `${portal},ana=${state}`, description: "ANA state" }));
+  }
+  return Deno.networkInterfaces().filter(({ address }) => !/^fe[89ab]/.test(address))
+    .map(({ address, name, family }) => ({
+      word: family === "IPv6" ? `[${address}]` : address,
+      description: `address of ${name}`,
+    }));
+}
+
+function faultCandidates(running: readonly TargetInfo[], last: string): Candidate[] {
+  const listeners = running.flatMap(({ listeners }) => listeners);
+  const named = [/^(?:\*|\d+)(?=:)/.exec(last)?.[0], ...listeners.map(listenerWords)]
+    .find((listener) => listener !== undefined && last.startsWith(`${listener}:`));
+  if (named !== undefined) return kindCandidates(named);
+  return [
+    { word: "clear", description: "end all faults" },
+    ...["*", ...listeners.map((_, i) => `${i + 1}`)].flatMap((listener) => kindCandidates(listener)),
+  ];
+}
+
+function kindCandidates(listener: string): Candidate[] {
+  return Object.entries(FAULT_KINDS).map(([kind, { argument, does }]) => ({
+    word: `${listener}:${kind}${argument === null ? "" : "="}`,
+    description: does,
+  }));
+}
+
+/** Keys, and the values of the key that the word has already, the present one first. */
+function settingCandidates(volume: VolumeInfo | undefined, last: string): Candidate[] {
+  const paths = pathCandidates(volume);
+  const values = (key: string, words: readonly string[], now?: string) =>
+    [...new Set([...now === undefined ? [] : [now], ...words])]
+      .map((word) => ({ word: `${key}=${word}`, description: word === now ? "the present value" : "" }));
+  const times = TIMEOUT_OPTIONS.flatMap((option) => {
+    const key = option.name.slice(2);
+    if (!last.startsWith(`${key}=`)) return [{ word: `${key}=`, description: option.description }];
+    return values(key, durationWords(option), volume && presentTime(volume, option.key));
+  });
+  return [
+    ...values("policy", POLICY_NAMES, volume?.policy),
+    ...values("failback", FAILBACK_VALUES, volume?.failback),
+    ...[...paths, { word: "none", description: "no preference" }]
+      .map(({ word, description }) => ({ word: `preferred-path=${word}`, description })),
+    ...paths.map(({ word, description }) => ({ word: `weight.${word}=`, description })),
+    ...values("slow-path", SLOW_PATH_MODES, volume?.slowPath),
+    ...values("hedge-reads", HEDGE_EXAMPLES, volume?.hedgeReads),
+    ...times,
+  ];
+}
+
+function presentTime(volume: VolumeInfo, key: keyof VolumeInfo["timeouts"]): string {
+  return key === "writeHoldMs" && volume.writeHoldAuto ? "auto" : formatDuration(volume.timeouts[key]);
+}
