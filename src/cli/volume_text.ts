@@ -166,6 +166,7 @@ function shortMs(ms: number): string {
 
 function stateWords(volume: VolumeInfo): string {
   const { paths, state } = volume;
+  if (volume.deviceReason !== null) return `${state}: ${volume.deviceReason}`;
   const idle = paths.filter((path) => path.state === "live" && !serves(path));
   const states = [...new Set(idle.map(({ ana }) => ana))].join(", ");
   const remark = idle.length === 0 ? "" : ` (${idle.length} connected, ${states})`;

@@ -11,7 +11,8 @@ export const DEVICE_CHOICES = Object.freeze(["auto", "ublk", "loop", "none"] as 
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export type PathState = "connecting" | "live" | "reconnecting" | "disabled";
 export type AnaStateName = "optimized" | "non-optimized" | "inaccessible" | "persistent-loss" | "change";
-export type VolumeState = "live" | "degraded" | "no-path" | "recovering";
+/** A volume is "dead" whose device another program has taken away: `deviceReason` says how. */
+export type VolumeState = "live" | "degraded" | "no-path" | "recovering" | "dead";
 
 /** One end-to-end way to a controller, as the command line names it. */
 export interface PathSpec {
@@ -190,8 +191,11 @@ export interface VolumeInfo {
   nsid: number;
   /** UUID, or NGUID or EUI-64 in hexadecimal where the namespace has no UUID. */
   uuid: string;
+  /** Null if there is none, or none any more. */
   device: string | null;
   driver: DeviceDriver;
+  /** Why the device is lost, in words; null while it is not. */
+  deviceReason: string | null;
   sizeBytes: number;
   blockSize: number;
   /** Why the kernel device has another size, in words; null if it has not. */
@@ -234,6 +238,22 @@ export interface VolumeInfo {
 
 export interface ListResult {
   volumes: VolumeInfo[];
+  /** Devices that earlier daemons have left, or this one has taken away while they were in use. */
+  left?: LeftInfo[];
+}
+
+/** A device that is left, as people and scripts are told of it. */
+export interface LeftInfo {
+  /** Of the volume; empty if nobody knows it any more. */
+  name: string;
+  device: string;
+  driver: DeviceDriver;
+  /** Why it is left, in words. */
+  why: string;
+  /** Who uses it, as in "is mounted on "/mnt""; null if nobody is seen to. */
+  use: string | null;
+  /** All of it in a sentence. */
+  words: string;
 }
 
 export interface DaemonInfo {

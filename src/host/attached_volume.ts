@@ -1,5 +1,4 @@
 import { assert } from "../base/assert.ts";
-import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
 import { REQUEST_BYTES_MAX, ZEROES_PARTS_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
@@ -18,6 +17,7 @@ import { heedsPreferred, heedsWeights, type PolicyName } from "../multipath/poli
 import type { DeviceDriver, NamedTimeouts, PathSpec, Timeouts, VolumeChanges, VolumeInfo, VolumeState } from "./api.ts";
 import type { ControllerSession, OpenQueue, SessionOptions } from "./controller_session.ts";
 import { deviceUseWords, lastingUseWords } from "./device_users.ts";
+import { DeviceWatch } from "./device_watch.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
 import { readFailback, readPolicy } from "./defaults.ts";
 import { formatHedge, type HedgeBudget, parseHedge, readSlowPath, type SlowPathMode } from "./latency_settings.ts";
@@ -84,6 +84,7 @@ export class AttachedVolume implements PathOwner {
   readonly #links = new VolumeLinks(this.table);
   readonly #resolveGone: () => void;
   #device: KernelDevice | null = null;
+  readonly #deviceWatch: DeviceWatch;
   #queueStarts: PromiseWithResolvers<void>[] = [];
   #queueDrains: PromiseWithResolvers<void>[] = [];
   #adds: PromiseWithResolvers<string | null>[] = [];
@@ -105,6 +106,7 @@ export class AttachedVolume implements PathOwner {
 
   constructor(plan: VolumePlan, first: ControllerSession, deps: { pool: WorkerPool; poller: Poller; seed: number }) {
     this.plan = plan;
+    this.#deviceWatch = new DeviceWatch(plan.name);
     this.#pool = deps.pool;
     this.paths = new VolumePaths({
       owner: this,
@@ -153,13 +155,29 @@ export class AttachedVolume implements PathOwner {
     return this.geometry.blocks;
   }
 
+  /** What the kernel has of it; null if it has nothing, or nothing of ours any more. */
   get kernelDevice(): KernelDevice | null {
-    return this.#device;
+    return this.#deviceWatch.isGone ? null : this.#device;
   }
 
   /** The kernel device, or null. */
   get device(): string | null {
-    return this.#device?.path ?? null;
+    return this.kernelDevice?.path ?? null;
+  }
+
+  /** What the kernel device is, or was, made with. */
+  get kernelDriver(): DeviceDriver {
+    return this.#device?.driver ?? "none";
+  }
+
+  /** Why the kernel device is lost, in words; null if it is not, as far as the last look has told. */
+  get deviceReason(): string | null {
+    return this.#deviceWatch.lost;
+  }
+
+  /** Looks whether the kernel device still is the one that was made: its name may be another's by now. */
+  lookAtDevice(): Promise<void> {
+    return this.#deviceWatch.look();
   }
 
   get isDetaching(): boolean {
@@ -239,6 +257,7 @@ export class AttachedVolume implements PathOwner {
     const create = driver === "ublk" ? createUblkDevice : createVolumeLoop;
     const { name, queues: queueCount, depth } = this.plan;
     this.#device = await create({ name, geometry: this.geometry, queues: queueCount, depth }, queues);
+    this.#deviceWatch.adopt(this.#device);
   }
 
   /** The device is scanned for partitions as it starts, which is I/O: its first path is live before. */
@@ -496,10 +515,10 @@ export class AttachedVolume implements PathOwner {
       case "queue-started":
         return this.#queueStarts[worker].resolve();
       case "queue-drained":
-        if (message.failure !== 0) {
-          log.error(`${this.name}: a queue of its device ended: ${errnoWords(message.failure)}`);
-        }
+        this.#deviceWatch.handleQueueEnded(message.failure);
         return this.#queueDrains[worker]?.resolve();
+      case "device-doubt":
+        return void this.#deviceWatch.look();
       case "link-failed":
         if (this.#links.find(message.link) !== null) this.paths.at(message.path)?.handleLinkFailed(message.reason);
         return;
@@ -524,6 +543,7 @@ export class AttachedVolume implements PathOwner {
    * @throws UmpathError "in-use"
    */
   async checkUnused(): Promise<void> {
+    await this.lookAtDevice();
     const device = this.device;
     const why = device === null ? null : await lastingUseWords(device);
     if (why !== null) throw inUse(this.name, `${device} ${why}`);
@@ -531,6 +551,7 @@ export class AttachedVolume implements PathOwner {
 
   /** Logs who uses the device: it is to be taken away all the same. */
   async logUsers(): Promise<void> {
+    await this.lookAtDevice();
     const why = this.device === null ? null : await deviceUseWords(this.device);
     if (why !== null) {
       log.warn(`${this.name}: ${this.device} ${why} and is taken away: all I/O on it fails from now on`);
@@ -551,12 +572,23 @@ export class AttachedVolume implements PathOwner {
     const isStuck = this.paths.all.every((path) => !path.isServing);
     if (isStuck || options.force) this.cutWaits();
     if (this.#device !== null) {
-      const warnings = await this.#device.destroy(options);
+      const warnings = await this.#destroyDevice(this.#device, options);
       for (const warning of warnings) log.warn(`${this.name}: ${warning.message}`);
       this.#device = null;
     }
     await this.#abandon();
     log.info(`${this.name}: detached`);
+  }
+
+  async #destroyDevice(device: KernelDevice, options: { force: boolean }): Promise<UmpathError[]> {
+    this.#deviceWatch.retire();
+    try {
+      return await device.destroy(options);
+    } catch (error) {
+      this.#deviceWatch.keep();
+      const use = error instanceof UmpathError && error.code === "in-use" ? await deviceUseWords(device.path) : null;
+      throw use === null ? error : inUse(this.name, `${device.path} ${use}`);
+    }
   }
 
   /** Nothing waits for a path any more: what has none fails. Makes a detach that is under way quick. */
@@ -582,7 +614,7 @@ export class AttachedVolume implements PathOwner {
   // ── what it tells ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   get state(): VolumeState {
-    return volumeState(this.paths.all);
+    return this.deviceReason === null ? volumeState(this.paths.all) : "dead";
   }
 
   info(): VolumeInfo {
@@ -597,7 +629,8 @@ export class AttachedVolume implements PathOwner {
       dataDigest: session.digests?.data ?? false,
       uuid: this.uuid,
       device: this.device,
-      driver: this.#device?.driver ?? "none" as const,
+      deviceReason: this.deviceReason,
+      driver: this.kernelDriver,
       sizeBytes: this.geometry.blocks * this.geometry.blockSize,
       blockSize: this.geometry.blockSize,
       sizeWarning: this.#size.warning,

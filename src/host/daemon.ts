@@ -9,7 +9,7 @@ import { type ControlServer, type RequestContext, serveControl } from "./control
 import { handleSignals } from "./daemon_signals.ts";
 import { leaveCgroup, standAlone } from "./daemon_surroundings.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import { leftDevices, removeLeft } from "./left_devices.ts";
+import { leftDevices, listLeft, removeLeft } from "./left_devices.ts";
 import { LogFile, StderrTarget } from "./log_file.ts";
 import { LogWriter } from "./log_writer.ts";
 import { ensureRunDir, RunDirLock } from "./run_dir.ts";
@@ -129,7 +129,13 @@ async function serve({ transient, logFile, lock, files, end, file, reopening, ..
     "path-remove": (params) => volumes.removePath(params),
     "path-disable": (params) => volumes.disablePath(params),
     "path-enable": (params, context) => volumes.enablePath(params, (words) => context.warn(words)),
-    list: () => Promise.resolve({ volumes: volumes.all.map((volume) => volume.info()) }),
+    list: async () => {
+      await volumes.lookAtDevices();
+      return {
+        volumes: volumes.all.map((volume) => volume.info()),
+        left: await listLeft(dir, { besideDaemon: true }),
+      };
+    },
     info: () =>
       Promise.resolve({
         ...{ pid: Deno.pid, version: VERSION, workers, transient, startedAt },

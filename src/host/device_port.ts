@@ -12,6 +12,8 @@ export interface DevicePort extends Disposable {
   readonly isDrained: boolean;
   /** The negative errno that it ended with, other than the normal end; 0 if there was none. */
   readonly failure: number;
+  /** True, once, if what it serves may be gone from the kernel: somebody has to look. */
+  takeDoubt(): boolean;
   /** Takes the completion that `ring` shows. */
   handleCompletion(ring: Ring, kind: number, nowMs: number): void;
   /** Takes the volume's answers, and puts all that the kernel shall do into the ring. */

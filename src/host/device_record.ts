@@ -105,6 +105,18 @@ function parseNote(device: Pick<DeviceNote, "driver" | "number">, text: string):
   };
 }
 
+/** True if that very note is still there: the number may have been given to another device meanwhile. */
+export function isNoted(note: DeviceNote, dir: RunDir): boolean {
+  try {
+    const now = parseNote(note, Deno.readTextFileSync(notePath(dir, note)));
+    const { owner, sequence, isDetached } = note;
+    return now.owner.pid === owner.pid && now.owner.start === owner.start && now.sequence === sequence &&
+      now.isDetached === isDetached;
+  } catch {
+    return false;
+  }
+}
+
 /** Which boot of this host it is. */
 export function bootId(): string | null {
   try {

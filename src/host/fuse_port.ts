@@ -98,6 +98,10 @@ export class FusePort implements DevicePort {
     return this.#queue.isDrained && this.#polls === 0;
   }
 
+  takeDoubt(): boolean {
+    return this.#queue.takeFileClosed();
+  }
+
   handleCompletion(ring: Ring, kind: number, nowMs: number): void {
     if (kind === TokenKind.FUSE_READ) this.#queue.handleRead(ring.tokenLow, ring.result, nowMs);
     else if (kind === TokenKind.FUSE_POLL) this.#handlePoll(ring);

@@ -34,6 +34,16 @@ export interface KernelDevice {
   readonly driver: DeviceDriver;
   /** Its node. */
   readonly path: string;
+  /** How its queues end if another program ends them, as in ": its FUSE connection was aborted". */
+  readonly endWords: string;
+  /** Why it is not there any more, in words; null while it is the device that was made. Does not touch it. */
+  lack(): Promise<string | null>;
+  /**
+   * Has it take writes, or none.
+   *
+   * @throws UmpathError if it stays as it was.
+   */
+  setReadOnly(readOnly: boolean): Promise<void>;
   /**
    * Gives it the size of the geometry, which its queues have by now.
    *

@@ -5,7 +5,8 @@
 import { native } from "../../ffi/library.ts";
 import { UmpathError } from "../base/errors.ts";
 import { midSentence } from "../base/text.ts";
-import { type DeviceNote, forgetDevice, type KernelDriver, notedDevice, readNotes } from "./device_record.ts";
+import type { LeftInfo } from "./api.ts";
+import { type DeviceNote, forgetDevice, isNoted, type KernelDriver, notedDevice, readNotes } from "./device_record.ts";
 import { deviceUseWords, lastingUseWords } from "./device_users.ts";
 import { leftLoopDevices, leftNotedLoops } from "./left_loop.ts";
 import { leftUblkDevices } from "./left_ublk.ts";
@@ -39,19 +40,6 @@ export interface LeftDevice {
   remove(): Promise<LeftFate>;
 }
 
-/** A device that is left, as people and scripts are told of it. */
-export interface LeftInfo {
-  name: string;
-  device: string;
-  driver: KernelDriver;
-  /** Why it is left, in words. */
-  why: string;
-  /** Who uses it, as in "is mounted on "/mnt""; null if nobody is seen to. */
-  use: string | null;
-  /** All of it in a sentence. */
-  words: string;
-}
-
 /** What became of what was left. */
 export interface Removal {
   /** Names of the volumes, or devices where the name is not known, that had something left which is now gone. */
@@ -68,19 +56,25 @@ export async function leftDevices(dir: RunDir): Promise<LeftDevice[]> {
   return [...await leftUblkDevices(dir, ublk), ...await leftLoopDevices(dir, loop)];
 }
 
-/** What earlier daemons have left, while one runs: its own devices are not among it, unless it has taken them away. */
+/**
+ * What earlier daemons have left, for the daemon that runs: its own devices are not among it, unless it has taken them
+ * away. What is gone by now is forgotten.
+ */
 export async function leftBesideDaemon(dir: RunDir): Promise<LeftDevice[]> {
-  const notes = await readNotes(dir);
-  const isLeft = await Promise.all(notes.map(async (note) => note.isDetached || !await processRuns(note.owner)));
-  const [ublk, loop] = byDriver(notes.filter((_, i) => isLeft[i]));
-  return [...await leftUblkDevices(dir, ublk), ...await leftNotedLoops(dir, loop)];
+  const all = await readNotes(dir);
+  const isLeft = await Promise.all(all.map(async (note) => note.isDetached || !await processRuns(note.owner)));
+  const notes = all.filter((_, i) => isLeft[i]);
+  const [ublk, loop] = byDriver(notes);
+  const left = [...await leftUblkDevices(dir, ublk), ...await leftNotedLoops(dir, loop)];
+  await sweep(dir, notes, left);
+  return left;
 }
 
 function byDriver(notes: readonly DeviceNote[]): [ublk: DeviceNote[], loop: DeviceNote[]] {
   return [notes.filter(({ driver }) => driver === "ublk"), notes.filter(({ driver }) => driver === "loop")];
 }
 
-/** Tells of the devices that are left; empty if there is no run folder. Touches none of them. */
+/** Tells of the devices that are left; empty if there is no run folder. Touches no device. */
 export async function listLeft(dir: RunDir, { besideDaemon }: { besideDaemon: boolean }): Promise<LeftInfo[]> {
   if (!checkRunDir(dir)) return [];
   const left = await (besideDaemon ? leftBesideDaemon(dir) : leftDevices(dir));
@@ -116,7 +110,7 @@ export async function removeLeft(
   const removal: Removal = { removed: [], words: [], failures: [] };
   removeSocket(lock.dir);
   for (const device of left) await removeOne(device, { force, removal });
-  await sweepNotes(lock.dir);
+  await sweep(lock.dir, await readNotes(lock.dir), await leftDevices(lock.dir));
   return removal;
 }
 
@@ -161,15 +155,15 @@ function cannotRemove(what: string, error: UmpathError): UmpathError {
 export async function sweepLeft(dir: RunDir): Promise<void> {
   if (!checkRunDir(dir)) return;
   using lock = RunDirLock.tryTake(dir);
-  if (lock !== null) await sweepNotes(dir);
+  if (lock !== null) await sweep(dir, await readNotes(dir), await leftDevices(dir));
 }
 
-/** Notes of devices that are gone go as well, and loop numbers that were added for them: the lock is held. */
-async function sweepNotes(dir: RunDir): Promise<void> {
-  const there = new Set((await leftDevices(dir)).map(({ device }) => device));
-  for (const note of await readNotes(dir)) {
-    if (there.has(notedDevice(note))) continue;
-    if (note.driver === "loop" && note.isAdded) await native().um_loop_remove(note.number);
+/** Notes of devices that are gone go as well, and loop numbers that were added for them. */
+async function sweep(dir: RunDir, notes: readonly DeviceNote[], left: readonly LeftDevice[]): Promise<void> {
+  const there = new Set(left.map(({ device }) => device));
+  for (const note of notes) {
+    if (there.has(notedDevice(note)) || !isNoted(note, dir)) continue;
     forgetDevice(note, dir);
+    if (note.driver === "loop" && note.isAdded) await native().um_loop_remove(note.number);
   }
 }

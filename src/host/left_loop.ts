@@ -6,7 +6,7 @@ import { bootId, type DeviceNote, forgetDevice, notedDevice, ownNote, writeNote 
 import { deviceUsers, unescaped } from "./device_users.ts";
 import { diskSequence } from "./disk_sequence.ts";
 import type { LeftDevice, LeftFate } from "./left_devices.ts";
-import { loopFileName, loopFolder } from "./loop_device.ts";
+import { backingFile, loopFileName, loopFolder } from "./loop_device.ts";
 import { runLoop } from "./loop_driver.ts";
 import type { RunDir } from "./run_dir.ts";
 import { within } from "./run_sequence.ts";
@@ -182,16 +182,6 @@ async function notedLoop(dir: RunDir, note: DeviceNote): Promise<FoundLoop | nul
 
 function isNoted(note: DeviceNote, sequence: string): boolean {
   return note.sequence === sequence && note.boot === bootId();
-}
-
-/** Null if it is bound to nothing. */
-async function backingFile(device: string): Promise<string | null> {
-  try {
-    const text = await Deno.readTextFile(`/sys/block/${device.slice("/dev/".length)}/loop/backing_file`);
-    return text.replace(/\n$/, "");
-  } catch {
-    return null;
-  }
 }
 
 /** What the device was told that its file is called; null if it does not say so within a second. */

@@ -1,4 +1,5 @@
 import { native } from "../../ffi/library.ts";
+import { assert } from "../base/assert.ts";
 import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
 import { LOOP_REQUEST_BYTES } from "../base/limits.ts";
@@ -8,6 +9,7 @@ import type { LoopDevice } from "../loopdev/device.ts";
 import { resizeLoopDevice } from "../loopdev/resize_device.ts";
 import { destroyLoopDevice } from "../loopdev/retire_device.ts";
 import { forgetDevice, ownNote, writeNote } from "./device_record.ts";
+import { diskSequence, setDiskReadOnly } from "./disk_sequence.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
 import { type LoopQueues, runLoop } from "./loop_driver.ts";
 import { runDir } from "./run_dir.ts";
@@ -60,12 +62,36 @@ export async function createVolumeLoop(wanted: WantedDevice, volume: VolumeQueue
     control,
   );
   for (const warning of warnings) log.warn(`${wanted.name}: ${warning}`);
+  const { blockPath: path, sequence } = device;
+  assert(sequence !== null, "A device that is bound has a sequence number");
   return {
     driver: "loop",
-    path: device.blockPath,
+    path,
+    endWords: ", as when its FUSE connection is aborted",
+    lack: () => loopLack({ path, sequence }),
+    setReadOnly: (readOnly) => setDiskReadOnly({ path, sequence, isReadOnly: geometry.readOnly }, readOnly),
     resize: (geometry) => runLoop(resizeLoopDevice(device, geometry), control),
     destroy: (options) => runLoop(destroyLoopDevice(device, options), control),
   };
+}
+
+/** Why a loop device is not the one that was bound. */
+async function loopLack({ path, sequence }: { path: string; sequence: string }): Promise<string | null> {
+  const now = await diskSequence(path);
+  if (now === sequence) return null;
+  if (now === null) return `another program has removed ${path}`;
+  const isBound = await backingFile(path) !== null;
+  return `another program has unbound ${path}${isBound ? ", which is bound to another file by now" : ""}`;
+}
+
+/** The file that a loop device is over; null if it is bound to nothing. */
+export async function backingFile(path: string): Promise<string | null> {
+  try {
+    const text = await Deno.readTextFile(`/sys/block/${path.slice("/dev/".length)}/loop/backing_file`);
+    return text.replace(/\n$/, "");
+  } catch {
+    return null;
+  }
 }
 
 /** A descriptor of the file system for one worker. */

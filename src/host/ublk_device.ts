@@ -2,6 +2,8 @@ import { native } from "../../ffi/library.ts";
 import { REQUEST_BYTES_MAX } from "../base/limits.ts";
 import { createDevice, destroyDevice, resizeDevice, type UblkDevice } from "../ublk/control.ts";
 import { type DeviceNote, forgetDevice, ownNote, writeNote } from "./device_record.ts";
+import { deviceUseWords } from "./device_users.ts";
+import { diskSequence, setDiskReadOnly } from "./disk_sequence.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
 import { type QueueControl, runControl } from "./ublk_driver.ts";
 
@@ -12,13 +14,11 @@ import { type QueueControl, runControl } from "./ublk_driver.ts";
  */
 export async function createUblkDevice(wanted: WantedDevice, volume: VolumeQueues): Promise<KernelDevice> {
   let note: DeviceNote | null = null;
-  const forget = () => {
-    if (note !== null) forgetDevice(note);
-  };
   const sequence = createDevice({
     ...wanted,
     maxIoBytes: REQUEST_BYTES_MAX,
     pid: Deno.pid,
+    serial: nextSerial++,
     pageBytes: native().um_page_bytes(),
   });
   const control: QueueControl = {
@@ -31,20 +31,63 @@ export async function createUblkDevice(wanted: WantedDevice, volume: VolumeQueue
   };
   try {
     const device = await runControl(sequence, control);
-    return {
-      driver: "ublk",
-      path: device.blockPath,
-      resize: (geometry) => runControl(resizeDevice(device, geometry), control),
-      destroy: async (options) => {
-        const warnings = await runControl(destroyDevice(device, options), control);
-        forget();
-        return warnings;
-      },
-    };
+    try {
+      return await madeDevice(device, { control, note: note!, isReadOnly: wanted.geometry.readOnly });
+    } catch (error) {
+      await runControl(destroyDevice(device, { force: true }), control);
+      throw error;
+    }
   } catch (error) {
-    forget();
+    if (note !== null) await forgetOrKeep(note);
     throw error;
   }
+}
+
+/** What could not be undone is left to whoever comes next. */
+async function forgetOrKeep(note: DeviceNote): Promise<void> {
+  try {
+    await Deno.lstat(`/sys/class/ublk-char/ublkc${note.number}`);
+  } catch {
+    return forgetDevice(note);
+  }
+  writeNote({ ...note, isDetached: true });
+}
+
+/** Other devices of this process are told apart from this one by a serial number. */
+let nextSerial = 0;
+
+async function madeDevice(
+  device: UblkDevice,
+  { control, note, isReadOnly }: { control: QueueControl; note: DeviceNote; isReadOnly: boolean },
+): Promise<KernelDevice> {
+  const path = device.blockPath;
+  const sequence = await diskSequence(path);
+  const noted = { ...note, sequence };
+  writeNote(noted);
+  return {
+    driver: "ublk",
+    path,
+    endWords: ", as when its driver goes",
+    lack: () => ublkLack(path, sequence),
+    setReadOnly: async (readOnly) => {
+      if (sequence !== null) await setDiskReadOnly({ path, sequence, isReadOnly }, readOnly);
+    },
+    resize: (geometry) => runControl(resizeDevice(device, geometry), control),
+    destroy: async ({ force }) => {
+      const warnings = await runControl(destroyDevice(device, { force }), control);
+      // Its number is not free before its last user has closed it.
+      if (force && await deviceUseWords(path) !== null) writeNote({ ...noted, isDetached: true });
+      else forgetDevice(noted);
+      return warnings;
+    },
+  };
+}
+
+/** Why a ublk device is not the one that was started. */
+async function ublkLack(path: string, sequence: string | null): Promise<string | null> {
+  const now = await diskSequence(path);
+  if (now === sequence) return null;
+  return `another program has stopped ${path}${now === null ? "" : ", which is another device by now"}`;
 }
 
 /** The driver makes no more queues than the host has CPUs, and tells only now. */

@@ -40,16 +40,20 @@ export class UblkPort implements DevicePort {
     this.#charFd = options.charFd;
     this.#token = tokenHigh(TokenKind.UBLK, options.volume);
     const bytes = descriptorsBytes(requests.depth, page);
-    this.#descriptors = Memory.mapFile(options.charFd, bytes, descriptorsOffset(options.queueId, page));
+    const descriptors = Memory.mapFile(options.charFd, bytes, descriptorsOffset(options.queueId, page));
+    using made = new DisposableStack();
+    made.use(descriptors);
     this.#queue = new UblkQueue({
       queueId: options.queueId,
       depth: requests.depth,
-      descriptors: new Int32Array(this.#descriptors.buffer),
+      descriptors: new Int32Array(descriptors.buffer),
       requests,
       device: options.device,
       geometry: options.geometry,
       ioctlEncode: options.ioctlEncode,
     });
+    this.#descriptors = descriptors;
+    made.move();
   }
 
   start(): void {
@@ -70,6 +74,11 @@ export class UblkPort implements DevicePort {
 
   get failure(): number {
     return this.#queue.failure;
+  }
+
+  /** The driver tells by its commands. */
+  takeDoubt(): boolean {
+    return false;
   }
 
   handleCompletion(ring: Ring, _kind: number, nowMs: number): void {

@@ -20,7 +20,7 @@ interface VolumeParts {
 export function volumeInfo(facts: VolumeFacts, { paths, counters, table, slow }: VolumeParts): VolumeInfo {
   return {
     ...facts,
-    state: volumeState(paths),
+    state: facts.deviceReason === null ? volumeState(paths) : "dead",
     ...queueFacts(counters),
     paths: paths.toSorted((a, b) => a.index - b.index).map((path) => ({
       ...pathInfo(path, counters),

@@ -57,7 +57,10 @@ export class VolumeQueue implements RingOwner {
     const hedgesAt = this.#linksAt + PATHS_MAX * this.#linkStride;
     const portAt = hedgesAt + HedgedReads.arenaBytes;
     const portBytes = message.fuse ? FusePort.arenaBytes(message.depth) : 0;
-    this.#memory = Memory.allocate(portAt + portBytes, { lock: true });
+    const memory = Memory.allocate(portAt + portBytes, { lock: true });
+    using made = new DisposableStack();
+    made.use(memory);
+    this.#memory = memory;
     const requests = new RequestTable(slots, { bufferBytes: message.requestBytes });
     this.#requests = slots === message.depth ? requests : requests.first(message.depth);
     this.volume = new Volume({
@@ -72,6 +75,7 @@ export class VolumeQueue implements RingOwner {
       handover: message.neighbours === null ? null : this.#joinNeighbours(message.neighbours, requests),
     });
     this.#port = this.#makePort(message, portAt);
+    made.move();
   }
 
   /** Its memory is known to the others: they copy the data of what they serve for this queue. */
@@ -224,6 +228,7 @@ export class VolumeQueue implements RingOwner {
 
   #turnPort(ring: Ring, port: DevicePort, nowMs: number): void {
     port.turn(ring, nowMs);
+    if (port.takeDoubt()) this.#tell({ type: "device-doubt", volume: this.index });
     if (!port.isDrained || this.#drainedTold) return;
     this.#drainedTold = true;
     port[Symbol.dispose]();

@@ -16,6 +16,7 @@ import type {
   SetParams,
   VolumeResult,
 } from "./api.ts";
+import { choosePaths, paramsOfVolume, pathChoiceOf } from "./attach_again.ts";
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
 import { ControllerSession, type SessionOptions } from "./controller_session.ts";
 import { FAILBACK_DEFAULT, fillTimeouts, POLICY_DEFAULT, readFailback, readPolicy } from "./defaults.ts";
@@ -116,12 +117,28 @@ export class VolumeSet {
   async #attach(params: AttachParams, warn: Warn): Promise<AttachResult> {
     this.#checkOpen();
     const existing = this.all.find((v) => v.plan.nqn === params.nqn && v.plan.nsid === params.nsid && !v.isDetaching);
+    await existing?.lookAtDevice();
+    if (existing !== undefined && existing.deviceReason !== null) return await this.#remake(existing, params, warn);
     if (existing !== undefined) {
       await this.#extend(existing, params.paths, warn);
       return resultOf(existing, false);
     }
     const volume = await this.#create(params, warn);
     return resultOf(volume, true);
+  }
+
+  /** A volume whose device is lost gets another one: the volume is attached once more as it is. */
+  async #remake(lost: AttachedVolume, params: AttachParams, warn: Warn): Promise<AttachResult> {
+    const again = paramsOfVolume(lost, params);
+    const choice = pathChoiceOf(lost);
+    const words = `${lost.name} gets a new device: ${lost.deviceReason}`;
+    warn(words);
+    log.warn(words);
+    await lost.detach({ force: true });
+    this.#forget(lost);
+    const volume = await this.#create(again, warn);
+    choosePaths(volume, choice);
+    return resultOf(volume, false);
   }
 
   // ── a new volume ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -403,6 +420,11 @@ export class VolumeSet {
     // Again, now that its turn has come: its device may not have been there before, or not in use.
     if (!force) await volume.checkUnused();
     await volume.detach({ force });
+  }
+
+  /** Looks whether the kernel devices are there: another program may have taken one away without a word. */
+  async lookAtDevices(): Promise<void> {
+    await Promise.all(this.all.map((volume) => volume.lookAtDevice()));
   }
 
   /** Takes everything away, in use or not: the process is to end. An attach that is under way ends at once. */

@@ -51,6 +51,11 @@ export class VolumeSettings {
     return this.#hedgeReads;
   }
 
+  /** What somebody has named, or changed since. */
+  get named(): NamedSettings {
+    return { policy: this.#policy, slowPath: this.#slowPath, hedgeReads: this.#hedgeReads, timeouts: this.#named };
+  }
+
   /** All times, with the write hold that is in force. */
   get timeouts(): Timeouts {
     const { writeHoldMs } = this.#timeouts;

@@ -76,6 +76,8 @@ export type FromWorker =
   | { type: "queue-started"; volume: number }
   /** Every tag of the queue is over. `failure` is a negative errno other than the normal end, or 0. */
   | { type: "queue-drained"; volume: number; failure: number }
+  /** The kernel device may be gone: who knows where to look is to look. */
+  | { type: "device-doubt"; volume: number }
   /** The link failed by itself; "link-closed" follows when its socket is quiet. */
   | { type: "link-failed"; volume: number; path: number; link: number; reason: string }
   | { type: "link-closed"; volume: number; path: number; link: number }

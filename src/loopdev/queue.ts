@@ -73,6 +73,7 @@ export class FuseQueue {
   #dropped = 0;
   #failure = 0;
   #isClosed = false;
+  #isFileClosed = false;
 
   constructor(options: FuseQueueOptions) {
     const { requests, memory, arenaOffset, geometry } = options;
@@ -168,6 +169,13 @@ export class FuseQueue {
   /** Reads no more requests; answers those that were read. What the kernel has queued fails at the unmount. */
   close(): void {
     this.#isClosed = true;
+  }
+
+  /** True, once for any number of times, if somebody has closed the file: the loop device does when it is unbound. */
+  takeFileClosed(): boolean {
+    const isFileClosed = this.#isFileClosed;
+    this.#isFileClosed = false;
+    return isFileClosed;
   }
 
   /** The driver says that there may be requests. */
@@ -275,6 +283,7 @@ export class FuseQueue {
   #answerHere(slot: number, verdict: number): void {
     const at = this.#bodyAt(slot);
     if (verdict < 0) this.#refused++;
+    if (verdict === Verdict.CLOSED) this.#isFileClosed = true;
     switch (verdict) {
       case Verdict.ATTRIBUTES:
         return this.#answer(slot, 0, this.#writer.attributes(at), 0);

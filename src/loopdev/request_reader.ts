@@ -30,6 +30,8 @@ export const Verdict = Object.freeze({
   WRITTEN: 6,
   /** … or with nothing but success. */
   DONE: 7,
+  /** The same: somebody who had the file open has closed it. */
+  CLOSED: 8,
 });
 
 /**
@@ -96,6 +98,7 @@ export class RequestReader {
       case FuseOp.STATFS:
         return Verdict.STATFS;
       case FuseOp.RELEASE:
+        return Verdict.CLOSED;
       case FuseOp.FLUSH:
       case FuseOp.DESTROY:
         return Verdict.DONE;

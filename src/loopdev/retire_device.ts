@@ -7,6 +7,8 @@ import { LOOP_DEADLINES_MS, type LoopSequence, type LoopStep } from "./loop_step
 
 /** How long a user who is about to close the device, as udev is, may take. Milliseconds. */
 const USERS_MS = 2_000;
+/** The same where the device goes in any case: others wait for the end of this. */
+const USERS_FORCED_MS = 500;
 
 /** How a device is taken away. */
 export interface DestroyLoopOptions {
@@ -59,7 +61,7 @@ export function* undoLoopDevice(device: LoopDevice): LoopSequence<UmpathError[]>
 function* unbind(device: LoopDevice, force: boolean): LoopSequence<UmpathError[]> {
   const { blockPath: path, sequence } = device;
   assert(sequence !== null, "A device that is bound has a sequence number");
-  let fate = yield* clearLoop({ path, sequence }, USERS_MS);
+  let fate = yield* clearLoop({ path, sequence }, force ? USERS_FORCED_MS : USERS_MS);
   if (fate === "in-use" && !force) {
     const { result } = yield { kind: "keep-loop", path, sequence, deadlineMs: LOOP_DEADLINES_MS.quick };
     // It was closed just now, or it is kept.

@@ -37,6 +37,8 @@ export interface CreateOptions {
   maxIoBytes: number;
   /** This process. */
   pid: number;
+  /** Tells the devices of this process apart. */
+  serial?: number;
   /** N of `/dev/ublkbN`; the driver picks a free one unless told. */
   devId?: number;
   /** Bits of `UblkFeature` to ask for; those that the driver does not offer are left out. */
@@ -73,8 +75,8 @@ export function* createDevice(options: CreateOptions): ControlSequence<UblkDevic
 function* addDevice(options: CreateOptions, offered: bigint | null): ControlSequence<UblkDevice> {
   const ioctlEncode = offered !== null;
   const features = (options.features ?? FEATURES_WANTED) & (offered ?? 0n);
-  const { queues, depth, maxIoBytes, pid, devId = UBLK_ANY_DEVICE } = options;
-  const buffer = encodeDeviceInfo({ devId, queues, depth, maxIoBytes, features, pid });
+  const { queues, depth, maxIoBytes, pid, serial = 0, devId = UBLK_ANY_DEVICE } = options;
+  const buffer = encodeDeviceInfo({ devId, queues, depth, maxIoBytes, features, pid, serial });
   const label = devId === UBLK_ANY_DEVICE ? A_NEW_DEVICE : `/dev/ublkb${devId}`;
   yield* run(commandStep("ADD_DEV", { ioctlEncode, devId, buffer, deadlineMs: CONTROL_DEADLINES_MS.add }), label);
   return new UblkDevice(decodeDeviceInfo(buffer), { ioctlEncode });

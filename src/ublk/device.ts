@@ -43,6 +43,8 @@ export class UblkDevice {
   readonly maxIoBytes: number;
   /** Bits of `UblkFeature` that the device has. */
   readonly features: bigint;
+  /** What we have said of ourselves: the number is given to others later. */
+  readonly ownerMark: bigint;
   /** Commands are ioctl-encoded; see `UblkQueueOptions`. */
   readonly ioctlEncode: boolean;
   /** The open `/dev/ublkcN`, -1 while it is not open. */
@@ -55,6 +57,7 @@ export class UblkDevice {
     this.depth = info.depth;
     this.maxIoBytes = info.maxIoBytes;
     this.features = info.features;
+    this.ownerMark = info.ownerMark;
     this.ioctlEncode = options.ioctlEncode;
   }
 

@@ -1,9 +1,10 @@
 import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, ETIMEDOUT } from "../base/errno.ts";
 import type { UmpathError } from "../base/errors.ts";
-import { UblkFeature } from "../spec/ublk.ts";
+import { UBLK_LAYOUT, UblkFeature } from "../spec/ublk.ts";
 import { stepError } from "./control_error.ts";
 import { CONTROL_DEADLINES_MS, type ControlSequence, type ControlStep, deviceStep } from "./control_step.ts";
 import type { UblkDevice } from "./device.ts";
+import { decodeDeviceInfo } from "./device_info.ts";
 
 /** How a device is taken away. */
 export interface DestroyOptions {
@@ -28,7 +29,7 @@ export function* destroyDevice(device: UblkDevice, options: DestroyOptions = {})
     if (failure !== null) throw failure;
   }
   const warnings = yield* release(device);
-  const failure = yield* remove(device, options.force === true);
+  const failure = (yield* isOurs(device)) ? yield* remove(device, options.force === true) : deleted(device);
   if (failure !== null) throw failure;
   return warnings;
 }
@@ -44,7 +45,7 @@ export function* undoDevice(device: UblkDevice): ControlSequence<UmpathError[]> 
     if (failure !== null) failures.push(failure);
   }
   failures.push(...yield* release(device));
-  const failure = yield* remove(device, false);
+  const failure = (yield* isOurs(device)) ? yield* remove(device, false) : deleted(device);
   if (failure !== null) failures.push(failure);
   return failures;
 }
@@ -82,6 +83,14 @@ function* release(device: UblkDevice): ControlSequence<UmpathError[]> {
   device.charFd = -1;
   if (device.state !== "stopped") device.transition("stopped");
   return failures;
+}
+
+/** The number is ours as long as we have its character device open: then another program may have deleted it. */
+function* isOurs(device: UblkDevice): ControlSequence<boolean> {
+  const buffer = new Uint8Array(UBLK_LAYOUT.devInfoBytes);
+  const { result } = yield deviceStep("GET_DEV_INFO", device, { buffer });
+  if (result === -ENODEV) return false;
+  return result < 0 || decodeDeviceInfo(buffer).ownerMark === device.ownerMark;
 }
 
 /** DEL_DEV; with `force` the one that does not wait for openers, which drivers before Linux 6.9 lack. */

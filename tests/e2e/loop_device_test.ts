@@ -320,10 +320,11 @@ loopTest(
     rig.killDaemon();
     const stranger = await rig.umpath("detach", "other-n1");
     assertEquals([stranger.code, rig.files()], [3, [NAME]], stranger.stderr);
-    const { code, stderr } = await rig.umpath("detach", "--all");
+    const refused = await rig.umpath("detach", "--all");
+    assertEquals(refused.code, 7, refused.stderr);
+    const { code, stderr } = await rig.umpath("detach", "--all", "--force");
     assertEquals(code, 0, stderr);
-    assertStringIncludes(stderr, `${device} was left by a daemon that died\n`);
-    assertStringIncludes(stderr, `${device} is still open`);
+    assertStringIncludes(stderr, `${device} (was ${NAME}) is still open in cat`);
     assertEquals([rig.left().filter((words) => !/\(cat\)/.test(words)), rig.files()], [[], []]);
     assertMatch(await readError(rig, device) ?? "no error", /Input\/output error/);
     user.kill("SIGKILL");

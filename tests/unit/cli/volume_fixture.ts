@@ -42,6 +42,7 @@ export const VOLUME: VolumeInfo = {
   driver: "ublk",
   sizeBytes: 2 ** 30,
   sizeWarning: null,
+  deviceReason: null,
   blockSize: 512,
   readOnly: false,
   state: "degraded",

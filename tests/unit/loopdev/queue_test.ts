@@ -46,6 +46,16 @@ Deno.test("FuseQueue answers a READ at the end of the file with what there is", 
   }
 });
 
+Deno.test("FuseQueue tells once that the file was closed, which is how a loop device is unbound", () => {
+  const { fuse, queue } = makeFile();
+  assertEquals(queue.takeFileClosed(), false);
+  for (let i = 0; i < 2; i++) {
+    fuse.give(request({ opcode: 18, body: new Uint8Array(24) }));
+    assertEquals(outHeader(fuse.turn()[0]).error, 0);
+  }
+  assertEquals([queue.takeFileClosed(), queue.takeFileClosed()], [true, false]);
+});
+
 Deno.test("FuseQueue flushes the device for FSYNC", () => {
   const { fuse, queue } = makeFile();
   fuse.give(request({ opcode: FSYNC, body: new Uint8Array(16) }));

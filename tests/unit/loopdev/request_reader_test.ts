@@ -184,7 +184,7 @@ Deno.test("RequestReader knows every operation", () => {
     [3, Verdict.ATTRIBUTES], // GETATTR
     [4, -EPERM], // SETATTR
     [17, Verdict.STATFS],
-    [18, Verdict.DONE], // RELEASE
+    [18, Verdict.CLOSED], // RELEASE
     [20, Verdict.DEVICE], // FSYNC
     [22, -ENOSYS], // GETXATTR
     [25, Verdict.DONE], // FLUSH

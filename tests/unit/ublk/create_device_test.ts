@@ -91,7 +91,7 @@ Deno.test("createDevice() removes a device whose shape it has no buffers for", (
     const control = new FakeControl();
     control.granted = granted;
     assertEquals(failure(control).code, "host-lacks");
-    assertEquals(control.trace, [...PROBE, "ADD_DEV", "DEL_DEV"]);
+    assertEquals(control.trace, [...PROBE, "ADD_DEV", ...DELETE]);
   }
 });
 
@@ -99,7 +99,7 @@ Deno.test("createDevice() removes a device that takes less than a page", () => {
   const control = new FakeControl();
   control.granted = { maxIoBytes: 512 };
   assertEquals(failure(control).code, "refused");
-  assertEquals(control.trace, [...PROBE, "ADD_DEV", "DEL_DEV"]);
+  assertEquals(control.trace, [...PROBE, "ADD_DEV", ...DELETE]);
 });
 
 Deno.test("createDevice() refuses a geometry before it asks the driver anything", () => {
@@ -118,9 +118,9 @@ Deno.test("createDevice() opens the character device when its node is there and 
   assertEquals(control.pauses, 3);
 });
 
-const DELETE = ["DEL_DEV"];
-const CLOSE = ["close-char-device", "DEL_DEV"];
-const STOP = ["STOP_DEV", "drain-queues", "close-char-device", "DEL_DEV"];
+const DELETE = ["GET_DEV_INFO", "DEL_DEV"];
+const CLOSE = ["close-char-device", ...DELETE];
+const STOP = ["STOP_DEV", "drain-queues", ...CLOSE];
 
 const FAILURES: [script: Script, code: ErrorCode, words: string, trace: string[]][] = [
   [{ "open-control": -ENOENT }, "host-lacks", "has no ublk driver", CREATE.slice(0, 1)],
@@ -176,7 +176,7 @@ Deno.test("createDevice() goes on undoing when that fails, and says both", () =>
     DEL_DEV: -EPERM,
   });
   const error = failure(control);
-  assertEquals([error.code, control.trace.slice(-4)], ["host-lacks", STOP]);
+  assertEquals([error.code, control.trace.slice(-5)], ["host-lacks", STOP]);
   assertEquals(
     error.message,
     "Cannot start /dev/ublkb7: the ublk driver does not take this process for the device's server" +

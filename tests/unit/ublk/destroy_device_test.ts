@@ -22,22 +22,27 @@ const RELEASE = ["drain-queues", "close-char-device"];
 const WITHOUT_SAFE_STOP = 1n << 6n;
 
 const ORDERLY: [name: string, script: Script, features: bigint, force: boolean, trace: string[]][] = [
-  ["tries to stop first", {}, 1n << 17n, false, ["TRY_STOP_DEV", "STOP_DEV", ...RELEASE, "DEL_DEV"]],
-  ["stops where it cannot try", {}, WITHOUT_SAFE_STOP, false, ["STOP_DEV", ...RELEASE, "DEL_DEV"]],
-  ["forced, neither tries nor waits for openers", {}, 1n << 17n, true, ["STOP_DEV", ...RELEASE, "DEL_DEV_ASYNC"]],
+  ["tries to stop first", {}, 1n << 17n, false, ["TRY_STOP_DEV", "STOP_DEV", ...RELEASE, "GET_DEV_INFO", "DEL_DEV"]],
+  ["stops where it cannot try", {}, WITHOUT_SAFE_STOP, false, ["STOP_DEV", ...RELEASE, "GET_DEV_INFO", "DEL_DEV"]],
+  ["forced, neither tries nor waits for openers", {}, 1n << 17n, true, [
+    "STOP_DEV",
+    ...RELEASE,
+    "GET_DEV_INFO",
+    "DEL_DEV_ASYNC",
+  ]],
   [
     "forced, waits where the driver cannot do without",
     { DEL_DEV_ASYNC: -EOPNOTSUPP },
     WITHOUT_SAFE_STOP,
     true,
-    ["STOP_DEV", ...RELEASE, "DEL_DEV_ASYNC", "DEL_DEV"],
+    ["STOP_DEV", ...RELEASE, "GET_DEV_INFO", "DEL_DEV_ASYNC", "DEL_DEV"],
   ],
   [
     "goes on when TRY_STOP_DEV is not known after all",
     { TRY_STOP_DEV: -EINVAL },
     1n << 17n,
     false,
-    ["TRY_STOP_DEV", "STOP_DEV", ...RELEASE, "DEL_DEV"],
+    ["TRY_STOP_DEV", "STOP_DEV", ...RELEASE, "GET_DEV_INFO", "DEL_DEV"],
   ],
 ];
 
@@ -70,7 +75,7 @@ Deno.test("destroyDevice() can be tried again when I/O did not end in time", () 
   assertEquals([error.code, device.state, control.trace], ["timed-out", "stopping", ["STOP_DEV"]]);
   control.run(destroyDevice(device, { stopDeadlineMs: 60_000 }));
   assertEquals([device.state, control.isClean], ["deleted", true]);
-  assertEquals(control.steps.at(-4)!.deadlineMs, 60_000);
+  assertEquals(control.steps.at(-5)!.deadlineMs, 60_000);
 });
 
 Deno.test("destroyDevice() can be tried again when the device stays open", () => {
@@ -79,7 +84,19 @@ Deno.test("destroyDevice() can be tried again when the device stays open", () =>
   assertEquals([error.code, device.state], ["timed-out", "stopped"]);
   control.trace.length = 0;
   control.run(destroyDevice(device));
-  assertEquals([control.trace, device.state], [["DEL_DEV"], "deleted"]);
+  assertEquals([control.trace, device.state], [["GET_DEV_INFO", "DEL_DEV"], "deleted"]);
+});
+
+Deno.test("destroyDevice() never deletes a device that was made under the same number since", () => {
+  const shape = { devId: 7, queues: 1, depth: 8, maxIoBytes: 4096, features: 0n };
+  for (const other of [{ pid: 9, serial: 1 }, { pid: 10 }]) {
+    for (const force of [false, true]) {
+      const { control, device } = makeLive();
+      control.info = encodeDeviceInfo({ ...shape, ...other });
+      control.run(destroyDevice(device, { force }));
+      assertEquals([device.state, control.info !== null, control.trace.at(-1)], ["deleted", true, "GET_DEV_INFO"]);
+    }
+  }
 });
 
 Deno.test("destroyDevice() is done with a device that is gone already", () => {

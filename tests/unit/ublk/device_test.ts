@@ -29,11 +29,18 @@ Deno.test("decodeDeviceInfo() reads what the kernel filled, and whose it is", ()
   bytes.set([5, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], 12);
   bytes[4] = 2;
   const { pid, ...shape } = ADD;
-  const info = { ...shape, devId: 5, state: 2, serverPid: -1, ownerPid: pid };
+  const ownerMark = 0x756d_7061_0000_0000n | BigInt(pid);
+  const info = { ...shape, devId: 5, state: 2, serverPid: -1, ownerPid: pid, ownerMark };
   assertEquals(decodeDeviceInfo(bytes), info);
   bytes[39] = 0;
-  assertEquals(decodeDeviceInfo(bytes), { ...info, ownerPid: null });
+  assertEquals(decodeDeviceInfo(bytes), { ...info, ownerPid: null, ownerMark: ownerMark & 0xff_ffff_ffff_ffffn });
   assertThrows(() => decodeDeviceInfo(bytes.subarray(1)), AssertionFailure);
+});
+
+Deno.test("encodeDeviceInfo() tells the devices of one process apart", () => {
+  const info = (serial: number) => decodeDeviceInfo(encodeDeviceInfo({ ...ADD, pid: 2 ** 22 - 1, serial }));
+  assertEquals([info(0).ownerPid, info(1023).ownerPid], [2 ** 22 - 1, 2 ** 22 - 1]);
+  assertEquals(new Set([0, 1, 2, 1023].map((serial) => info(serial).ownerMark)).size, 4);
 });
 
 Deno.test("UblkDevice goes from state to state as the table says", () => {

@@ -1,0 +1,149 @@
+/** Loop devices that other programs take away, or that are left in use: what umpath tells of them, and does not touch. */
+import { assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import type { ListResult } from "../../src/host/api.ts";
+import { call } from "../../src/host/control_client.ts";
+import { runDirAt } from "../../src/host/run_dir.ts";
+import { delay } from "./host/host_fixture.ts";
+import { loopTest, toolTest } from "./loop_case.ts";
+import { LoopRig } from "./loop_rig.ts";
+import { UMPATH } from "./cli_fixture.ts";
+
+const NAME = "loop-n1";
+const WAIT_MS_MAX = 15_000;
+/** Nothing here is about paths: they may take their time. */
+const PATIENT = ["--connect-timeout", "10s", "--io-timeout", "10s", "--keep-alive", "10s"];
+
+/** What the daemon tells. */
+async function list(rig: LoopRig): Promise<ListResult> {
+  return await call("list", {}, { dir: runDirAt(rig.cli.runDir) }) ?? { volumes: [], left: [] };
+}
+
+/** Waits until it holds; fails with the daemon's log. */
+async function until(rig: LoopRig, what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  for (const end = Date.now() + WAIT_MS_MAX; !await holds(); await delay(20)) {
+    if (Date.now() > end) throw new Error(`Still not: ${what}\n${rig.log()}`);
+  }
+}
+
+/** The loop device of a file of another program, under the number of `device`. */
+async function takeNumber(rig: LoopRig, device: string): Promise<string> {
+  const file = `${rig.folder}/other.img`;
+  Deno.writeFileSync(file, new Uint8Array(1 << 20));
+  await rig.ok("losetup", device, file);
+  return file;
+}
+
+loopTest("a device that another program has unbound is told at once, and attach makes another", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device(...PATIENT, "--policy", "round-robin");
+  await rig.ok("losetup", "-d", device);
+  // Nobody has asked: the kernel tells that the file was closed.
+  await until(rig, "a line in the log", () => rig.log().includes(`another program has unbound ${device}`));
+  const [volume] = (await list(rig)).volumes;
+  assertEquals([volume!.state, volume!.device], ["dead", null]);
+  assertMatch(volume!.deviceReason ?? "", /^another program has unbound/);
+  const { code, stdout, stderr } = await rig.attach(...PATIENT);
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stderr, `${NAME} gets a new device: another program has unbound ${device}`);
+  await rig.ok("dd", `if=${stdout.trim()}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct");
+  const { state, policy, paths } = await rig.volume();
+  assertEquals([state, policy, paths.length], ["live", "round-robin", rig.target.portals.length]);
+});
+
+loopTest("another program's device under the number of ours is never named nor touched", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device(...PATIENT);
+  await rig.ok("losetup", "-d", device);
+  const file = await takeNumber(rig, device);
+  try {
+    assertEquals((await list(rig)).volumes[0]!.device, null);
+    const again = (await rig.attach(...PATIENT)).stdout.trim();
+    assertNotEquals(again, device);
+    assertEquals(await rig.ok("losetup", "-nO", "BACK-FILE", device), file);
+    await rig.ok("losetup", "-d", again);
+    await rig.ok("losetup", "-d", device);
+    await takeNumber(rig, again);
+    for (const words of [["detach", again], ["detach", NAME, "--force"]]) await rig.umpath(...words);
+    assertEquals((await list(rig)).volumes, []);
+    const left = await rig.ok("losetup", "-nO", "BACK-FILE,AUTOCLEAR", again);
+    assertMatch(left, /other\.img\s+0$/);
+    await rig.ok("losetup", "-d", again);
+  } finally {
+    await rig.run("losetup", "-d", device);
+  }
+});
+
+toolTest("a device whose daemon died is not detached while it is mounted, and is told of until it is gone", [
+  "mkfs.ext4",
+], async () => {
+  await using rig = await LoopRig.start(["--ram", "32M"]);
+  const device = await rig.device(...PATIENT);
+  const mount = `${rig.folder}/mnt`;
+  Deno.mkdirSync(mount);
+  await rig.ok("mkfs.ext4", "-q", device);
+  await rig.ok("mount", device, mount);
+  try {
+    rig.killDaemon();
+    const words = `${device} (was ${NAME}) is still mounted on "${mount}"`;
+    const refused = await rig.umpath("detach", NAME);
+    assertEquals(refused.code, 7, refused.stderr);
+    assertStringIncludes(refused.stderr, `Cannot detach ${NAME}: ${words}`);
+    const forced = await rig.umpath("detach", NAME, "--force");
+    assertEquals(forced.code, 0, forced.stderr);
+    assertStringIncludes(forced.stderr, words);
+    // The file has no path any more; the note still tells whose it was.
+    const again = await rig.umpath("detach", NAME);
+    assertEquals(again.code, 7, again.stderr);
+    assertStringIncludes(again.stderr, words);
+    const other = (await rig.attach(...PATIENT)).stdout.trim();
+    assertNotEquals(other, device);
+    assertEquals((await list(rig)).left?.map((left) => [left.name, left.words]), [[NAME, words]]);
+  } finally {
+    await rig.run("umount", mount);
+  }
+  await until(rig, "nothing left", async () => (await list(rig)).left?.length === 0);
+  await until(rig, "the number removed", () => !exists(`/sys/block/${device.slice(5)}`));
+});
+
+loopTest("what a daemon in a mount namespace of its own has left is found, named and removed", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const paths = rig.target.portals.flatMap(({ words }) => ["-p", words]);
+  const words = ["attach", rig.target.nqn, ...paths, "--device", "loop"];
+  const inside = ["-m", "--propagation", "private", "--", UMPATH];
+  const device = await rig.ok("unshare", ...inside, ...words);
+  rig.killDaemon();
+  await until(rig, "the daemon gone", () => rig.cli.daemonPid() === null || rig.left().length === 0);
+  const { code, stderr } = await rig.umpath("detach", "--all");
+  assertEquals(code, 0, stderr);
+  assertStringIncludes(stderr, `${device} was left by a daemon that died, and is removed`);
+  assertEquals(exists(`/sys/block/${device.slice(5)}`), false);
+});
+
+toolTest("detach names the loop device or the mount namespace that holds a device", ["mkfs.ext4"], async () => {
+  await using rig = await LoopRig.start(["--ram", "32M"]);
+  const device = await rig.device(...PATIENT);
+  const over = await rig.ok("losetup", "-f", "--show", device);
+  const held = await rig.umpath("detach", NAME);
+  assertEquals(held.code, 7);
+  assertStringIncludes(held.stderr, `${device} is held by ${over}`);
+  await rig.ok("losetup", "-d", over);
+  await rig.ok("mkfs.ext4", "-q", device);
+  const script = `mount ${device} /mnt && touch ${rig.folder}/mounted && exec cat`;
+  const holder = rig.start("unshare", "-m", "--propagation", "private", "sh", "-c", script);
+  await until(rig, "the mount", () => exists(`${rig.folder}/mounted`));
+  const elsewhere = await rig.umpath("detach", NAME);
+  assertEquals(elsewhere.code, 7);
+  assertStringIncludes(elsewhere.stderr, `is mounted on "/mnt" in the mount namespace of cat (process ${holder.pid})`);
+  holder.kill("SIGKILL");
+  await holder.status;
+  assertEquals((await rig.umpath("detach", NAME)).code, 0);
+});
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
