@@ -1,9 +1,10 @@
 import { Argument, Option } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, QUEUE_DEPTH_DEFAULT } from "../base/limits.ts";
-import { quote } from "../base/text.ts";
+import { count, listWords, quote } from "../base/text.ts";
+import { formatDuration } from "../base/units.ts";
 import { type AttachParams, type AttachResult, DEVICE_CHOICES, type PathSpec } from "../host/api.ts";
-import { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_DEFAULT, POLICY_NAMES } from "../host/defaults.ts";
+import { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_DEFAULT, POLICY_NAMES, TIMEOUT_DEFAULTS } from "../host/defaults.ts";
 import {
   formatHedge,
   HEDGE_DEFAULT,
@@ -251,7 +252,15 @@ async function attach(
   const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning });
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
   const start = async () => await (await import("../host/daemon_spawn.ts")).ensureDaemon(dir);
-  const result = await askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start });
+  const { connectTimeoutMs = TIMEOUT_DEFAULTS.connectTimeoutMs } = params.timeouts;
+  const result = await output.waiting(
+    `${listWords(params.paths.map(pathWords))} (connect-timeout ${formatDuration(connectTimeoutMs)})`,
+    askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start }),
+  );
+  if (result.created && params.queues !== null && params.queues > result.volume.queues) {
+    const queues = count(result.volume.queues, "queue");
+    output.warn(`--queues ${params.queues} is more than the daemon's data-plane threads: the device has ${queues}`);
+  }
   const ignored = result.created ? null : ignoredWords(given, result.volume);
   if (ignored !== null) output.warn(ignored);
   return result;

@@ -2,6 +2,7 @@
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
 import { PATHS_MAX } from "../base/limits.ts";
 import { midSentence, quote } from "../base/text.ts";
+import { formatDuration } from "../base/units.ts";
 import type { AttachResult, PathSpec } from "../host/api.ts";
 import type { Asker, DiscoveryEntry } from "../host/discovery.ts";
 import { isSamePath, pathWords } from "../host/path_words.ts";
@@ -156,7 +157,10 @@ async function discoverNamespaces(
 }
 
 async function entriesAt({ portal, asker }: DiscoveryQuestion, output: Output): Promise<DiscoveryEntry[]> {
-  const { services, failures } = await discoverFrom(portal, asker);
+  const { services, failures } = await output.waiting(
+    `${pathWords(portal)} (connect-timeout ${formatDuration(asker.connectTimeoutMs)})`,
+    discoverFrom(portal, asker),
+  );
   warnOfReferrals(failures, output);
   return services.flatMap((service) => service.entries);
 }

@@ -21,5 +21,9 @@ export const declare: Declare = (command, { output }) => {
       new Argument("<shell>", "the shell").choices(SHELLS).argParser(oneOf("the shell", SHELLS, { guess: false })),
     )
     .addHelpText("after", HELP)
-    .action((shell) => output.text(COMPLETION_SCRIPTS[shell]));
+    .action((shell) => {
+      const script = COMPLETION_SCRIPTS[shell];
+      if (output.json) output.object({ shell, script });
+      else output.text(script);
+    });
 };

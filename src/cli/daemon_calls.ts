@@ -12,6 +12,9 @@ const POLL_MS = 20;
 
 export { ask };
 
+/** What commands wait for that ask the daemon and should be answered at once. */
+export const DAEMON_WAIT = "the umpath daemon to answer, at most 10s";
+
 /** Asks the daemon, and starts one if none runs. */
 export async function askOrStart<M extends Method>(
   method: M,

@@ -1,11 +1,12 @@
 import { Argument } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
+import { formatDuration } from "../base/units.ts";
 import type { DetachParams, DetachResult } from "../host/api.ts";
 import type { LeftDevice, Removal } from "../host/left_devices.ts";
 import { checkRunDir, runDir, RunDirLock } from "../host/run_dir.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, awaitDaemonEnd, notAttached } from "./daemon_calls.ts";
+import { ask, awaitDaemonEnd, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import type { Output } from "./output.ts";
 import { completedBy } from "./word_sources.ts";
@@ -47,7 +48,7 @@ export const declare: Declare = (command, context) => {
 };
 
 async function detach(params: DetachParams, { output }: Context): Promise<void> {
-  const daemon = await ask("info", {});
+  const daemon = await output.waiting(DAEMON_WAIT, ask("info", {}));
   const { detached } = await askDetach(params, output) ?? await detachLeft(params, output);
   if (daemon !== null) await awaitDaemonEnd(daemon);
   if (output.json) return output.object({ detached });
@@ -56,7 +57,9 @@ async function detach(params: DetachParams, { output }: Context): Promise<void> 
 }
 
 function askDetach(params: DetachParams, output: Output): Promise<DetachResult | null> {
-  return ask("detach", params, { timeoutMs: DETACH_MS_MAX, onWarning: (message) => output.warn(message) });
+  const asked = ask("detach", params, { timeoutMs: DETACH_MS_MAX, onWarning: (message) => output.warn(message) });
+  const what = params.all ? "all volumes" : listWords(params.volumes);
+  return output.waiting(`${what} to be flushed and detached, at most ${formatDuration(DETACH_MS_MAX)}`, asked);
 }
 
 /** Without a daemon: what one that died has left is taken away. */

@@ -46,7 +46,9 @@ export const declare: Declare = (command, { output }) => {
     .addHelpText("after", HELP)
     .action(async (portal, { hostnqn, hostid, connectTimeout }) => {
       const identity = identityOf({ hostNqn: hostnqn, hostId: hostid }, output);
-      print(await discoverFrom(portal, askerOf(identity, connectTimeout)), output);
+      const asker = askerOf(identity, connectTimeout);
+      const words = `${pathWords(portal)} (connect-timeout ${formatDuration(asker.connectTimeoutMs)})`;
+      print(await output.waiting(words, discoverFrom(portal, asker)), output);
     });
 };
 

@@ -2,7 +2,7 @@ import { Argument } from "@commander-js/extra-typings";
 import type { VolumeInfo } from "../host/api.ts";
 import { matchesVolume } from "../host/volume_match.ts";
 import type { Declare } from "./commands.ts";
-import { attachedVolumes, notAttached } from "./daemon_calls.ts";
+import { attachedVolumes, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { volumeLines } from "./volume_text.ts";
 import { completedBy } from "./word_sources.ts";
@@ -28,7 +28,7 @@ export const declare: Declare = (command, { output }) => {
     )
     .addHelpText("after", HELP)
     .action(async (words) => {
-      const volumes = chosen(await attachedVolumes(), words);
+      const volumes = chosen(await output.waiting(DAEMON_WAIT, attachedVolumes()), words);
       if (output.json) output.object({ volumes });
       else if (volumes.length === 0) output.note("Nothing is attached");
       else volumeLines(volumes, output.columns).forEach((line) => output.line(line));

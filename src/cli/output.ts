@@ -12,6 +12,9 @@ export const SCHEMA_VERSION = 1;
 
 type WriteSync = (bytes: Uint8Array) => number;
 
+/** Waits that are shorter need no words. */
+const WAIT_NOTE_MS = 1000;
+
 /** How to print, and where: tests give their own ends. */
 export interface OutputOptions {
   json: boolean;
@@ -19,6 +22,10 @@ export interface OutputOptions {
   stderr?: WriteSync;
   /** Columns of the terminal that stdout is; null: it is none. */
   columns?: number | null;
+  /** True if somebody may be watching stderr, who wants to know what a long wait is for. */
+  isWatched?: boolean;
+  /** After how long a wait is told; a second unless told. */
+  waitNoteMs?: number;
 }
 
 /** Prints a command's result, warnings and errors. */
@@ -27,12 +34,17 @@ export class Output {
   readonly json: boolean;
   /** Columns of the terminal that stdout is; null: it is none. */
   readonly columns: number | null;
+  readonly #isWatched: boolean;
+  readonly #waitNoteMs: number;
   readonly #stdout: WriteSync;
   readonly #stderr: WriteSync;
 
   constructor(options: OutputOptions) {
     this.json = options.json;
     this.columns = options.columns !== undefined ? options.columns : options.stdout === undefined ? columns() : null;
+    this.#isWatched = !options.json &&
+      (options.isWatched ?? (options.stderr === undefined && Deno.stderr.isTerminal()));
+    this.#waitNoteMs = options.waitNoteMs ?? WAIT_NOTE_MS;
     this.#stdout = options.stdout ?? ((bytes) => Deno.stdout.writeSync(bytes));
     this.#stderr = options.stderr ?? ((bytes) => Deno.stderr.writeSync(bytes));
   }
@@ -68,6 +80,16 @@ export class Output {
   /** A remark for people, on stderr; scripts that ask for JSON do not get it. */
   note(message: string): void {
     if (!this.json) this.errorLine(message);
+  }
+
+  /** Waits for `work`. If that takes longer than a second, says on a terminal what is waited for: `127.0.0.1:4420`. */
+  async waiting<T>(what: string, work: Promise<T>): Promise<T> {
+    const timer = this.#isWatched ? setTimeout(() => this.note(`waiting for ${what}…`), this.#waitNoteMs) : undefined;
+    try {
+      return await work;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** A line on stderr, which is lost if nobody reads it. */

@@ -4,7 +4,7 @@ import { quote } from "../base/text.ts";
 import type { Api, PathInfo, PathName, VolumeInfo } from "../host/api.ts";
 import { isSamePath, pathWords } from "../host/path_words.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, attachedVolumes, notAttached } from "./daemon_calls.ts";
+import { ask, attachedVolumes, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { isPathWord, parsePathName, parsePathSpec } from "./path_spec.ts";
 import { explainFaults } from "./usage_errors.ts";
@@ -114,6 +114,14 @@ function checkOrder(verb: string, { volume, word }: { volume: string; word: stri
 
 type PathMethod = "path-add" | "path-remove" | "path-enable" | "path-disable";
 
+/** What a verb waits for when it takes long. */
+const WAITS: Readonly<Record<PathMethod, string>> = Object.freeze({
+  "path-add": "the path to come up, at most its connect-timeout",
+  "path-enable": "the path to come up, at most its connect-timeout",
+  "path-remove": "the requests in flight on the path, at most 2s",
+  "path-disable": "the requests in flight on the path, at most 2s",
+});
+
 async function change<M extends PathMethod>(
   method: M,
   params: Api[M]["params"],
@@ -121,8 +129,9 @@ async function change<M extends PathMethod>(
 ): Promise<void> {
   const onWarning = (message: string) => output.warn(message);
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? PATH_MS_MAX * SLOW_FACTOR : PATH_MS_MAX;
-  const before = await attachedVolumes();
-  const result = await ask(method, params, { timeoutMs, onWarning }) ?? notAttached(params.volume);
+  const before = await output.waiting(DAEMON_WAIT, attachedVolumes());
+  const asked = ask(method, params, { timeoutMs, onWarning });
+  const result = await output.waiting(WAITS[method], asked) ?? notAttached(params.volume);
   if (output.json) return output.object({ volume: result.volume });
   const earlier = pathIn(before.find(({ name }) => name === result.volume.name), params.path);
   const now = pathIn(result.volume, params.path);

@@ -3,7 +3,7 @@ import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
 import type { VolumeInfo } from "../host/api.ts";
 import type { Declare } from "./commands.ts";
-import { ask, attachedVolumes, notAttached } from "./daemon_calls.ts";
+import { ask, attachedVolumes, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { isSetting, parseSettings, SETTING_KEYS } from "./settings.ts";
 import { explainFaults } from "./usage_errors.ts";
@@ -41,7 +41,7 @@ export const declare: Declare = (command, { output }) => {
       if (misplaced !== null) throw misplaced;
       const changes = parseSettings(settings);
       const onWarning = (message: string) => output.warn(message);
-      const before = await attachedVolumes();
+      const before = await output.waiting(DAEMON_WAIT, attachedVolumes());
       const result = await ask("set", { volume: word, ...changes }, { onWarning }) ?? notAttached(word);
       if (output.json) return output.object({ volume: result.volume });
       const { name } = result.volume;

@@ -3,7 +3,7 @@ import { VERSION } from "../base/version.ts";
 import { count, wrapWords } from "../base/text.ts";
 import type { DaemonInfo } from "../host/api.ts";
 import type { Declare } from "./commands.ts";
-import { ask, attachedVolumes, findVolume } from "./daemon_calls.ts";
+import { ask, attachedVolumes, DAEMON_WAIT, findVolume } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { volumeDetails } from "./volume_text.ts";
 import { completedBy } from "./word_sources.ts";
@@ -20,7 +20,7 @@ export const declare: Declare = (command, { output }) => {
     .addArgument(completedBy(new Argument("[volume]", "name, device or UUID of the volume"), "volumes"))
     .addHelpText("after", HELP)
     .action(async (word) => {
-      const attached = await attachedVolumes();
+      const attached = await output.waiting(DAEMON_WAIT, attachedVolumes());
       const volumes = word === undefined ? attached : [findVolume(attached, word)];
       const daemon = word === undefined ? await ask("info", {}) : null;
       if (output.json) return output.object({ volumes, ...word === undefined ? { daemon } : {} });

@@ -50,7 +50,7 @@ loopTest("reads that are late on one path are sent over the other, too, and few 
   // Each of the two queues may send some in a row at first.
   assert(counted.hedges <= on.reads / 20 + 16 * 2, words);
   const { stdout } = await rig.umpath("show", NAME);
-  assertMatch(stdout, /hedging +50ms: \d+ reads sent twice, \d+ of them won, \d+ late but not sent/);
+  assertMatch(stdout, /hedge-reads +50ms: \d+ reads repeated, \d+ answered first, \d+ late but not repeated/);
   const { hedgeReads, hedgeMs } = JSON.parse((await rig.umpath("show", NAME, "--json")).stdout).volumes[0];
   assertEquals([hedgeReads, hedgeMs], ["50ms", 50]);
 

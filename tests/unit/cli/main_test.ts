@@ -245,6 +245,40 @@ Deno.test("present() shows the stack and the causes with UMPATH_DEBUG=1", () => 
   assertStringIncludes(text.stderr, "Caused by: Error: deep");
 });
 
+Deno.test("Output.waiting() says what a long wait is for where somebody watches, and nothing otherwise", async () => {
+  for (
+    const [options, words] of [
+      [{ isWatched: true }, "waiting for a path…\n"],
+      [{ isWatched: false }, ""],
+      [{ isWatched: true, json: true }, ""],
+    ] as const
+  ) {
+    let text = "";
+    const stderr = (bytes: Uint8Array) => {
+      text += new TextDecoder().decode(bytes);
+      return bytes.length;
+    };
+    const output = new Output({ json: false, ...options, stderr, waitNoteMs: 1 });
+    assertEquals(await output.waiting("a path", Promise.resolve(6)), 6);
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const waited = output.waiting("a path", promise);
+    if (words !== "") await eventually(() => text !== "");
+    assertEquals(text, words);
+    resolve(7);
+    assertEquals(await waited, 7);
+  }
+});
+
+async function eventually(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+Deno.test("runProgram() prints JSON for whatever prints, with --json", async () => {
+  for (const args of [["completion", "bash"], ["version"], ["--version"], ["--help"], ["help", "path", "add"]]) {
+    assertEquals(JSON.parse((await run(...args, "--json")).stdout).schemaVersion, 1, args.join(" "));
+  }
+});
+
 Deno.test("Output says that the reader has left, waits for a full pipe, and loses stderr quietly", () => {
   const broken = () => {
     throw new Deno.errors.BrokenPipe("gone");
