@@ -1,7 +1,7 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
 import { EACCES, EAGAIN, EBUSY, ENOENT, EPERM, EROFS, errnoWords } from "../base/errno.ts";
-import { messageOf, UmpathError } from "../base/errors.ts";
+import { hostError, UmpathError } from "../base/errors.ts";
 import { count, quote } from "../base/text.ts";
 import { formatSize } from "../base/units.ts";
 import { blockDeviceUse, fileBehind, loopsOver, loopWords, releaseHint } from "./storage_users.ts";
@@ -151,7 +151,7 @@ function checkKind({ path, sizeBytes }: NamespaceFileOptions): Deno.FileInfo {
     info = Deno.statSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw missing(path, sizeBytes);
-    throw new UmpathError("host-lacks", `Cannot open ${quote(path)}: ${reasonOf(error)}`, { cause: error });
+    throw hostError(`Cannot open ${quote(path)}`, error);
   }
   if (info.isFile || info.isBlockDevice) return info;
   const kind = info.isDirectory ? "it is a folder" : "it is neither a file nor a block device";
@@ -238,20 +238,11 @@ function lock(fd: number, { path, readOnly }: NamespaceFileOptions): void {
   throw new UmpathError("host-lacks", `Cannot lock ${quote(path)}: ${errnoWords(result)}`);
 }
 
-/** What the runtime says of a failed call, without its number and its repetition of the path. */
-function reasonOf(error: unknown): string {
-  return messageOf(error).replace(/ \(os error \d+\).*$/, "").replace(
-    /^[A-Z](?=[a-z])/,
-    (letter) => letter.toLowerCase(),
-  );
-}
-
 function cannotMake(path: string, error: unknown): UmpathError {
-  const isMissing = error instanceof Deno.errors.NotFound;
-  const why = isMissing ? "there is no such folder" : reasonOf(error);
-  return new UmpathError(isMissing ? "not-found" : "host-lacks", `Cannot make ${quote(path)}: ${why}`, {
-    cause: error,
-  });
+  if (error instanceof Deno.errors.NotFound) {
+    return new UmpathError("not-found", `Cannot make ${quote(path)}: there is no such folder`);
+  }
+  return hostError(`Cannot make ${quote(path)}`, error);
 }
 
 function missing(path: string, sizeBytes: number | null): UmpathError {
@@ -284,15 +275,13 @@ function cannotOpen(path: string, errno: number): UmpathError {
 }
 
 function otherSize(path: string, found: number, wanted: number): UmpathError {
-  const why = `it has ${sizeWords(found, wanted)}, not the ${sizeWords(wanted, found)} of --size`;
+  // Sizes that read alike are told in bytes.
+  const isNear = Math.abs(found - wanted) < wanted / 10;
+  const words = (bytes: number) => isNear ? count(bytes, "byte") : formatSize(bytes);
+  const why = `it has ${words(found)}, not the ${words(wanted)} of --size`;
   return new UmpathError("usage", `Cannot serve ${quote(path)}: ${why}`, {
     hint: "Leave --size out to serve it as it is; umpath target resize changes its size",
   });
-}
-
-/** In words where that tells the two apart. */
-function sizeWords(bytes: number, other: number): string {
-  return formatSize(bytes) === formatSize(other) ? `${bytes} bytes` : formatSize(bytes);
 }
 
 function tooSmall(path: string, found: { bytes: number; blockSize: number; isDevice: boolean }): UmpathError {

@@ -2,7 +2,7 @@
  * The lock that a target of this run folder has on its NQN for as long as it lives: two targets of one name would pass for
  * one subsystem. The kernel releases it when the process ends; the file goes with it, or with the next target that starts.
  */
-import { UmpathError } from "../base/errors.ts";
+import { hostCall, hostError, UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
 import type { RunDir } from "../host/run_dir.ts";
 
@@ -26,10 +26,12 @@ export class NqnLock implements Disposable {
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(nqn));
     const path = `${dir.path}/serve-${new Uint8Array(digest).toHex().slice(0, 32)}.lock`;
     for (let waitedMs = 0;; waitedMs += LOCK_RETRY_MS) {
-      const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
+      const action = `Cannot write to run folder ${quote(dir.path)}`;
+      const file = hostCall(action, () => Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 }));
       const lock = new NqnLock(path, file);
+      let isOurs = false;
       try {
-        const isOurs = file.tryLockSync(true);
+        isOurs = file.tryLockSync(true);
         // The one who had it may have removed the file between our open and our lock.
         if (isOurs && isFileAt(path, file)) {
           file.truncateSync();
@@ -38,8 +40,9 @@ export class NqnLock implements Disposable {
         }
         if (!isOurs && waitedMs >= LOCK_WAIT_MS) throw inUse(nqn, pidIn(file));
       } catch (error) {
+        if (isOurs) removeQuietly(path);
         file.close();
-        throw error;
+        throw hostError(action, error);
       }
       file.close();
       await new Promise((resolve) => setTimeout(resolve, LOCK_RETRY_MS));
