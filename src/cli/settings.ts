@@ -1,6 +1,6 @@
 /** Settings of a volume in words: `policy=queue-depth`, `io-timeout=10s`, `preferred-path=1`, `weight.192.0.2.1=3`. */
 import { UmpathError } from "../base/errors.ts";
-import { listWords, nearest, quote } from "../base/text.ts";
+import { listWords, nearest, oneLine, quote } from "../base/text.ts";
 import type { Timeouts, VolumeChanges } from "../host/api.ts";
 import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
 import { formatHedge, parseHedge, SLOW_PATH_MODES } from "../host/latency_settings.ts";
@@ -42,7 +42,7 @@ function splitSetting(word: string, next: string | undefined): { key: string; va
   const isKey = isSettingKey(word);
   const value = next === undefined || next.includes("=") ? "VALUE" : next;
   throw new UmpathError("usage", `Cannot use setting ${quote(word)}: it is not KEY=VALUE`, {
-    hint: isKey ? `Write ${word}=${value}` : `The keys are ${listWords(SETTING_KEYS)}`,
+    hint: isKey ? oneLine(`Write ${word}=${value}`) : `The keys are ${listWords(SETTING_KEYS)}`,
   });
 }
 

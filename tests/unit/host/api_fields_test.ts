@@ -72,7 +72,9 @@ Deno.test("API_FIELDS takes what commands send", () => {
 Deno.test("API_FIELDS names the field that is wrong", () => {
   const bad: [Method, params: unknown, at: string][] = [
     ["attach", {}, "nqn"],
-    ["attach", { ...ATTACH, nqn: "vol" }, "nqn"],
+    ["attach", { ...ATTACH, nqn: "" }, "nqn"],
+    ["attach", { ...ATTACH, nqn: "v".repeat(224) }, "nqn"],
+    ["attach", { ...ATTACH, nqn: "vol\n" }, "nqn"],
     ["attach", { ...ATTACH, nqn: "nqn.2014-08.org.nvmexpress.discovery" }, "nqn"],
     ...["1", 0, -1, 1.5, 2 ** 32, 2 ** 40, null, NaN].map((nsid) => ["attach", { ...ATTACH, nsid }, "nsid"] as never),
     ...["../../etc/x", "a/b", "..", "", "x".repeat(65), "loop0", 5].map((name) =>
