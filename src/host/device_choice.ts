@@ -10,27 +10,34 @@ import type { DeviceChoice, DeviceDriver } from "./api.ts";
 import { loadModule } from "./run_sequence.ts";
 import { NO_QUEUES, runControl } from "./ublk_driver.ts";
 
+/** What a device is made with. */
+export interface ChosenDriver {
+  driver: DeviceDriver;
+  /** What is to be said of the choice once the device is made; null if nothing is. */
+  remark: string | null;
+}
+
 /**
  * The driver to make a device with: the one that was asked for, or, for "auto", ublk where it can be had and else loop,
  * which is slower.
  *
  * @throws UmpathError "host-lacks" if "auto" finds none.
  */
-export async function chooseDriver(choice: DeviceChoice, warn: (message: string) => void): Promise<DeviceDriver> {
-  if (choice !== "auto") return choice;
+export async function chooseDriver(choice: DeviceChoice): Promise<ChosenDriver> {
+  if (choice !== "auto") return { driver: choice, remark: null };
   const ublk = await ublkLack();
-  if (ublk === null) return "ublk";
+  if (ublk === null) return { driver: "ublk", remark: null };
   const loop = await loopLack();
   if (loop !== null) {
     throw new UmpathError("host-lacks", `${ublk.message}; nor a loop device: ${midSentence(loop.message)}`, {
       hint: [ublk.hint, loop.hint].filter((hint) => hint !== undefined).join(". Or: "),
     });
   }
-  warn(`A loop device is made, which is slower than ublk: ${midSentence(ublk.message)}`);
-  return "loop";
+  const why = ublk.message.slice(ublk.message.indexOf(": ") + 2);
+  return { driver: "loop", remark: `Using a loop device, which is slower than ublk: ${why}` };
 }
 
-/** Why there can be no ublk device, or null. */
+/** Why there can be no ublk device, in words, behind the first colon; or null. */
 async function ublkLack(): Promise<UmpathError | null> {
   try {
     await runControl(probeFeatures("a ublk device"), NO_QUEUES);

@@ -144,7 +144,7 @@ export class VolumeSet {
   // ── a new volume ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #create(params: AttachParams, warn: Warn): Promise<AttachedVolume> {
-    const driver = await chooseDriver(params.device, warn);
+    const { driver, remark } = await chooseDriver(params.device);
     const timeouts = fillTimeouts(params.timeouts);
     const settings = settingsOf(params);
     this.#checkName(params.name);
@@ -165,6 +165,7 @@ export class VolumeSet {
     const attempts = await this.#openAll(unique(params.paths), session);
     try {
       const volume = await this.#openFirst(attempts, { params, settings, session, driver });
+      if (remark !== null) warn(remark);
       this.#warnOfClones(volume, warn);
       await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), warn);
       return volume;

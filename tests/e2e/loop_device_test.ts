@@ -74,8 +74,9 @@ loopTest("attach --device auto makes a loop device where there is no ublk, and s
   assertEquals(code, 0, stderr);
   if (stdout.startsWith("/dev/ublkb")) return assertEquals(stderr, "");
   assertMatch(stdout, /^\/dev\/loop\d+\n$/);
-  assertMatch(stderr, /^umpath: warning: A loop device is made, which is slower than ublk: .*\n$/);
+  assertMatch(stderr, /^umpath: warning: Using a loop device, which is slower than ublk: .*\n$/);
   assertEquals((await rig.volume()).driver, "loop");
+  assertEquals(/\(|open-control|cannot make/i.test(stderr), false, stderr);
   const again = await rig.attach("--device", "auto");
   assertEquals([again.stdout, again.stderr], [stdout, ""]);
 });

@@ -1,7 +1,9 @@
 /** Loop devices that other programs take away, or that are left in use: what umpath tells of them, and does not touch. */
-import { assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { UmpathError } from "../../src/base/errors.ts";
 import type { ListResult } from "../../src/host/api.ts";
 import { call } from "../../src/host/control_client.ts";
+import { diskSequence, setDiskReadOnly } from "../../src/host/disk_sequence.ts";
 import { runDirAt } from "../../src/host/run_dir.ts";
 import { delay } from "./host/host_fixture.ts";
 import { loopTest, toolTest } from "./loop_case.ts";
@@ -137,6 +139,30 @@ toolTest("detach names the loop device or the mount namespace that holds a devic
   holder.kill("SIGKILL");
   await holder.status;
   assertEquals((await rig.umpath("detach", NAME)).code, 0);
+});
+
+loopTest("setDiskReadOnly() changes the very disk that is meant, and no other", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const file = `${rig.folder}/disk.img`;
+  Deno.writeFileSync(file, new Uint8Array(1 << 20));
+  const path = await rig.ok("losetup", "-f", "--show", file);
+  try {
+    const disk = { path, sequence: (await diskSequence(path))!, isReadOnly: false };
+    for (const readOnly of [true, false]) {
+      await setDiskReadOnly(disk, readOnly);
+      assertEquals(await rig.ok("blockdev", "--getro", path), readOnly ? "1" : "0");
+    }
+    const other = { ...disk, sequence: String(Number(disk.sequence) + 1) };
+    const error = await assertRejects(() => setDiskReadOnly(other, true), UmpathError, "another program's by now");
+    assertEquals([error.code, await rig.ok("blockdev", "--getro", path)], ["in-use", "0"]);
+    await assertRejects(
+      () => setDiskReadOnly({ ...disk, isReadOnly: true }, false),
+      UmpathError,
+      "it was made read-only",
+    );
+  } finally {
+    await rig.run("losetup", "-d", path);
+  }
 });
 
 function exists(path: string): boolean {
