@@ -291,13 +291,13 @@ export class Volume implements BlockDevice, CopySender {
   /** True if the request was handed over, or answered because it has waited too long for a path. */
   #handleNoPath(slot: number, nowMs: number): boolean {
     if (slot >= this.#firstGuest) return this.#giveBack(slot);
+    if (this.#handover !== null && this.#states.outstanding[slot] === 0) {
+      if (this.#handover.offer(slot, this.#retries.history(slot))) return true;
+    }
     const servedCount = this.#table.servedCount;
     if (Number.isNaN(this.#noPathSinceMs) || servedCount !== this.#noPathServedCount) {
       this.#noPathSinceMs = nowMs;
       this.#noPathServedCount = servedCount;
-    }
-    if (this.#handover !== null && this.#states.outstanding[slot] === 0) {
-      if (this.#handover.offer(slot, this.#retries.history(slot))) return true;
     }
     const timeoutMs = this.#table.noPathTimeoutMs;
     const isOver = this.#table.isCut || (timeoutMs >= 0 && nowMs - this.#noPathSinceMs >= timeoutMs);

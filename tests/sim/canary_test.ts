@@ -60,6 +60,12 @@ const CANARIES: readonly Canary[] = [
     fixed: { noPathTimeoutMs: 2_000 },
   },
   {
+    name: "a queue without a link waits, though a neighbour has one",
+    broken: { hasNoHelpers: true },
+    caughtBy: ["progress", "deadline", "errno"],
+    fixed: { queues: 4, ioQueuesMax: 1, paths: 2, latencyMs: [0.1, 0.1] },
+  },
+  {
     name: "a refused request is repeated without end",
     broken: { neverGivesUp: true },
     caughtBy: ["progress"],

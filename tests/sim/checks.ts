@@ -45,7 +45,9 @@ export function checkDeadlines(world: World): void {
         );
       }
     }
-    const isBusy = queue.isPaused || world.portals.some(({ index }) => queue.inFlight(index) > 0);
+    // A neighbour that stands still may have its requests.
+    const isBusy = world.queues.some(({ isPaused }) => isPaused) ||
+      world.portals.some(({ index }) => queue.inFlight(index) > 0);
     if (isBusy) world.lastBusyMs[queue.index] = nowMs;
     const noPathMs = noPathTimeoutMs < 0
       ? Infinity

@@ -97,6 +97,15 @@ export const FAULTS: Readonly<Record<string, Begin>> = {
     world.resize(drawSize(world.scenario, prng));
     return () => world.resize(world.scenario.blocks);
   },
+  // From the next connect on a controller grants fewer I/O queues than it did.
+  "few-queues": (plan, portal) => {
+    portal.ioQueuesMax = 1 + plan.prng.below(plan.world.scenario.queues);
+    if (plan.prng.below(2) === 0) FAULTS["reset-all"](plan, portal);
+    return () => {
+      portal.ioQueuesMax = plan.world.scenario.ioQueuesMax;
+      if (plan.prng.below(2) === 0) FAULTS["reset-all"](plan, portal);
+    };
+  },
   // A worker's thread stands still.
   pause: ({ world, prng }) => {
     const queue = world.queues[prng.below(world.queues.length)];

@@ -166,6 +166,7 @@ export class HostPath {
     const session = this.#session!;
     owner.table.setUsable(this.index, false);
     this.#state = "reconnecting";
+    owner.wakeWorkers();
     this.#tell(`is lost: ${reason}`);
     owner.closeLinks(this.index, () => {
       if (this.#onRemoved !== null) return session.close(() => this.#down(session));

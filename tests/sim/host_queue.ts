@@ -2,6 +2,8 @@ import { PATHS_MAX, TICK_MS } from "../../src/base/limits.ts";
 import type { BlockDevice, Geometry } from "../../src/block/device.ts";
 import { RequestTable } from "../../src/block/request.ts";
 import type { Counters } from "../../src/multipath/counters.ts";
+import { GUESTS_MAX, Handover } from "../../src/multipath/handover.ts";
+import type { HandoverTable } from "../../src/multipath/handover_table.ts";
 import { HedgedReads, type ReadInFlight } from "../../src/multipath/hedged_reads.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
 import { type PathLimits, Volume } from "../../src/multipath/volume.ts";
@@ -36,6 +38,10 @@ export interface HostQueueOptions {
   readonly wrap: (volume: BlockDevice, requests: RequestTable) => BlockDevice;
   readonly broken: Broken;
   readonly events: QueueEvents;
+  /** What it hands requests over by; null if it is the only queue. */
+  readonly handover: HandoverTable | null;
+  /** Another queue of the volume. */
+  readonly queueAt: (index: number) => HostQueue;
 }
 
 /** What a link is made of besides its connection. */
@@ -65,6 +71,8 @@ export class HostQueue {
   readonly selection: SelectionCheck;
   readonly links: (Link<Connection> | null)[] = new Array(PATHS_MAX).fill(null);
   readonly #options: HostQueueOptions;
+  readonly #handover: Handover | null;
+  readonly #linksAt: number;
   readonly #linkStride: number;
   readonly #turn: Task;
   readonly #tick: Task;
@@ -85,11 +93,19 @@ export class HostQueue {
     this.#options = options;
     this.index = options.index;
     this.#linkStride = roundUp(Connection.arenaBytes(options.connectionDepthMax, options.receiveBytes));
-    const hedgesAt = roundUp(depth * requestBytes) + PATHS_USED_MAX * this.#linkStride;
+    const slots = depth + (options.handover === null ? 0 : GUESTS_MAX);
+    this.#linksAt = roundUp(slots * requestBytes);
+    const hedgesAt = this.#linksAt + PATHS_USED_MAX * this.#linkStride;
     this.memory = new Uint8Array(hedgesAt + HedgedReads.arenaBytes);
-    this.requests = new RequestTable(depth, { bufferBytes: requestBytes });
+    const requests = new RequestTable(slots, { bufferBytes: requestBytes });
+    this.requests = requests.first(depth);
+    this.#handover = options.handover === null ? null : new Handover({
+      ...{ queue: options.index, table: options.handover, requests, firstGuest: depth },
+      ...{ blockSize: geometry.blockSize, memory: this.memory },
+      memoryOf: (queue) => options.queueAt(queue).memory,
+    });
     this.volume = new Volume({
-      requests: this.requests,
+      requests,
       memory: this.memory,
       nsid: NSID,
       blockSize: geometry.blockSize,
@@ -97,6 +113,7 @@ export class HostQueue {
       paths: options.table,
       counters: options.counters,
       hedgesAt,
+      handover: this.#handover,
     });
     if (options.broken.sharesHedgeBuffer === true) shareHedgeBuffer(this.volume);
     this.selection = new SelectionCheck(this.volume.candidates, options.setting);
@@ -176,6 +193,9 @@ export class HostQueue {
     this.#endFailedLinks(nowMs);
     this.driver.takeCommands();
     for (let path = 0; path < this.#paths; path++) this.links[path]?.arm();
+    for (let queue = this.volume.pollWake(); queue >= 0; queue = this.volume.pollWake()) {
+      this.#options.queueAt(queue).wake();
+    }
     if (this.volume.nextDueMs < Infinity) this.#turn.by(this.volume.nextDueMs);
   }
 
@@ -186,10 +206,10 @@ export class HostQueue {
   }
 
   #addLink(path: number, open: OpenQueue, options: LinkOptions): void {
-    const { shared, depth, requestBytes, receiveBytes, connectionDepthMax, broken } = this.#options;
+    const { shared, receiveBytes, connectionDepthMax, broken } = this.#options;
     const connection = new Connection({
       memory: this.memory,
-      arenaOffset: roundUp(depth * requestBytes) + path * this.#linkStride,
+      arenaOffset: this.#linksAt + path * this.#linkStride,
       depth: Math.min(options.depth, connectionDepthMax),
       inCapsuleBytes: options.inCapsuleBytes,
       receiveBytes,
@@ -203,7 +223,7 @@ export class HostQueue {
       socket: open.socket,
       machine: connection,
       memory,
-      dataEnd: depth * requestBytes,
+      dataEnd: this.#linksAt,
       digests: () => broken.changesBareData === true ? BARE_DATA : connection.parameters.digests,
       wake: this.#wake,
     });
@@ -216,7 +236,7 @@ export class HostQueue {
   #watch(path: number, connection: Connection): void {
     const submit = connection.submit.bind(connection);
     connection.submit = (submission, nowMs) => {
-      if (submission.owner < this.#options.depth) this.selection.check(path);
+      if (submission.owner < this.#slots) this.selection.check(path);
       else this.selection.checkCopy(path);
       return submit(submission, nowMs);
     };
@@ -231,9 +251,22 @@ export class HostQueue {
     const { commands } = connection;
     connection.pollCompletion = () => {
       const command = poll();
-      if (command >= 0 && commands.status[command] !== 0) this.refusals[commands.owner[command]]++;
+      if (command >= 0 && commands.status[command] !== 0) this.#countRefusal(commands.owner[command]);
       return command;
     };
+  }
+
+  get #slots(): number {
+    return this.#options.depth + (this.#handover === null ? 0 : GUESTS_MAX);
+  }
+
+  /** A neighbour's request is refused as its own. */
+  #countRefusal(owner: number): void {
+    const { depth, queueAt } = this.#options;
+    if (owner < depth) this.refusals[owner]++;
+    if (owner < depth || owner >= this.#slots) return;
+    const { queue, slot } = this.#handover!.originOf(owner);
+    queueAt(queue).refusals[slot]++;
   }
 
   closeLink(path: number): void {

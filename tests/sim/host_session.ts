@@ -103,8 +103,9 @@ export class HostSession {
     this.#ana = this.#stateIn(controller.anaLog);
     this.#startKeepAlive(controller);
     if (controller.asyncEvents !== 0) this.#listen();
-    this.#open = new Array(this.#options.queues).fill(null);
-    for (let qid = 1; qid <= this.#options.queues; qid++) this.#openQueue(qid, controller);
+    const queues = Math.min(controller.queues, this.#options.queues);
+    this.#open = new Array(queues).fill(null);
+    for (let qid = 1; qid <= queues; qid++) this.#openQueue(qid, controller);
   }
 
   #stateIn(log: AnaLog | null): AnaState {

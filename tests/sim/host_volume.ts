@@ -4,6 +4,8 @@ import type { Geometry } from "../../src/block/device.ts";
 import type { HostShared } from "./host_admin.ts";
 import { HostPath, type PathOwner } from "./host_path.ts";
 import { HostQueue, type HostQueueOptions, PATHS_USED_MAX } from "./host_queue.ts";
+import { HandoverTable } from "../../src/multipath/handover_table.ts";
+import { chooseHelpers, dealLinks } from "../../src/multipath/link_deal.ts";
 import { HostSize } from "./host_size.ts";
 import type { HostSession, OpenQueue } from "./host_session.ts";
 import type { Socket } from "./network.ts";
@@ -23,6 +25,9 @@ export class HostVolume implements PathOwner {
   readonly #world: World;
   readonly #shared: HostShared;
   /** Of each path, who waits for its links to be closed, and how many are not. */
+  readonly #handover: HandoverTable | null;
+  /** Of each path, the queues that have a link of it. */
+  readonly #dealt: (readonly number[])[];
   readonly #closing: ({ readonly done: () => void; left: number } | null)[];
 
   constructor(
@@ -48,6 +53,8 @@ export class HostVolume implements PathOwner {
       writeHoldMs,
     });
     this.#closing = new Array(scenario.paths).fill(null);
+    this.#dealt = new Array(scenario.paths).fill([]);
+    this.#handover = scenario.queues > 1 ? new HandoverTable(scenario.queues) : null;
     this.queues = world.counters.map((counters, index) =>
       new HostQueue({
         ...{ index, shared: this.#shared, geometry, table, counters, wrap: options.wrap, setting: options.setting },
@@ -57,6 +64,8 @@ export class HostVolume implements PathOwner {
         receiveBytes: scenario.receiveBytes,
         turnMs: scenario.turnMs,
         broken,
+        handover: this.#handover,
+        queueAt: (queue) => this.queues[queue],
         events: {
           handleDone: options.handleDone,
           handleLinkFailed: (_queue, path, reason) => this.#mail(() => this.paths[path].handleLinkFailed(reason)),
@@ -78,11 +87,21 @@ export class HostVolume implements PathOwner {
     return this.#world.table;
   }
 
-  /** Every path is live, and every worker has a link of it. */
+  /** Every path is live, and every worker that was dealt a link of it has it. */
   get isAllLive(): boolean {
     return this.paths.every(({ state, index }) =>
-      state === "live" && this.queues.every(({ links }) => links[index] !== null)
+      state === "live" && this.#dealt[index].every((queue) => this.queues[queue].links[index] !== null)
     );
+  }
+
+  /** Links, or the use of paths, have changed: which queue helps which. */
+  #judgeHelpers(): void {
+    if (this.#handover === null || this.#world.scenario.broken.hasNoHelpers === true) return;
+    const { table } = this;
+    const serves = this.queues.map(({ index: queue }) =>
+      this.#dealt.some((dealt, path) => dealt.includes(queue) && table.isUsable(path) && table.anaRank(path) > 0)
+    );
+    for (const [queue, helper] of chooseHelpers(serves).entries()) this.#handover.setHelper(queue, helper);
   }
 
   #makePath(portal: Portal, prng: Prng): HostPath {
@@ -145,8 +164,10 @@ export class HostVolume implements PathOwner {
     const { queueDepth, inCapsuleBytes, limits: namespace, controller } = session.controller!;
     const limits = { ...namespace, retryDelaysMs: controller.retryDelaysMs };
     this.size.handleLive(path, namespace.blocks);
-    queues.forEach((open, index) => {
-      this.#mail(() => this.queues[index].addLink(path, open, { depth: queueDepth, inCapsuleBytes, limits }));
+    const counts = this.queues.map(({ index }) => this.#dealt.filter((dealt) => dealt.includes(index)).length);
+    this.#dealt[path] = dealLinks(queues.length, counts);
+    this.#dealt[path].forEach((index, i) => {
+      this.#mail(() => this.queues[index].addLink(path, queues[i], { depth: queueDepth, inCapsuleBytes, limits }));
     });
   }
 
@@ -164,6 +185,7 @@ export class HostVolume implements PathOwner {
     const closing = this.#closing[path]!;
     if (--closing.left > 0) return;
     this.#closing[path] = null;
+    this.#dealt[path] = [];
     closing.done();
   }
 
@@ -172,6 +194,7 @@ export class HostVolume implements PathOwner {
   }
 
   wakeWorkers(): void {
+    this.#judgeHelpers();
     for (const queue of this.queues) this.#mail(() => queue.wake());
   }
 

@@ -68,11 +68,14 @@ export class Portal implements TargetPortal {
   readonly faults: CommandFaults;
   readonly latencyMs: number;
   ana: number = AnaStateCode.OPTIMIZED;
+  /** I/O queues that its next controller grants. */
+  ioQueuesMax: number;
 
   constructor(
     index: number,
-    options: { prng: Prng; latencyMs: number; mediumMs: number; keptMsMax: number },
+    options: { prng: Prng; latencyMs: number; mediumMs: number; keptMsMax: number; ioQueuesMax: number },
   ) {
+    this.ioQueuesMax = options.ioQueuesMax;
     this.index = index;
     this.latencyMs = options.latencyMs;
     this.medium = { latencyMs: options.mediumMs, frozenUntilMs: 0, keptMsMax: options.keptMsMax };

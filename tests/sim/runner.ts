@@ -14,6 +14,8 @@ export interface SeedResult {
   readonly digestErrors: number;
   /** Reads that were sent twice, and those of them that the second copy has answered. */
   readonly hedges: { readonly sent: number; readonly won: number };
+  /** Requests that were handed over. */
+  readonly handed: number;
   readonly events: number;
   readonly simulatedMs: number;
   readonly longestMs: number;
@@ -44,6 +46,7 @@ export function runSeed(seed: number, options: RunOptions = {}): SeedResult {
     faults: world.faultsBegun,
     digestErrors: world.digestErrors,
     hedges: world.hedges,
+    handed: world.handed,
     events: world.clock.events,
     simulatedMs: world.clock.nowMs,
     longestMs: world.workload.longestMs,

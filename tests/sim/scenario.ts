@@ -30,6 +30,8 @@ export interface Broken {
   readonly hasNoIoTimeout?: boolean;
   /** Requests wait for a path as long as it takes. */
   readonly hasNoPathTimeout?: boolean;
+  /** A queue without a link waits for one, though a neighbour has one. */
+  readonly hasNoHelpers?: boolean;
   /** A request that was refused too often is begun anew. */
   readonly neverGivesUp?: boolean;
   /** Both copies of a read that is sent twice go to the buffer of the request. */
@@ -62,6 +64,8 @@ export interface Scenario {
   readonly isOneTarget: boolean;
   readonly digests: Digests;
   readonly queues: number;
+  /** I/O queues that a controller grants. */
+  readonly ioQueuesMax: number;
   readonly depth: number;
   readonly connectionDepth: number;
   readonly blockSize: number;
@@ -125,6 +129,13 @@ const DIGESTS: readonly Digests[] = [
 
 export const IOS_DEFAULT = 10_000;
 
+/** In one seed of three there are more workers than a controller has I/O queues for. */
+function drawQueues(prng: Prng, usual: number): Pick<Scenario, "queues" | "ioQueuesMax"> {
+  if (prng.below(3) > 0) return { queues: usual, ioQueuesMax: usual };
+  const queues = 2 + prng.below(3);
+  return { queues, ioQueuesMax: 1 + prng.below(queues - 1) };
+}
+
 /** The scenario of a seed. */
 export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenario {
   const prng = new Prng(mix(seed));
@@ -132,6 +143,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
   // A stream of its own, so that what is drawn from it leaves the rest of the seed as it was.
   const more = new Prng(mix(mix(seed) + 1));
   const hedging = new Prng(mix(mix(seed) + 2));
+  const few = new Prng(mix(mix(seed) + 3));
   const blockSize = pick(prng, [512, 512, 512, 4096]);
   const depth = pick(prng, [4, 16, 16, 32]);
   const paths = 2 + prng.below(3);
@@ -152,7 +164,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
     paths,
     isOneTarget: prng.below(3) === 0,
     digests: pick(more, DIGESTS),
-    queues: 1 + prng.below(2),
+    ...drawQueues(few, 1 + prng.below(2)),
     depth,
     connectionDepth: pick(prng, [3, depth, depth]),
     blockSize,
@@ -185,7 +197,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
 }
 
 /**
- * A spread can be promised where paths are alike, and no read is sent twice; that by weights only where the heaviest is
+ * A spread can be promised where paths are alike, every worker has a link of each and no read is sent twice; that by weights only where the heaviest is
  * never full.
  */
 function calmed(scenario: Scenario): Scenario {
@@ -195,6 +207,7 @@ function calmed(scenario: Scenario): Scenario {
     ...scenario,
     policies: scenario.policies.map((setting) => ({ ...setting, hedge: 0 })),
     latencyMs: scenario.latencyMs.map(() => 0.1),
+    ioQueuesMax: scenario.queues,
     hasHardErrors: false,
     connectionDepth: isWeighted ? commandsMax : scenario.connectionDepth,
   };
@@ -208,6 +221,7 @@ export function scenarioWords(scenario: Scenario): string {
     digests,
     paths,
     queues,
+    ioQueuesMax,
     depth,
     blockSize,
     keepAliveMs,
@@ -219,7 +233,7 @@ export function scenarioWords(scenario: Scenario): string {
   return `${kind}, ${policy}; ${paths} paths on ${scenario.isOneTarget ? "one target" : "targets of their own"}, ` +
     `${
       digestWords(digests)
-    }, ${queues} × ${depth} tags, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
+    }, ${queues} × ${depth} tags, ${ioQueuesMax} I/O queues, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
     `no-path-timeout ${noPathTimeoutMs}, write-hold ${writeHoldMs} ms`;
 }
 

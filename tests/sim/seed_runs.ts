@@ -16,6 +16,7 @@ export interface SeedSums {
   digestErrors: number;
   hedges: number;
   hedgesWon: number;
+  handed: number;
   simulatedMs: number;
   /** Seeds that failed, in rising order. */
   failures: SeedResult[];
@@ -36,7 +37,17 @@ export async function runSeeds(
   onResult: (sums: SeedSums) => void = () => {},
 ): Promise<SeedSums> {
   const sums: SeedSums = {
-    ...{ seeds: 0, ios: 0, failedIos: 0, faults: 0, digestErrors: 0, hedges: 0, hedgesWon: 0, simulatedMs: 0 },
+    ...{
+      seeds: 0,
+      ios: 0,
+      failedIos: 0,
+      faults: 0,
+      digestErrors: 0,
+      hedges: 0,
+      hedgesWon: 0,
+      handed: 0,
+      simulatedMs: 0,
+    },
     failures: [],
   };
   let next = first;
@@ -85,6 +96,7 @@ function add(sums: SeedSums, result: SeedResult): void {
   sums.digestErrors += result.digestErrors;
   sums.hedges += result.hedges.sent;
   sums.hedgesWon += result.hedges.won;
+  sums.handed += result.handed;
   sums.simulatedMs += result.simulatedMs;
   if (result.failure !== null) sums.failures.push(result);
 }

@@ -22,6 +22,7 @@ Deno.test(`simulation: ${SEEDS} seeds from ${FIRST} on`, async () => {
   // What is hardly met proves nothing.
   if (SEEDS >= 100) {
     assert(sums.hedgesWon > SEEDS, `${sums.hedges} reads were sent twice, ${sums.hedgesWon} of them won`);
+    assert(sums.handed > 100 * SEEDS, `${sums.handed} requests were handed over`);
   }
 });
 

@@ -32,7 +32,8 @@ export interface TargetOptions {
   readonly store: Store;
   readonly portals: readonly TargetPortal[];
   readonly manners: LinkManners;
-  readonly ioQueuesMax: number;
+  /** I/O queues that the next controller grants. */
+  readonly ioQueuesMax: () => number;
   readonly queueEntriesMax: number;
   readonly transferBytesMax: number;
   readonly inCapsuleBytes: number;
@@ -83,7 +84,7 @@ export class Target {
   }
 
   start(): void {
-    const { store, clock, portals } = this.#options;
+    const { store, clock, portals, ioQueuesMax } = this.#options;
     this.#table = new TargetTable();
     for (const { index, ana } of portals) this.#table.setAna(index, ana);
     const id = new Uint8Array(16).fill(7);
@@ -96,7 +97,9 @@ export class Target {
         ...{ readOnly: false, volatileCache: false, uuid: id, nguid: id },
       }],
       limits: {
-        ioQueuesMax: this.#options.ioQueuesMax,
+        get ioQueuesMax() {
+          return ioQueuesMax();
+        },
         queueEntriesMax: this.#options.queueEntriesMax,
         transferBytesMax: this.#options.transferBytesMax,
         inCapsuleBytes: this.#options.inCapsuleBytes,

@@ -82,7 +82,13 @@ export class World {
     // What a controller does after it has lost its host is over before the writes that are held go on.
     const keptMsMax = scenario.keepAliveMs * 0.8;
     this.portals = scenario.latencyMs.map((latencyMs, index) =>
-      new Portal(index, { prng: stream(2), latencyMs, mediumMs: scenario.mediumMs, keptMsMax })
+      new Portal(index, {
+        prng: stream(2),
+        latencyMs,
+        mediumMs: scenario.mediumMs,
+        keptMsMax,
+        ioQueuesMax: scenario.ioQueuesMax,
+      })
     );
     const { blockSize, blocks, firstLba, broken } = scenario;
     const store = this.store = new Store({
@@ -99,7 +105,7 @@ export class World {
     this.targets = groups.map((portals, index) =>
       new Target({
         ...{ clock: this.clock, prng: stream(5 + index), pool, store, portals, manners: scenario.manners },
-        ioQueuesMax: scenario.queues,
+        ioQueuesMax: () => Math.min(...portals.map(({ ioQueuesMax }) => ioQueuesMax)),
         queueEntriesMax: scenario.connectionDepth + 1,
         transferBytesMax: scenario.transferBytesMax,
         inCapsuleBytes: scenario.inCapsuleBytes,
@@ -159,6 +165,11 @@ export class World {
   get hedges(): { sent: number; won: number } {
     const sumOf = (counter: number) => this.counters.reduce((sum, counters) => sum + counters.queue(counter), 0);
     return { sent: sumOf(QueueCounter.HEDGES), won: sumOf(QueueCounter.HEDGES_WON) };
+  }
+
+  /** Requests that a queue without a link has handed over. */
+  get handed(): number {
+    return this.counters.reduce((sum, counters) => sum + counters.queue(QueueCounter.HANDED), 0);
   }
 
   get traceLines(): string[] {
