@@ -47,8 +47,8 @@ export interface DemoOptions {
  * @throws UmpathError for everything that was not as it should be.
  */
 export async function runDemo(options: DemoOptions): Promise<DemoReport> {
-  const folder = Deno.makeTempDirSync({ prefix: "umpath-demo-" });
-  const demo = new Demo(options, folder, privateRunDir(folder));
+  const { folder, runDir } = privateFolder();
+  const demo = new Demo(options, folder, runDir);
   const stopListening = onSignals((signal) => demo.interrupt(signal));
   try {
     return await demo.run();
@@ -57,10 +57,11 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
   }
 }
 
-/** A run folder in `folder`, which is removed again if there can be none. */
-function privateRunDir(folder: string): RunDir {
+/** A folder of the demo's own with a run folder in it; it is removed again if there can be none. */
+function privateFolder(): { folder: string; runDir: RunDir } {
+  const folder = Deno.makeTempDirSync({ prefix: "umpath-demo-" });
   try {
-    return ensureRunDir(runDirAt(`${folder}/run`));
+    return { folder, runDir: ensureRunDir(runDirAt(`${folder}/run`)) };
   } catch (error) {
     Deno.removeSync(folder, { recursive: true });
     throw error;

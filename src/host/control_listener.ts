@@ -113,7 +113,12 @@ function listenAt(path: string): Deno.UnixListener {
   return hostCall(`Cannot listen at ${quote(path)}`, () => {
     removeIfThere(path);
     const listener = Deno.listen({ transport: "unix", path });
-    Deno.chmodSync(path, 0o600);
+    try {
+      Deno.chmodSync(path, 0o600);
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
     return listener;
   });
 }

@@ -38,12 +38,17 @@ export class Portal {
   ) {
     const fd = native().um_tcp_listen(cString(traddr), trsvcid, BACKLOG);
     if (fd < 0) throw cannotListen(portalWords(traddr, trsvcid), -fd);
-    this.traddr = traddr;
-    this.trsvcid = native().um_socket_name(fd, 0, new Uint8Array(ADDRESS_BYTES_MAX), ADDRESS_BYTES_MAX);
-    this.#poller = poller;
-    this.#onConnection = onConnection;
-    this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#acceptSome() };
-    poller.add(this.#watch);
+    try {
+      this.traddr = traddr;
+      this.trsvcid = native().um_socket_name(fd, 0, new Uint8Array(ADDRESS_BYTES_MAX), ADDRESS_BYTES_MAX);
+      this.#poller = poller;
+      this.#onConnection = onConnection;
+      this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#acceptSome() };
+      poller.add(this.#watch);
+    } catch (error) {
+      native().um_socket_close(fd, 0);
+      throw error;
+    }
   }
 
   #acceptSome(): void {
