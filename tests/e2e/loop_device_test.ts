@@ -259,11 +259,16 @@ loopTest("I/O without a path waits for the no-path timeout, and fails with EIO a
 toolTest("detach --force under load fails the load and leaves nothing", ["fio"], async () => {
   await using rig = await LoopRig.start(["--ram", "32M"]);
   const device = await rig.device();
-  // One run of fio that outlasts the test, so that the device is open all the time.
-  const results = await underLoad({ ...smallLoad(device, SEED), ...QUICK, loops: 100 }, async () => {
+  // fio closes the device now and then.
+  const holder = rig.start("sh", "-c", `exec <${device} && echo >${rig.folder}/open && exec sleep 600`);
+  const isHeld = () => [...Deno.readDirSync(rig.folder)].some(({ name }) => name === "open");
+  const results = await underLoad({ ...smallLoad(device, SEED), ...QUICK }, async () => {
+    await rig.when("held open", isHeld);
     const refused = await rig.umpath("detach", device);
     assertEquals(refused.code, 7, refused.stderr);
-    assertMatch(refused.stderr, /is open in fio/);
+    assertMatch(refused.stderr, /is open in (fio|sleep)/);
+    holder.kill("SIGKILL");
+    await holder.status;
     assertEquals((await rig.umpath("detach", device, "--force")).code, 0);
   }, { untilError: true });
   assertMatch(loadErrors(results).join(), /exit code 1/);
