@@ -23,6 +23,8 @@ export const EXIT_CODES = Object.freeze({
   "in-use": 7,
   /** No answer within the time given. */
   "timed-out": 8,
+  /** Called off by whoever had begun it, as a shell has it for SIGINT. */
+  interrupted: 130,
 });
 
 /** What kind of failure it was, in a word that scripts can rely on. */

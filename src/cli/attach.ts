@@ -18,12 +18,13 @@ import { DEPTH_RANGE, NSID_RANGE, QUEUES_RANGE } from "../host/ranges.ts";
 import { ensureRunDir } from "../host/run_dir.ts";
 import { attachAll, discoverPaths, hostEndsOf, type OfferedNamespace } from "./attach_discovered.ts";
 import type { Declare } from "./commands.ts";
+import { detachNew, printAttached } from "./attach_result.ts";
 import { askOrStart } from "./daemon_calls.ts";
 import { askerOf, identityOf, parseDiscoveryPortal } from "./discovery_calls.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import { nqnRemark, parseSubsystemNqn } from "./nqn.ts";
 import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
-import { type GivenOptions, ignoredWords } from "./ignored_options.ts";
+import { untilInterrupted } from "./interruption.ts";
 import type { Output } from "./output.ts";
 import { pathWords } from "../host/path_words.ts";
 import { isPathWord, parseHostIface, parseHostTraddr, parsePathSpec } from "./path_spec.ts";
@@ -39,7 +40,8 @@ const HELP = commandHelp({
   notes: [
     "Once the device takes I/O, its name is printed on stdout, and nothing else. One live path is enough: a path that " +
     "is down is named on stderr, and umpath keeps retrying it unless the target refuses it. Attaching a volume again " +
-    "adds the missing paths and prints the same device.",
+    "adds the missing paths and prints the same device. A new path that cannot be reached is then left out unless " +
+    "--force is given, and options that the attached volume does not have, such as --read-only, are refused.",
     "A path is ADDR, ADDR:PORT (4420 by default), [IPv6]:PORT or tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME. " +
     "A duration is a number with ms, s, m or h, such as 250ms or 5s.",
     "With --discover, every portal that the discovery service reports for the subsystem becomes a path, once for each " +
@@ -120,29 +122,25 @@ export const declare: Declare = (command, context) => {
       wholeNumber("--depth", DEPTH_RANGE),
     )
     .option("--read-only", "refuse writes")
+    .option("--force", "keep a new path that cannot be reached, if the volume is attached already")
     .option("--hdr-digest", "protect PDU headers with CRC32C")
     .option("--data-digest", "protect PDU data with CRC32C")
     .option("--hostnqn <nqn>", withDefault("NQN of this host", "/etc/nvme/hostnqn"))
     .option("--hostid <uuid>", withDefault("identifier of this host", "/etc/nvme/hostid"));
   for (const option of timeoutOptions()) attachCommand.addOption(option);
   attachCommand.addHelpText("after", HELP).action(async (nqn, options) => {
-    const { device, queues = null, depth = null, name = null, readOnly = false, nsid, policy } = options;
-    const { slowPath, failback, hedgeReads = HEDGE_DEFAULT } = options;
-    const isGiven = (option: "device" | "policy" | "slowPath" | "failback" | "nsid") =>
+    const { device, queues = null, depth = null, name = null, readOnly = false, nsid } = options;
+    const isGiven = (option: "policy" | "slowPath" | "failback" | "nsid") =>
       attachCommand.getOptionValueSource(option) === "cli";
     checkWords({ nqn, ...options, nsid: isGiven("nsid") ? nsid : undefined });
     const timeouts = chosenTimeouts(options);
-    const digests = { headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true };
-    const settings = { device, policy, slowPath, failback, hedgeReads };
-    const common = { name, ...settings, queues, depth, readOnly: readOnly === true, ...digests, timeouts };
-    const given = {
-      ...{ name: options.name, queues: options.queues, depth: options.depth, readOnly: readOnly === true, timeouts },
-      device: isGiven("device") ? device : undefined,
-      policy: isGiven("policy") ? policy : undefined,
-      slowPath: isGiven("slowPath") ? slowPath : undefined,
-      failback: isGiven("failback") ? failback : undefined,
-      hedgeReads: options.hedgeReads,
-      ...digests,
+    const common = {
+      ...{ name, device, queues, depth, readOnly: readOnly === true, force: options.force === true, timeouts },
+      ...{ headerDigest: options.hdrDigest === true, dataDigest: options.dataDigest === true },
+      policy: isGiven("policy") ? options.policy : null,
+      slowPath: isGiven("slowPath") ? options.slowPath : null,
+      failback: isGiven("failback") ? options.failback : null,
+      hedgeReads: options.hedgeReads ?? null,
     };
     const { output } = context;
     const remark = nqn === undefined ? null : nqnRemark(nqn);
@@ -160,11 +158,10 @@ export const declare: Declare = (command, context) => {
     }
     const paths = question === null ? options.path! : await discoverPaths(nqn!, question, output);
     const result = await ask({ nqn: nqn!, nsid, paths });
-    if (output.json) output.object({ ...result });
-    else output.line(result.device);
+    await printAttached(result, () => output.json ? output.object({ ...result }) : output.line(result.device));
 
     async function ask(volume: OfferedNamespace): Promise<AttachResult> {
-      return await attach({ ...common, ...volume }, { host, given, output });
+      return await attach({ ...common, ...volume }, { host, output });
     }
   });
 };
@@ -245,7 +242,7 @@ interface NamedHost {
 
 async function attach(
   params: Omit<AttachParams, keyof HostIdentity>,
-  { host, given, output }: { host: NamedHost; given: GivenOptions; output: Output },
+  { host, output }: { host: NamedHost; output: Output },
 ): Promise<AttachResult> {
   const dir = ensureRunDir();
   const onWarning = (message: string) => output.warn(message);
@@ -253,15 +250,17 @@ async function attach(
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
   const start = async () => await (await import("../host/daemon_spawn.ts")).ensureDaemon(dir);
   const { connectTimeoutMs = TIMEOUT_DEFAULTS.connectTimeoutMs } = params.timeouts;
-  const result = await output.waiting(
-    `${listWords(params.paths.map(pathWords))} (connect-timeout ${formatDuration(connectTimeoutMs)})`,
-    askOrStart("attach", { ...params, ...identity }, { dir, timeoutMs, onWarning, start }),
-  );
+  const waited = `${listWords(params.paths.map(pathWords))} (connect-timeout ${formatDuration(connectTimeoutMs)})`;
+  const undo = async (result: AttachResult) => {
+    if (result.created) await detachNew(result);
+  };
+  const result = await untilInterrupted({ what: `attach of ${params.nqn}`, undo }, (cancel) => {
+    const options = { dir, timeoutMs, onWarning, start, cancel };
+    return output.waiting(waited, askOrStart("attach", { ...params, ...identity }, options));
+  });
   if (result.created && params.queues !== null && params.queues > result.volume.queues) {
     const queues = count(result.volume.queues, "queue");
     output.warn(`--queues ${params.queues} is more than the daemon's data-plane threads: the device has ${queues}`);
   }
-  const ignored = result.created ? null : ignoredWords(given, result.volume);
-  if (ignored !== null) output.warn(ignored);
   return result;
 }

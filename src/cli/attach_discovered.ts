@@ -6,6 +6,7 @@ import { formatDuration } from "../base/units.ts";
 import type { AttachResult, PathSpec } from "../host/api.ts";
 import type { Asker, DiscoveryEntry } from "../host/discovery.ts";
 import { isSamePath, pathWords } from "../host/path_words.ts";
+import { OutputLost, printAttached } from "./attach_result.ts";
 import type { Context } from "./commands.ts";
 import { type DiscoveredPaths, type HostEnd, pathsTo, subsystemsOf } from "./discovered_paths.ts";
 import { discoverFrom, namespacesOf, warnOfReferrals } from "./discovery_calls.ts";
@@ -65,8 +66,9 @@ export async function attachAll(
     try {
       const result = await attach(namespace);
       attached.push(result);
-      if (!output.json) output.line(result.device);
+      if (!output.json) await printAttached(result, () => output.line(result.device));
     } catch (error) {
+      if (error instanceof UmpathError && (error.code === "interrupted" || error instanceof OutputLost)) throw error;
       failures.push({ nqn: namespace.nqn, nsid: namespace.nsid, error: UmpathError.from(error) });
     }
   }

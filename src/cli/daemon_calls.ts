@@ -1,14 +1,17 @@
 /** How commands ask the daemon. */
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { Api, DaemonInfo, Method, VolumeInfo } from "../host/api.ts";
+import type { Api, ListResult, Method, VolumeInfo } from "../host/api.ts";
 import { ask, type CallOptions } from "../host/control_client.ts";
 import { matchesVolume } from "../host/volume_match.ts";
+import type { Output } from "./output.ts";
 
 /** A daemon may leave for want of a volume as soon as it has started; one that does so three times has a fault. */
 const TRIES_MAX = 3;
 const DAEMON_END_MS_MAX = 5000;
 const POLL_MS = 20;
+/** After so many looks whether its process lives, a daemon that was to leave is asked whether it stays. */
+const ASK_LOOKS = 5;
 
 export { ask };
 
@@ -31,9 +34,15 @@ export async function askOrStart<M extends Method>(
   });
 }
 
+/** What is attached or on its way; nothing if no daemon runs. */
+export async function listed(output?: Output): Promise<Required<ListResult>> {
+  const onWarning = (message: string) => output?.warn(message);
+  return { volumes: [], attaching: [], left: [], ...await ask("list", {}, { onWarning }) };
+}
+
 /** The volumes that are attached; none if no daemon runs. */
 export async function attachedVolumes(): Promise<VolumeInfo[]> {
-  return (await ask("list", {}))?.volumes ?? [];
+  return (await listed()).volumes;
 }
 
 /** The volume that `word` names. */
@@ -50,12 +59,18 @@ export function notAttached(word: string): never {
 }
 
 /** Returns when the daemon, which leaves with its last volume, has left; does not insist. */
-export async function awaitDaemonEnd(daemon: DaemonInfo): Promise<void> {
-  if (!daemon.transient || (await attachedVolumes()).length > 0) return;
+export async function awaitDaemonEnd(pid: number): Promise<void> {
   const deadline = Date.now() + DAEMON_END_MS_MAX;
-  while (processLives(daemon.pid) && Date.now() < deadline) {
+  for (let look = 1; processLives(pid) && Date.now() < deadline; look++) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    // It stays if it is asked for something meanwhile.
+    if (look % ASK_LOOKS === 0 && await hasStayed(pid)) return;
   }
+}
+
+async function hasStayed(pid: number): Promise<boolean> {
+  const info = await ask("info", {}).catch(() => null);
+  return info !== null && info.pid === pid && info.leaving !== true;
 }
 
 function processLives(pid: number): boolean {

@@ -49,11 +49,12 @@ export const declare: Declare = (command, context) => {
 
 async function detach(params: DetachParams, { output }: Context): Promise<void> {
   const daemon = await output.waiting(DAEMON_WAIT, ask("info", {}));
-  const { detached } = await askDetach(params, output) ?? await detachLeft(params, output);
-  if (daemon !== null) await awaitDaemonEnd(daemon);
-  if (output.json) return output.object({ detached });
+  const { detached, calledOff = [], leaving = false } = await askDetach(params, output) ??
+    await detachLeft(params, output);
+  if (daemon !== null && leaving) await awaitDaemonEnd(daemon.pid);
+  if (output.json) return output.object({ detached, calledOff });
   if (detached.length === 0) output.note("Nothing is attached");
-  for (const name of detached) output.done(name, "detached");
+  for (const name of detached) output.done(name, calledOff.includes(name) ? "attach called off" : "detached");
 }
 
 function askDetach(params: DetachParams, output: Output): Promise<DetachResult | null> {

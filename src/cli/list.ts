@@ -2,7 +2,7 @@ import { Argument } from "@commander-js/extra-typings";
 import type { VolumeInfo } from "../host/api.ts";
 import { matchesVolume } from "../host/volume_match.ts";
 import type { Declare } from "./commands.ts";
-import { attachedVolumes, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
+import { DAEMON_WAIT, listed, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { volumeLines } from "./volume_text.ts";
 import { completedBy } from "./word_sources.ts";
@@ -28,10 +28,12 @@ export const declare: Declare = (command, { output }) => {
     )
     .addHelpText("after", HELP)
     .action(async (words) => {
-      const volumes = chosen(await output.waiting(DAEMON_WAIT, attachedVolumes()), words);
-      if (output.json) output.object({ volumes });
-      else if (volumes.length === 0) output.note("Nothing is attached");
-      else volumeLines(volumes, output.columns).forEach((line) => output.line(line));
+      const all = await output.waiting(DAEMON_WAIT, listed(output));
+      const volumes = chosen(all.volumes, words);
+      const attaching = words.length === 0 ? all.attaching : [];
+      if (output.json) output.object({ volumes, attaching });
+      else if (volumes.length + attaching.length === 0) output.note("Nothing is attached");
+      else volumeLines([...volumes, ...attaching], output.columns).forEach((line) => output.line(line));
     });
 };
 

@@ -10,23 +10,30 @@ const SERVERS: readonly string[] = ["daemon", "serve"];
 
 const BUG_HINT = "Set UMPATH_DEBUG=1 to see where it is, and report it";
 
+/** Commands that do more than print: a reader that leaves does not end them in order. */
+const EFFECTS: readonly string[] = ["attach", "detach", "set", "path", "demo", ...SERVERS];
+
 /** Runs the words of the command line and gives the exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
   const output = new Output({ json: asksForJson(args) });
-  if (!SERVERS.includes(args.find((word) => !word.startsWith("-")) ?? "")) endOnStrayErrors(output);
+  const word = args.find((word) => !word.startsWith("-")) ?? "";
+  if (!SERVERS.includes(word)) endOnStrayErrors(output);
   const context = { output, exitCode: 0, setVerbose: () => setLogLevel("debug") };
   try {
     await runProgram(args, context);
     return context.exitCode;
   } catch (thrown) {
-    return present(thrown, output);
+    return present(thrown, output, { hasEffects: EFFECTS.includes(word) });
   }
 }
 
-/** Says on stderr what ended the command and gives its exit code. A reader of stdout that left is no failure. */
-export function present(thrown: unknown, output: Output): number {
-  if (thrown instanceof OutputClosed) return 0;
-  const error = UmpathError.from(thrown);
+/**
+ * Says on stderr what ended the command and gives its exit code. A reader of stdout that left is no failure, unless the
+ * command does more than print.
+ */
+export function present(thrown: unknown, output: Output, { hasEffects = false } = {}): number {
+  if (thrown instanceof OutputClosed && !hasEffects) return 0;
+  const error = thrown instanceof OutputClosed ? readerLeft() : UmpathError.from(thrown);
   if (output.json) output.errorLine(JSON.stringify({ error: error.toWire() }));
   else {
     output.errorLine(`umpath: ${error.code === "bug" ? "a bug in umpath: " : ""}${printable(error.message)}`);
@@ -35,6 +42,10 @@ export function present(thrown: unknown, output: Output): number {
   }
   if (Deno.env.get("UMPATH_DEBUG") === "1") output.errorLine(stackOf(thrown));
   return error.exitCode;
+}
+
+function readerLeft(): UmpathError {
+  return new UmpathError("host-lacks", "Cannot write the output: its reader has left");
 }
 
 function stackOf(thrown: unknown): string {

@@ -1,11 +1,12 @@
 import { Argument, type Command } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { Api, PathInfo, PathName, VolumeInfo } from "../host/api.ts";
-import { isSamePath, pathWords } from "../host/path_words.ts";
+import type { Api, PathName, PathResult } from "../host/api.ts";
+import { pathWords } from "../host/path_words.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, attachedVolumes, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
+import { ask, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
+import { untilInterrupted } from "./interruption.ts";
 import { isPathWord, parsePathName, parsePathSpec } from "./path_spec.ts";
 import { explainFaults } from "./usage_errors.ts";
 import { completedBy } from "./word_sources.ts";
@@ -39,11 +40,13 @@ export const declare: Declare = (command, context) => {
   explainFaults(command, ({ kind, args }) => kind === "unknown-command" ? verbComesFirst(args) : null);
   verb(command, "add", "add a path", {
     isNew: true,
-    notes: [PATH_FORM, "If the path does not come up, a warning names the reason and umpath keeps retrying."],
+    notes: [PATH_FORM, "A path that cannot be reached is added with --force only: then umpath keeps retrying it."],
     examples: ["umpath path add vol1-n1 198.51.100.1:4421", "umpath path add vol1-n1 [2001:db8::1]"],
-  }).action(async (volume, word) => {
-    await change("path-add", { volume, path: newPath(volume, word) }, { context, result: "added" });
-  });
+  }).option("--force", "even if the path cannot be reached yet")
+    .action(async (volume, word, { force = false }) => {
+      const params = { volume, path: newPath(volume, word), force: force === true };
+      await change("path-add", params, { context, result: "added" });
+    });
   verb(command, "remove", "remove a path", {
     notes: [NAME_FORM, DRAIN],
     examples: ["umpath path remove vol1-n1 198.51.100.1:4421", "umpath path remove vol1-n1 1 --force"],
@@ -122,6 +125,12 @@ const WAITS: Readonly<Record<PathMethod, string>> = Object.freeze({
   "path-disable": "the requests in flight on the path, at most 2s",
 });
 
+/** What takes a change back that was done although it was to be called off. The others take no time. */
+const UNDOING: Readonly<Partial<Record<PathMethod, "path-remove" | "path-disable">>> = {
+  "path-add": "path-remove",
+  "path-enable": "path-disable",
+};
+
 async function change<M extends PathMethod>(
   method: M,
   params: Api[M]["params"],
@@ -129,23 +138,16 @@ async function change<M extends PathMethod>(
 ): Promise<void> {
   const onWarning = (message: string) => output.warn(message);
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? PATH_MS_MAX * SLOW_FACTOR : PATH_MS_MAX;
-  const before = await output.waiting(DAEMON_WAIT, attachedVolumes());
-  const asked = ask(method, params, { timeoutMs, onWarning });
-  const result = await output.waiting(WAITS[method], asked) ?? notAttached(params.volume);
-  if (output.json) return output.object({ volume: result.volume });
-  const earlier = pathIn(before.find(({ name }) => name === result.volume.name), params.path);
-  const now = pathIn(result.volume, params.path);
-  const path = earlier ?? now ?? params.path;
-  const words = "traddr" in path ? `path ${pathWords(path)}` : `path ${path.id}`;
-  output.done(result.volume.name, `${words} ${done}`, { changed: isChanged(earlier, now) });
-}
-
-/** A path that is there before and after, enabled or disabled both times, has not been changed. */
-function isChanged(before: PathInfo | undefined, now: PathInfo | undefined): boolean {
-  if (before === undefined || now === undefined) return true;
-  return (before.state === "disabled") !== (now.state === "disabled");
-}
-
-function pathIn(volume: VolumeInfo | undefined, name: PathName): PathInfo | undefined {
-  return volume?.paths.find((path) => "traddr" in name ? isSamePath(path, name) : path.id === name.id);
+  const run = async (cancel?: AbortSignal) => {
+    const options = { timeoutMs, onWarning, ...cancel && { cancel } };
+    return await output.waiting(WAITS[method], ask(method, params, options)) ?? notAttached(params.volume);
+  };
+  const back = UNDOING[method];
+  const undo = async ({ path, changed }: PathResult) => {
+    if (changed) await ask(back!, { volume: params.volume, path: { id: path.id }, force: true }, { timeoutMs });
+  };
+  const what = `${method.replace("-", " ")} of ${params.volume}`;
+  const { volume, path, changed } = back === undefined ? await run() : await untilInterrupted({ what, undo }, run);
+  if (output.json) return output.object({ volume, path, changed });
+  output.done(volume.name, `path ${pathWords(path)} ${done}`, { changed });
 }

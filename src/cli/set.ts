@@ -1,9 +1,8 @@
 import { Argument } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
-import type { VolumeInfo } from "../host/api.ts";
 import type { Declare } from "./commands.ts";
-import { ask, attachedVolumes, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
+import { ask, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { isSetting, parseSettings, SETTING_KEYS } from "./settings.ts";
 import { explainFaults } from "./usage_errors.ts";
@@ -39,15 +38,13 @@ export const declare: Declare = (command, { output }) => {
     .action(async (word, settings) => {
       const misplaced = volumeIsMissing([word, ...settings]);
       if (misplaced !== null) throw misplaced;
-      const changes = parseSettings(settings);
+      const wanted = parseSettings(settings);
       const onWarning = (message: string) => output.warn(message);
-      const before = await output.waiting(DAEMON_WAIT, attachedVolumes());
-      const result = await ask("set", { volume: word, ...changes }, { onWarning }) ?? notAttached(word);
-      if (output.json) return output.object({ volume: result.volume });
-      const { name } = result.volume;
-      const earlier = before.find((volume) => volume.name === name);
-      const changed = earlier === undefined || changes.failback === "now" || !isSameSetting(earlier, result.volume);
-      output.done(name, listWords(settings.map(resultWords)), { changed });
+      const asked = ask("set", { volume: word, ...wanted }, { onWarning });
+      const { volume, changes } = await output.waiting(DAEMON_WAIT, asked) ?? notAttached(word);
+      if (output.json) return output.object({ volume, changes });
+      const changed = changes.length > 0 || wanted.failback === "now";
+      output.done(volume.name, listWords(settings.map(resultWords)), { changed });
     });
 };
 
@@ -66,15 +63,4 @@ function resultWords(setting: string): string {
   const equals = setting.startsWith("weight.") ? setting.lastIndexOf("=") : setting.indexOf("=");
   const [key, value] = [setting.slice(0, equals), setting.slice(equals + 1)];
   return key === "failback" && value === "now" ? "I/O returned to the best paths" : `${key} set to ${value}`;
-}
-
-function isSameSetting(before: VolumeInfo, now: VolumeInfo): boolean {
-  const settings = (
-    { policy, failback, preferredPath, slowPath, hedgeReads, timeouts, writeHoldAuto, paths }: VolumeInfo,
-  ) =>
-    JSON.stringify([
-      ...[policy, failback, preferredPath, slowPath, hedgeReads, timeouts, writeHoldAuto],
-      paths.map(({ id, weight }) => [id, weight]),
-    ]);
-  return settings(before) === settings(now);
 }

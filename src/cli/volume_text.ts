@@ -1,7 +1,7 @@
 /** Volumes and paths as text for people. */
 import { alignRows, count, cutLine, oneLine, wrapWords } from "../base/text.ts";
 import { formatDuration, formatSize } from "../base/units.ts";
-import type { PathInfo, VolumeInfo } from "../host/api.ts";
+import type { AttachingInfo, PathInfo, VolumeInfo } from "../host/api.ts";
 import { pathWords } from "../host/path_words.ts";
 import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
@@ -19,7 +19,10 @@ const NQN_COLUMNS_MIN = 20;
  * One aligned line for each volume, by name. On a terminal there is a header, and what does not fit is shortened or left
  * out. Elsewhere (`columns: null`) scripts get all of every line and no header.
  */
-export function volumeLines(volumes: readonly VolumeInfo[], columns: number | null = null): string[] {
+export function volumeLines(
+  volumes: readonly (VolumeInfo | AttachingInfo)[],
+  columns: number | null = null,
+): string[] {
   const rows = volumes.toSorted((a, b) => a.name < b.name ? -1 : 1).map(listRow);
   if (columns === null) return listLines(rows, LIST_COLUMNS);
   const used = LIST_COLUMNS.filter((column) => column !== "REMARKS" || rows.some((row) => row.REMARKS !== ""));
@@ -39,7 +42,8 @@ export function volumeLines(volumes: readonly VolumeInfo[], columns: number | nu
 
 type ListRow = Record<ListColumn, string>;
 
-function listRow(volume: VolumeInfo): ListRow {
+function listRow(volume: VolumeInfo | AttachingInfo): ListRow {
+  if (!("paths" in volume)) return attachingRow(volume);
   const { name, nsid, device, sizeBytes, sizeWarning, readOnly, state, paths, policy, nqn } = volume;
   return {
     NAME: name,
@@ -52,6 +56,11 @@ function listRow(volume: VolumeInfo): ListRow {
     NSID: `${nsid}`,
     REMARKS: [...readOnly ? ["read-only"] : [], ...sizeWarning === null ? [] : ["size-differs"]].join(" "),
   };
+}
+
+function attachingRow({ name, nqn, nsid, state }: AttachingInfo): ListRow {
+  const unknown = { DEVICE: "-", SIZE: "-", PATHS: "-", POLICY: "-" };
+  return { ...unknown, NAME: name, STATE: state, NQN: oneLine(nqn), NSID: `${nsid}`, REMARKS: "" };
 }
 
 function listLines(rows: readonly ListRow[], columns: readonly ListColumn[]): string[] {

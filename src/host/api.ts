@@ -12,7 +12,7 @@ export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export type PathState = "connecting" | "live" | "reconnecting" | "disabled";
 export type AnaStateName = "optimized" | "non-optimized" | "inaccessible" | "persistent-loss" | "change";
 /** A volume is "dead" whose device another program has taken away: `deviceReason` says how. */
-export type VolumeState = "live" | "degraded" | "no-path" | "recovering" | "dead";
+export type VolumeState = "live" | "degraded" | "no-path" | "recovering" | "detaching" | "dead";
 
 /** One end-to-end way to a controller, as the command line names it. */
 export interface PathSpec {
@@ -100,6 +100,10 @@ export interface DetachParams {
 export interface DetachResult {
   /** Names of the volumes that are gone. */
   detached: string[];
+  /** Those of them that were not attached yet: the attach was called off. */
+  calledOff?: string[];
+  /** The daemon leaves now, for nothing is attached any more. */
+  leaving?: boolean;
 }
 
 /** A path of a volume: by its number, or by its specification. */
@@ -140,9 +144,26 @@ export interface PathAwayParams extends PathParams {
   force: boolean;
 }
 
-/** The volume as it is afterwards. */
-export interface VolumeResult {
+/** One setting that is another one now, in the words of the command line. */
+export interface SettingChange {
+  key: string;
+  from: string;
+  to: string;
+}
+
+/** The volume as it is afterwards, and what has changed. */
+export interface SetResult {
   volume: VolumeInfo;
+  changes: SettingChange[];
+}
+
+/** The volume as it is afterwards. */
+export interface PathResult {
+  volume: VolumeInfo;
+  /** The path that was meant, which may be gone. */
+  path: { id: number } & PathSpec;
+  /** False if it was so before. */
+  changed: boolean;
 }
 
 export interface PathInfo {
@@ -236,8 +257,21 @@ export interface VolumeInfo {
   paths: PathInfo[];
 }
 
+/** A volume on its way: nothing more is known of it. */
+export interface AttachingInfo {
+  /** The name that it is to have. */
+  name: string;
+  nqn: string;
+  nsid: number;
+  state: "attaching";
+  /** Since when (ISO 8601). */
+  since: string;
+}
+
 export interface ListResult {
   volumes: VolumeInfo[];
+  /** Volumes that are being attached; missing: none. */
+  attaching?: AttachingInfo[];
   /** Devices that earlier daemons have left, or this one has taken away while they were in use. */
   left?: LeftInfo[];
 }
@@ -266,17 +300,19 @@ export interface DaemonInfo {
   startedAt: string;
   /** The file that it logs to; null: its standard error. */
   logFile: string | null;
+  /** Nothing is attached or on its way, so that the daemon leaves. */
+  leaving?: boolean;
 }
 
 /** Every method of the control socket with its parameters and result. */
 export interface Api {
   attach: { params: AttachParams; result: AttachResult };
   detach: { params: DetachParams; result: DetachResult };
-  set: { params: SetParams; result: VolumeResult };
-  "path-add": { params: PathAddParams; result: VolumeResult };
-  "path-remove": { params: PathAwayParams; result: VolumeResult };
-  "path-disable": { params: PathAwayParams; result: VolumeResult };
-  "path-enable": { params: PathParams; result: VolumeResult };
+  set: { params: SetParams; result: SetResult };
+  "path-add": { params: PathAddParams; result: PathResult };
+  "path-remove": { params: PathAwayParams; result: PathResult };
+  "path-disable": { params: PathAwayParams; result: PathResult };
+  "path-enable": { params: PathParams; result: PathResult };
   list: { params: Record<string, never>; result: ListResult };
   info: { params: Record<string, never>; result: DaemonInfo };
 }

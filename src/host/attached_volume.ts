@@ -180,6 +180,11 @@ export class AttachedVolume implements PathOwner {
     return this.#deviceWatch.look();
   }
 
+  /** It was attached: its first path and its device were made. */
+  get isOpen(): boolean {
+    return this.#isOpened;
+  }
+
   get isDetaching(): boolean {
     return this.#detaching !== null;
   }
@@ -211,11 +216,11 @@ export class AttachedVolume implements PathOwner {
     }
   }
 
-  /** Makes an {@linkcode open} that is under way fail soon: the process is to end. */
+  /** Makes an {@linkcode open} that is under way fail soon: the volume is not wanted any more. */
   interruptOpen(): void {
     if (this.#isOpened) return;
     this.cutWaits();
-    for (const path of this.paths.all) void path.end("the daemon is shutting down");
+    for (const path of this.paths.all) void path.end("its volume is not wanted any more");
   }
 
   async #startFirst(spec: PathSpec, first: ControllerSession): Promise<void> {
@@ -614,6 +619,7 @@ export class AttachedVolume implements PathOwner {
   // ── what it tells ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   get state(): VolumeState {
+    if (this.isDetaching) return "detaching";
     return this.deviceReason === null ? volumeState(this.paths.all) : "dead";
   }
 
@@ -638,7 +644,13 @@ export class AttachedVolume implements PathOwner {
       model: this.#model,
       serial: this.#serial,
     };
-    return volumeInfo(facts, { paths: this.paths.all, counters: this.#counters, table: this.table, slow: this.#slow });
+    const { state } = this;
+    return volumeInfo({ ...facts, state }, {
+      paths: this.paths.all,
+      counters: this.#counters,
+      table: this.table,
+      slow: this.#slow,
+    });
   }
 }
 

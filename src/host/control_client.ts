@@ -15,6 +15,8 @@ const LISTEN_MS_MAX = 7_000;
 const LISTEN_POLL_MS = 20;
 /** A daemon that is leaving may drop a request once; one that drops three has a fault. */
 const TRIES_MAX = 3;
+/** How long a request that was called off may take to be undone. */
+const CANCEL_MS_MAX = 10_000;
 
 /** The daemon ended, or was ended, before it answered. Asking again is safe: no method of ours minds. */
 export class DaemonGoneError extends UmpathError {
@@ -37,6 +39,8 @@ export interface CallOptions {
   /** Gets each warning as it comes. */
   onWarning?: (message: string) => void;
   dir?: RunDir;
+  /** Calls the request off once it is aborted: what it has begun is undone before the answer, an error, comes. */
+  cancel?: AbortSignal;
 }
 
 /** The answer of the daemon, or null if no daemon runs. Throws what the daemon answered as error. */
@@ -85,21 +89,33 @@ export async function callPeer(
   { method, params }: { method: string; params: unknown },
   options: CallOptions = {},
 ): Promise<unknown> {
+  if (options.cancel?.aborted) throw calledOff(method);
   const socket = await connect(peer);
   if (socket === null) return null;
   const timeoutMs = options.timeoutMs === undefined ? TIMEOUT_DEFAULT_MS : options.timeoutMs;
   let timedOut = false;
-  const timer = timeoutMs === null ? undefined : setTimeout(() => {
+  const giveUp = () => {
     timedOut = true;
     closeQuietly(socket);
-  }, timeoutMs);
+  };
+  let timer = timeoutMs === null ? undefined : setTimeout(giveUp, timeoutMs);
+  const cancel = () => {
+    clearTimeout(timer);
+    timer = setTimeout(giveUp, CANCEL_MS_MAX);
+    // The daemon takes this for a client that has left, and undoes what it has begun.
+    socket.closeWrite().catch(() => {});
+  };
+  options.cancel?.addEventListener("abort", cancel);
+  if (options.cancel?.aborted) cancel();
   try {
     return await converse(socket, { peer, method, params, onWarning: options.onWarning });
   } catch (error) {
+    if (timedOut && options.cancel?.aborted) throw calledOff(method);
     if (timedOut) throw tookTooLong(peer, method, timeoutMs!);
     if (error instanceof UmpathError) throw error;
     throw gone(peer, method, error);
   } finally {
+    options.cancel?.removeEventListener("abort", cancel);
     clearTimeout(timer);
     closeQuietly(socket);
   }
@@ -148,6 +164,10 @@ function gone(peer: ControlPeer, method: string, cause?: unknown): DaemonGoneErr
 function tookTooLong(peer: ControlPeer, method: string, timeoutMs: number): UmpathError {
   const message = `${capital(peer.name)} did not answer ${quote(method)} within ${formatDuration(timeoutMs)}`;
   return new UmpathError("timed-out", message, { hint: `See ${peer.logWords} for what it is doing` });
+}
+
+function calledOff(method: string): UmpathError {
+  return new UmpathError("interrupted", `Called off: ${method}`);
 }
 
 function capital(name: string): string {

@@ -4,8 +4,8 @@ import { WORKERS_DEFAULT_MAX } from "../base/limits.ts";
 import { LOG_LEVELS, logger, setLogSink, unknownLogLevel } from "../base/log.ts";
 import { midSentence, quote } from "../base/text.ts";
 import { VERSION } from "../base/version.ts";
-import type { Handlers } from "./control_server.ts";
 import { type ControlServer, type RequestContext, serveControl } from "./control_server.ts";
+import { daemonHandlers } from "./daemon_handlers.ts";
 import { handleSignals } from "./daemon_signals.ts";
 import { leaveCgroup, standAlone } from "./daemon_surroundings.ts";
 import { Heartbeat } from "./heartbeat.ts";
@@ -115,33 +115,12 @@ async function serve({ transient, logFile, lock, files, end, file, reopening, ..
   for (const words of leftWords) log.warn(words);
   /** Whoever attaches or detaches first is told: the log is read by nobody who has no reason to. */
   const tellLeft = (context: RequestContext) => leftWords.splice(0).forEach((words) => context.warn(words));
-  const handlers: Handlers = {
-    attach: (params, context) => {
-      tellLeft(context);
-      return volumes.attach(params, (words) => context.warn(words)).finally(leaveSoon);
-    },
-    detach: (params, context) => {
-      tellLeft(context);
-      return volumes.detach(params).finally(leaveSoon);
-    },
-    set: (params, context) => Promise.resolve(volumes.set(params, (words) => context.warn(words))),
-    "path-add": (params, context) => volumes.addPath(params, (words) => context.warn(words)),
-    "path-remove": (params) => volumes.removePath(params),
-    "path-disable": (params) => volumes.disablePath(params),
-    "path-enable": (params, context) => volumes.enablePath(params, (words) => context.warn(words)),
-    list: async () => {
-      await volumes.lookAtDevices();
-      return {
-        volumes: volumes.all.map((volume) => volume.info()),
-        left: await listLeft(dir, { besideDaemon: true }),
-      };
-    },
-    info: () =>
-      Promise.resolve({
-        ...{ pid: Deno.pid, version: VERSION, workers, transient, startedAt },
-        logFile,
-      }),
+  const info = () => {
+    const facts = { pid: Deno.pid, version: VERSION, workers, transient, startedAt, logFile };
+    return { ...facts, leaving: transient && volumes.isEmpty };
   };
+  const listed = () => listLeft(dir, { besideDaemon: true });
+  const handlers = daemonHandlers({ volumes, info, left: listed, onVolumes: tellLeft, onChanged: leaveSoon });
   await using server = serveControl({ socketPath: dir.socketPath, lock, handlers, reserve: files });
   using _watch = keepInPlace({ server, file, socketPath: dir.socketPath, reopening });
   const firstWord = setTimeout(leave, FIRST_WORD_MS);

@@ -5,7 +5,7 @@ import type { PathInfo, VolumeInfo, VolumeState } from "./api.ts";
 import type { VolumePath } from "./volume_path.ts";
 
 /** What the volume itself says. */
-type VolumeFacts = Omit<VolumeInfo, "state" | "paths" | keyof QueueFacts>;
+type VolumeFacts = Omit<VolumeInfo, "paths" | keyof QueueFacts>;
 
 /** Where the rest comes from. */
 interface VolumeParts {
@@ -20,7 +20,6 @@ interface VolumeParts {
 export function volumeInfo(facts: VolumeFacts, { paths, counters, table, slow }: VolumeParts): VolumeInfo {
   return {
     ...facts,
-    state: facts.deviceReason === null ? volumeState(paths) : "dead",
     ...queueFacts(counters),
     paths: paths.toSorted((a, b) => a.index - b.index).map((path) => ({
       ...pathInfo(path, counters),

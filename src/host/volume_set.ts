@@ -4,6 +4,7 @@ import { logger } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
 import { Poller } from "../io/poller.ts";
 import type {
+  AttachingInfo,
   AttachParams,
   AttachResult,
   DetachParams,
@@ -12,41 +13,56 @@ import type {
   PathAddParams,
   PathAwayParams,
   PathParams,
+  PathResult,
   PathSpec,
   SetParams,
-  VolumeResult,
+  SetResult,
 } from "./api.ts";
 import { choosePaths, paramsOfVolume, pathChoiceOf } from "./attach_again.ts";
+import { checkPromises, ignoredWords } from "./attach_differences.ts";
 import { AttachedVolume, type VolumePlan } from "./attached_volume.ts";
-import { ControllerSession, type SessionOptions } from "./controller_session.ts";
+import type { ControllerSession, SessionOptions } from "./controller_session.ts";
 import { FAILBACK_DEFAULT, fillTimeouts, POLICY_DEFAULT, readFailback, readPolicy } from "./defaults.ts";
 import { HEDGE_DEFAULT, parseHedge, readSlowPath, SLOW_PATH_DEFAULT } from "./latency_settings.ts";
 import { chooseDriver } from "./device_choice.ts";
+import { Errand } from "./errand.ts";
 import { uuidBytes } from "./nqn.ts";
-import { ForeignPath, PathFailure, reasonOf } from "./path_failure.ts";
-import { isSamePath, pathWords } from "./path_words.ts";
+import {
+  type Attempt,
+  failureWords,
+  isKept,
+  keptWords,
+  NOT_UP_YET,
+  openPaths,
+  uniquePaths,
+  worstFailure,
+} from "./path_attempts.ts";
+import { changePaths } from "./path_changes.ts";
+import { ForeignPath, reasonOf } from "./path_failure.ts";
+import { pathWords } from "./path_words.ts";
+import { settingChanges } from "./setting_changes.ts";
+import { Turns } from "./turns.ts";
 import { matchesVolume } from "./volume_match.ts";
+import type { VolumePath } from "./volume_path.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
 const log = logger("attach");
 
-/** How long an attach waits for further paths once one is up: those that take longer join later. */
-const FURTHER_PATHS_MS = 3_000;
-
 /** What is wrong with one path may be right with another. */
 const PATH_ERRORS: readonly ErrorCode[] = ["unreachable", "refused", "not-found", "timed-out"];
 
-const NOT_UP_YET = "it is not up yet";
-
 type Warn = (message: string) => void;
 
-/** One path's way in: the session, or why there is none. */
-interface Attempt {
-  spec: PathSpec;
-  session: ControllerSession | null;
-  failure: UmpathError | null;
-  /** The volume was opened over it. */
-  isUsed: boolean;
+/** For how long a client waits for what it has asked. */
+interface ClientOptions {
+  /** Aborted once the client is gone: what it has begun is called off and undone. */
+  signal?: AbortSignal;
+}
+
+/** What a request runs with. */
+interface Asked {
+  errand: Errand;
+  warn: Warn;
 }
 
 /** A volume that is to be made, before it is known over which path. */
@@ -57,15 +73,17 @@ interface WantedVolume {
   driver: DeviceDriver;
 }
 
-/** The volumes of the daemon, and how they come and go. One attach or detach of a namespace runs at a time. */
+/**
+ * The volumes of the daemon, and how they come and go. One attach or detach of a namespace runs at a time; an attach that
+ * is called off leaves nothing behind.
+ */
 export class VolumeSet {
   readonly #volumes = new Map<number, AttachedVolume>();
   readonly #poller = new Poller();
   readonly #pool: WorkerPool;
-  readonly #turns = new Map<string, Promise<unknown>>();
-  readonly #closing = Promise.withResolvers<void>();
+  readonly #turns = new Turns();
+  readonly #errands = new Set<Errand>();
   #isClosing = false;
-  #attaching = 0;
 
   constructor(pool: WorkerPool) {
     this.#pool = pool;
@@ -73,21 +91,59 @@ export class VolumeSet {
 
   /** No volume is there, and none is on its way. */
   get isEmpty(): boolean {
-    return this.#volumes.size === 0 && this.#attaching === 0;
+    return this.#volumes.size === 0 && !this.#attaches.some(({ subject }) => subject.kind === "attach");
   }
 
+  /** Those that are attached, or being detached. */
   get all(): AttachedVolume[] {
-    return [...this.#volumes.values()].sort((a, b) => a.plan.index - b.plan.index);
+    return [...this.#volumes.values()].filter((volume) => volume.isOpen)
+      .sort((a, b) => a.plan.index - b.plan.index);
+  }
+
+  /** Volumes on their way: what `list` shows beside those that are there. */
+  get attaching(): AttachingInfo[] {
+    return this.#attaches.map(({ subject: { name, nqn, nsid }, since }) => {
+      return { name, nqn, nsid, state: "attaching", since: since.toISOString() };
+    });
+  }
+
+  /** Attaches of namespaces that no volume has yet. */
+  get #attaches(): Errand[] {
+    return [...this.#errands].filter(({ subject }) => subject.kind === "attach" && !this.#has(subject));
+  }
+
+  #has(namespace: { nqn: string; nsid: number }): boolean {
+    return this.all.some(({ plan }) => turnOf(plan) === turnOf(namespace));
   }
 
   /** Attaches a volume, or adds paths to one that is attached. */
-  async attach(params: AttachParams, warn: Warn): Promise<AttachResult> {
+  async attach(params: AttachParams, warn: Warn, client: ClientOptions = {}): Promise<AttachResult> {
+    const { nqn, nsid } = params;
+    const name = params.name ?? defaultName(nqn, nsid);
+    return await this.#run({ nqn, nsid, name, kind: "attach" }, { warn, client }, async (errand) => {
+      const result = await this.#attach(params, { errand, warn });
+      errand.check();
+      return result;
+    });
+  }
+
+  /** Runs an errand in its turn. */
+  async #run<T>(
+    subject: Errand["subject"],
+    { warn, client }: { warn: Warn; client: ClientOptions },
+    work: (errand: Errand) => Promise<T>,
+  ): Promise<T> {
     this.#checkOpen();
-    this.#attaching++;
+    const errand = new Errand(subject);
+    if (client.signal !== undefined) errand.heedClient(client.signal);
+    this.#errands.add(errand);
+    const what = subject.kind === "attach" ? "another attach" : "a change of the paths";
+    const onWait = (what: string) => warn(`Waiting for ${what} of this volume, ${subject.name}`);
     try {
-      return await this.#inTurn(turnOf(params), () => this.#attach(params, warn));
+      return await this.#turns.run(turnOf(subject), { what, errand, onWait }, () => work(errand));
     } finally {
-      this.#attaching--;
+      this.#errands.delete(errand);
+      errand.end();
     }
   }
 
@@ -95,55 +151,36 @@ export class VolumeSet {
     if (this.#isClosing) throw closing();
   }
 
-  /** What `work` gives; once the daemon is to end, nobody waits for it any more. */
-  async #unlessClosing<T>(work: Promise<T>): Promise<T> {
-    await Promise.race([work, this.#closing.promise]);
-    this.#checkOpen();
-    return await work;
-  }
-
-  /** Runs `work` when all earlier work with the same key has ended. */
-  async #inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(key) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    this.#turns.set(key, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.#turns.get(key) === mine) this.#turns.delete(key);
-    }
-  }
-
-  async #attach(params: AttachParams, warn: Warn): Promise<AttachResult> {
-    this.#checkOpen();
+  async #attach(params: AttachParams, asked: Asked): Promise<AttachResult> {
     const existing = this.all.find((v) => v.plan.nqn === params.nqn && v.plan.nsid === params.nsid && !v.isDetaching);
-    await existing?.lookAtDevice();
-    if (existing !== undefined && existing.deviceReason !== null) return await this.#remake(existing, params, warn);
-    if (existing !== undefined) {
-      await this.#extend(existing, params.paths, warn);
-      return resultOf(existing, false);
-    }
-    const volume = await this.#create(params, warn);
-    return resultOf(volume, true);
+    if (existing === undefined) return resultOf(await this.#create(params, asked), true);
+    await existing.lookAtDevice();
+    const before = existing.info();
+    checkPromises(params, before);
+    if (existing.deviceReason !== null) return await this.#remake(existing, params, asked);
+    await changePaths(existing, params.paths, { ...asked, force: params.force === true });
+    const ignored = ignoredWords(params, before);
+    if (ignored !== null) asked.warn(ignored);
+    return resultOf(existing, false);
   }
 
   /** A volume whose device is lost gets another one: the volume is attached once more as it is. */
-  async #remake(lost: AttachedVolume, params: AttachParams, warn: Warn): Promise<AttachResult> {
+  async #remake(lost: AttachedVolume, params: AttachParams, asked: Asked): Promise<AttachResult> {
     const again = paramsOfVolume(lost, params);
     const choice = pathChoiceOf(lost);
     const words = `${lost.name} gets a new device: ${lost.deviceReason}`;
-    warn(words);
+    asked.warn(words);
     log.warn(words);
     await lost.detach({ force: true });
     this.#forget(lost);
-    const volume = await this.#create(again, warn);
+    const volume = await this.#create(again, asked);
     choosePaths(volume, choice);
     return resultOf(volume, false);
   }
 
   // ── a new volume ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #create(params: AttachParams, warn: Warn): Promise<AttachedVolume> {
+  async #create(params: AttachParams, asked: Asked): Promise<AttachedVolume> {
     const { driver, remark } = await chooseDriver(params.device);
     const timeouts = fillTimeouts(params.timeouts);
     const settings = settingsOf(params);
@@ -162,27 +199,36 @@ export class VolumeSet {
       depth,
       digests: { header: params.headerDigest === true, data: params.dataDigest === true },
     };
-    const attempts = await this.#openAll(unique(params.paths), session);
+    const attempts = await openPaths(uniquePaths(params.paths), session, {
+      poller: this.#poller,
+      errand: asked.errand,
+    });
+    let volume: AttachedVolume | null = null;
     try {
-      const volume = await this.#openFirst(attempts, { params, settings, session, driver });
-      if (remark !== null) warn(remark);
-      this.#warnOfClones(volume, warn);
-      await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), warn);
+      volume = await this.#openFirst(attempts, { params, settings, session, driver }, asked.errand);
+      if (remark !== null) asked.warn(remark);
+      this.#warnOfClones(volume, asked.warn);
+      await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), asked);
+      asked.errand.check();
       return volume;
     } catch (error) {
-      for (const attempt of attempts) attempt.session?.abandon();
+      for (const attempt of attempts) if (!attempt.isUsed) attempt.session?.abandon();
+      await volume?.detach({ force: true });
+      asked.errand.check();
       throw error;
     }
   }
 
   /** Opens the volume over the first path that can serve it: one whose controller answers may still not give queues. */
-  async #openFirst(attempts: Attempt[], wanted: WantedVolume): Promise<AttachedVolume> {
+  async #openFirst(attempts: Attempt[], wanted: WantedVolume, errand: Errand): Promise<AttachedVolume> {
     for (const attempt of attempts) {
       if (attempt.session === null) continue;
+      errand.check();
       try {
         const volume = await this.#open(this.#planOf(wanted), attempt.spec, {
           session: attempt.session,
           driver: wanted.driver,
+          errand,
         });
         attempt.isUsed = true;
         return volume;
@@ -190,10 +236,10 @@ export class VolumeSet {
         attempt.session.abandon();
         attempt.session = null;
         attempt.failure = UmpathError.from(error);
-        if (!PATH_ERRORS.includes(attempt.failure.code) || this.#isClosing) throw error;
+        if (!PATH_ERRORS.includes(attempt.failure.code)) throw error;
       }
     }
-    throw worst(attempts.flatMap((attempt) => attempt.failure ?? []));
+    throw worstFailure(attempts.flatMap((attempt) => attempt.failure ?? []));
   }
 
   /** Identifiers are to be unique in the world: who names the volume by one would mean two. */
@@ -226,18 +272,22 @@ export class VolumeSet {
   async #open(
     plan: VolumePlan,
     spec: PathSpec,
-    options: { session: ControllerSession; driver: DeviceDriver },
+    options: { session: ControllerSession; driver: DeviceDriver; errand: Errand },
   ): Promise<AttachedVolume> {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0];
     const deps = { pool: this.#pool, poller: this.#poller, seed };
     const volume = new AttachedVolume(plan, options.session, deps);
     this.#volumes.set(plan.index, volume);
     void volume.gone.then(() => this.#forget(volume));
+    const interrupt = () => volume.interruptOpen();
+    options.errand.signal.addEventListener("abort", interrupt);
     try {
       await volume.open(spec, options.session, options.driver);
     } catch (error) {
       this.#forget(volume);
       throw error;
+    } finally {
+      options.errand.signal.removeEventListener("abort", interrupt);
     }
     log.info(`${plan.name} is attached as ${volume.device ?? "a user-space device"}`);
     return volume;
@@ -247,37 +297,16 @@ export class VolumeSet {
     if (this.#volumes.get(volume.plan.index) === volume) this.#volumes.delete(volume.plan.index);
   }
 
-  /** Tries all paths at once. Once one is up, the others get a little longer, and are tried again later. */
-  async #openAll(specs: PathSpec[], session: Omit<SessionOptions, "spec">): Promise<Attempt[]> {
-    const attempts: Attempt[] = specs.map((spec) => ({ spec, session: null, failure: null, isUsed: false }));
-    const anyUp = Promise.withResolvers<void>();
-    const over = new AbortController();
-    const all = attempts.map(async (attempt) => {
-      try {
-        const opened = await ControllerSession.open(this.#poller, { ...session, spec: attempt.spec }, over.signal);
-        if (over.signal.aborted) return opened.abandon();
-        attempt.session = opened;
-        anyUp.resolve();
-      } catch (error) {
-        if (!over.signal.aborted) attempt.failure = UmpathError.from(error);
-      }
-    });
-    const ended = Promise.race([Promise.all(all).then(() => {}), this.#closing.promise]);
-    await Promise.race([ended, anyUp.promise.then(() => pause(FURTHER_PATHS_MS, ended))]);
-    over.abort();
-    if (!this.#isClosing) return attempts;
-    for (const attempt of attempts) attempt.session?.abandon();
-    throw closing();
-  }
-
   /** Adds paths that were tried already. Those that failed are named: they are left out if refused, else tried again. */
-  async #addPaths(volume: AttachedVolume, attempts: Attempt[], warn: Warn): Promise<void> {
+  async #addPaths(volume: AttachedVolume, attempts: Attempt[], { errand, warn }: Asked): Promise<void> {
     for (const attempt of attempts) {
       if (attempt.session === null) {
         this.#addLate(volume, attempt, warn);
         continue;
       }
-      const failure = await this.#unlessClosing(volume.paths.add(attempt.spec, attempt.session));
+      const adding = volume.paths.add(attempt.spec, attempt.session);
+      attempt.isUsed = true;
+      const failure = await errand.unlessOver(adding);
       if (failure !== null) warn(failureWords(attempt.spec, failure));
     }
   }
@@ -294,7 +323,7 @@ export class VolumeSet {
   }
 
   #checkName(name: string | null): void {
-    if (name === null || !this.all.some((volume) => volume.name === name)) return;
+    if (name === null || !this.#names.has(name)) return;
     throw new UmpathError("in-use", `Cannot name the volume "${name}": another volume has that name`, {
       hint: "Give another --name",
     });
@@ -307,11 +336,16 @@ export class VolumeSet {
     throw new UmpathError("host-lacks", `Cannot attach: the daemon has ${VOLUMES_MAX} volumes, which is its limit`);
   }
 
+  /** Those of volumes that are being made, too. */
+  get #names(): Set<string> {
+    return new Set([...this.#volumes.values()].map((volume) => volume.name));
+  }
+
   #freeName(params: AttachParams): string {
     // Another attach may have taken the name while this one connected.
     this.#checkName(params.name);
     const base = params.name ?? defaultName(params.nqn, params.nsid);
-    const taken = new Set(this.all.map((volume) => volume.name));
+    const taken = this.#names;
     if (!taken.has(base)) return base;
     for (let n = 2;; n++) {
       if (!taken.has(`${base}-${n}`)) return `${base}-${n}`;
@@ -320,71 +354,76 @@ export class VolumeSet {
 
   // ── a volume that is there ────────────────────────────────────────────────────────────────────────────────────────
 
-  async #extend(volume: AttachedVolume, specs: readonly PathSpec[], warn: Warn): Promise<void> {
-    const fresh: PathSpec[] = [];
-    for (const spec of unique(specs)) {
-      const path = volume.paths.find(spec);
-      // One that was given up is tried anew: somebody says that it is there.
-      if (path?.state === "disabled") await volume.paths.remove(path);
-      if (path === null || path.state === "disabled") fresh.push(spec);
-      else if (path.state !== "live") warn(keptWords(spec, path.reason ?? NOT_UP_YET));
-    }
-    const failures = await this.#unlessClosing(Promise.all(fresh.map((spec) => volume.paths.add(spec, null))));
-    const leftOut = failures.filter((failure) => failure !== null && !isKept(failure)) as UmpathError[];
-    const isFailed = leftOut.length > 0 && !failures.includes(null);
-    failures.forEach((failure, i) => {
-      if (failure !== null && !(isFailed && leftOut.includes(failure))) warn(failureWords(fresh[i]!, failure));
-    });
-    if (isFailed) throw worst(leftOut);
-  }
-
   /** Changes the policy, times, weights or the preferred path of a volume, from the next I/O on. */
-  set(params: SetParams, warn: Warn): VolumeResult {
+  set(params: SetParams, warn: Warn): SetResult {
     const volume = this.#findAttached(params.volume);
+    const before = volume.info();
     volume.change(params, warn);
-    return { volume: volume.info() };
+    const after = volume.info();
+    return { volume: after, changes: settingChanges(before, after) };
   }
 
   /** Adds a path as attaching the volume again would. */
-  async addPath({ volume, path }: PathAddParams, warn: Warn): Promise<VolumeResult> {
-    return await this.#onPaths(volume, (found) => this.#extend(found, [path], warn));
+  async addPath(params: PathAddParams, warn: Warn, client: ClientOptions = {}): Promise<PathResult> {
+    const { volume, path, force = false } = params;
+    return await this.#onPaths(volume, { warn, client }, async (found, errand) => {
+      const before = found.paths.find(path);
+      const changed = before === null || before.state === "disabled";
+      await changePaths(found, [path], { errand, warn, force });
+      return { path: found.paths.find(path)!, changed };
+    });
   }
 
   /** Takes a path away, without an error for what is in flight on it. */
-  async removePath({ volume, path, force }: PathAwayParams): Promise<VolumeResult> {
-    return await this.#onPaths(volume, async (found) => {
+  async removePath({ volume, path, force }: PathAwayParams): Promise<PathResult> {
+    return await this.#onPaths(volume, NOBODY, async (found) => {
       const named = found.paths.named(path);
       if (!force) found.paths.checkDispensable(named, "remove");
       await found.paths.remove(named, { drains: true });
+      return { path: named, changed: true };
     });
   }
 
   /** Takes a path out of use; it stays in the volume. */
-  async disablePath({ volume, path, force }: PathAwayParams): Promise<VolumeResult> {
-    return await this.#onPaths(volume, async (found) => {
+  async disablePath({ volume, path, force }: PathAwayParams): Promise<PathResult> {
+    return await this.#onPaths(volume, NOBODY, async (found) => {
       const named = found.paths.named(path);
       if (!force) found.paths.checkDispensable(named, "disable");
+      const changed = named.state !== "disabled";
       await found.paths.disable(named);
+      return { path: named, changed };
     });
   }
 
   /** Uses a path again that was disabled or given up. One that does not come up at once keeps being tried. */
-  async enablePath({ volume, path }: PathParams, warn: Warn): Promise<VolumeResult> {
-    return await this.#onPaths(volume, async (found) => {
+  async enablePath({ volume, path }: PathParams, warn: Warn, client: ClientOptions = {}): Promise<PathResult> {
+    return await this.#onPaths(volume, { warn, client }, async (found, errand) => {
       const named = found.paths.named(path);
-      const failure = await this.#unlessClosing(found.paths.enable(named));
-      if (failure !== null) warn(keptWords(named.spec, midSentence(reasonOf(failure))));
+      const wasDisabled = named.state === "disabled";
+      try {
+        const failure = await errand.unlessOver(found.paths.enable(named));
+        if (failure !== null) warn(keptWords(named.spec, midSentence(reasonOf(failure))));
+        return { path: named, changed: wasDisabled };
+      } catch (error) {
+        const enabled = found.paths.at(named.index);
+        if (wasDisabled && enabled !== null) await found.paths.disable(enabled);
+        throw error;
+      }
     });
   }
 
   /** Changes the paths of a volume when its turn has come; the volume as it is then. */
-  async #onPaths(word: string, work: (volume: AttachedVolume) => Promise<void>): Promise<VolumeResult> {
-    this.#checkOpen();
+  async #onPaths(
+    word: string,
+    asked: { warn: Warn; client: ClientOptions },
+    work: (volume: AttachedVolume, errand: Errand) => Promise<{ path: VolumePath; changed: boolean }>,
+  ): Promise<PathResult> {
     const volume = this.#findAttached(word);
-    return await this.#inTurn(turnOf(volume.plan), async () => {
+    const { nqn, nsid, name } = volume.plan;
+    return await this.#run({ nqn, nsid, name, kind: "change" }, asked, async (errand) => {
       checkNotDetaching(volume);
-      await work(volume);
-      return { volume: volume.info() };
+      const { path, changed } = await work(volume, errand);
+      return { volume: volume.info(), path: { id: path.index, ...path.spec }, changed };
     });
   }
 
@@ -409,18 +448,43 @@ export class VolumeSet {
     });
   }
 
-  async detach(params: DetachParams): Promise<DetachResult> {
-    const volumes = params.all ? this.all : [...new Set(params.volumes.map((word) => this.find(word)))];
+  /** Detaches volumes. One that is being attached is not attached then: that attach is called off. */
+  async detach(params: DetachParams, { warn = () => {} }: { warn?: Warn } = {}): Promise<DetachResult> {
+    const { volumes, attaches } = this.#chosen(params);
+    for (const errand of attaches) errand.callOff(calledOff(errand.subject.name));
     if (!params.force) await Promise.all(volumes.map((volume) => volume.checkUnused()));
     else volumes.forEach((volume) => volume.isDetaching && volume.cutWaits());
-    await Promise.all(volumes.map((volume) => this.#inTurn(turnOf(volume.plan), () => this.#detach(volume, params))));
-    return { detached: volumes.map((volume) => volume.name) };
+    const turns = new Set(volumes.map(({ plan }) => turnOf(plan)));
+    for (const errand of this.#errands) {
+      if (turns.has(turnOf(errand.subject))) errand.callOff(calledOff(errand.subject.name));
+    }
+    await Promise.all([
+      ...volumes.map((volume) => this.#detachInTurn(volume, params, warn)),
+      ...attaches.map(({ ended }) => ended),
+    ]);
+    const calledOffNames = attaches.map(({ subject }) => subject.name);
+    return { detached: [...volumes.map((volume) => volume.name), ...calledOffNames], calledOff: calledOffNames };
   }
 
-  async #detach(volume: AttachedVolume, { force }: DetachParams): Promise<void> {
-    // Again, now that its turn has come: its device may not have been there before, or not in use.
-    if (!force) await volume.checkUnused();
-    await volume.detach({ force });
+  /** @throws UmpathError "usage" if there is no choice, "not-found" if there is no such volume. */
+  #chosen({ volumes: words, all }: DetachParams): { volumes: AttachedVolume[]; attaches: Errand[] } {
+    if (all !== (words.length === 0)) {
+      const why = all ? "volumes are named and all of them are meant" : "no volume is named";
+      throw new UmpathError("usage", `Cannot detach: ${why}`, { hint: "Name volumes or use --all" });
+    }
+    if (all) return { volumes: this.all, attaches: this.#attaches };
+    const attaches = words.flatMap((word) => this.#attaches.filter(({ subject }) => isNamed(subject, word)));
+    const others = words.filter((word) => !attaches.some(({ subject }) => isNamed(subject, word)));
+    return { volumes: [...new Set(others.map((word) => this.find(word)))], attaches: [...new Set(attaches)] };
+  }
+
+  async #detachInTurn(volume: AttachedVolume, { force }: DetachParams, warn: Warn): Promise<void> {
+    const onWait = (what: string) => warn(`Waiting for ${what} of this volume, ${volume.name}`);
+    await this.#turns.run(turnOf(volume.plan), { what: "a detach", onWait }, async () => {
+      // Again, now that its turn has come: its device may not have been there before, or not in use.
+      if (!force) await volume.checkUnused();
+      await volume.detach({ force });
+    });
   }
 
   /** Looks whether the kernel devices are there: another program may have taken one away without a word. */
@@ -431,19 +495,30 @@ export class VolumeSet {
   /** Takes everything away, in use or not: the process is to end. An attach that is under way ends at once. */
   async close(): Promise<void> {
     this.#isClosing = true;
-    this.#closing.resolve();
     await Promise.all(this.all.map((volume) => volume.logUsers()));
     for (const volume of this.all) {
       if (volume.isDetaching) volume.cutWaits();
-      else volume.interruptOpen();
     }
-    await Promise.allSettled(this.#turns.values());
+    for (const errand of this.#errands) errand.callOff(closing());
+    await this.#turns.allEnded();
     const results = await Promise.allSettled(this.all.map((volume) => volume.detach({ force: true })));
     for (const result of results) {
       if (result.status === "rejected") log.error("A volume could not be detached in order", result.reason);
     }
     this.#pool.stop();
   }
+}
+
+/** Nothing that a path is taken away for ends with its client. */
+const NOBODY = Object.freeze({ warn: () => {}, client: {} });
+
+function calledOff(name: string): UmpathError {
+  return new UmpathError("in-use", `Cannot attach ${name}: it was detached meanwhile`);
+}
+
+/** True if the word names a volume that is on its way. */
+function isNamed({ name, nqn }: Errand["subject"], word: string): boolean {
+  return word === name || word === nqn;
 }
 
 function closing(): UmpathError {
@@ -453,24 +528,6 @@ function closing(): UmpathError {
 function checkNotDetaching(volume: AttachedVolume): void {
   if (!volume.isDetaching) return;
   throw new UmpathError("in-use", `Cannot change ${volume.name}: it is being detached`);
-}
-
-function unique(specs: readonly PathSpec[]): PathSpec[] {
-  return specs.filter((spec, i) => specs.findIndex((other) => isSamePath(other, spec)) === i);
-}
-
-/** False for a path that is not tried again: it is refused, it leads elsewhere, or there is no room for it. */
-function isKept(failure: UmpathError): boolean {
-  return !(failure instanceof PathFailure && failure.isFinal) && failure.code !== "usage";
-}
-
-function failureWords(spec: PathSpec, failure: UmpathError): string {
-  const reason = midSentence(reasonOf(failure));
-  return isKept(failure) ? keptWords(spec, reason) : `Path "${pathWords(spec)}" is left out: ${reason}`;
-}
-
-function keptWords(spec: PathSpec, reason: string): string {
-  return `Path "${pathWords(spec)}" is not live: ${reason}; it keeps being tried`;
 }
 
 function turnOf(namespace: { nqn: string; nsid: number }): string {
@@ -495,25 +552,8 @@ function settingsOf(params: AttachParams) {
   };
 }
 
-/** The failure that says most: a refusal before a target that could not be reached, and all of them in its words. */
-function worst(failures: UmpathError[]): UmpathError {
-  const order = ["refused", "not-found", "host-lacks", "bug", "unreachable", "timed-out"];
-  const main = failures.sort((a, b) => order.indexOf(a.code) - order.indexOf(b.code))[0];
-  if (failures.length === 1) return main;
-  const words = [...new Set(failures.map((failure, i) => i === 0 ? failure.message : midSentence(failure.message)))]
-    .join("; ");
-  return new UmpathError(main.code, words, { hint: main.hint, cause: main });
-}
-
 /** The NQN's part after the last colon and the NSID, made of characters that are safe in file names. */
 function defaultName(nqn: string, nsid: number): string {
   const tail = nqn.slice(nqn.lastIndexOf(":") + 1).replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[.-]+/, "");
   return `${tail || "volume"}-n${nsid}`;
-}
-
-async function pause(ms: number, unless: Promise<void>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([promise, unless]);
-  clearTimeout(timer);
 }

@@ -157,8 +157,11 @@ Deno.test("umpath path adds, disables, enables and removes a path, and show tell
   assertEquals((await show(cli)).state, "live");
   await second.stop();
   const away = await cli.run("path", "add", "vol-n1", "127.0.0.1:1");
-  assertEquals(away.code, 0, away.stderr);
-  assertMatch(away.stderr, /"127\.0\.0\.1:1" is not live: connection refused; it keeps being tried/);
+  assertEquals(away.code, 4, away.stderr);
+  assertStringIncludes(away.stderr, "--force");
+  const kept = await cli.run("path", "add", "vol-n1", "127.0.0.1:1", "--force");
+  assertEquals(kept.code, 0, kept.stderr);
+  assertMatch(kept.stderr, /"127\.0\.0\.1:1" is not live: connection refused; it keeps being tried/);
   assertEquals(await said("path", "remove", "vol-n1", "0"), "vol-n1: path 127.0.0.1:1 removed\n");
   await detachAll(cli, target);
 });

@@ -19,8 +19,9 @@ export class Rig implements AsyncDisposable {
     this.set = new VolumeSet(new WorkerPool(workers, (reason) => this.failures.push(reason)));
   }
 
-  attach(portals: FakePortal[], more: Partial<AttachParams> = {}) {
-    return this.set.attach(attachParams(portals, more), (words) => this.warnings.push(words));
+  attach(portals: FakePortal[], more: Partial<AttachParams> = {}, signal?: AbortSignal) {
+    const warn = (words: string) => void this.warnings.push(words);
+    return this.set.attach(attachParams(portals, more), warn, signal === undefined ? {} : { signal });
   }
 
   detach(name: string, force = false) {

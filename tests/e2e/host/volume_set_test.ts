@@ -140,6 +140,9 @@ testSet("attach() again of paths of which one comes up warns of those that are l
   await down.stop();
   const refused = await failureOf(rig.attach([bad, down]));
   assertEquals(refused.code, "refused");
+  assertEquals([rig.states(), rig.warnings], [["live"], []]);
+  const forced = await failureOf(rig.attach([bad, down], { force: true }));
+  assertEquals(forced.code, "refused");
   assertEquals(rig.warnings.splice(0), [`Path "${down.words}" is not live: connection refused; it keeps being tried`]);
   await rig.attach([good, bad]);
   assertEquals(rig.warnings.splice(0), [
@@ -398,14 +401,108 @@ testSet("detach() while a path connects is quick", 2, async (rig, target) => {
   }
 });
 
-testSet("detach() during attach waits for it and leaves nothing", 1, async (rig, target) => {
-  target.portals[0].adminDelayMs = 5;
-  const attaching = rig.attach(target.portals);
-  await eventually("the volume is there", () => rig.set.all.length === 1);
-  const detaching = rig.detach("vol-n1");
-  await attaching;
-  assertEquals((await detaching).detached, ["vol-n1"]);
-  assert(rig.set.isEmpty);
+const STAGES = ["icresp", "identify controller", "io connect"] as const;
+
+testSet("attach() whose client leaves is called off at every stage, and leaves nothing", 1, async (rig, target) => {
+  const [portal] = target.portals;
+  for (const at of STAGES) {
+    portal.fault = { at, how: "stall" };
+    portal.seen.clear();
+    const client = new AbortController();
+    const attaching = failureOf(rig.attach([portal], {}, client.signal));
+    await eventually(`it waits at ${at}`, () => portal.count(at) > 0);
+    assertEquals(rig.set.attaching.map(({ name, state }) => [name, state]), [["vol-n1", "attaching"]]);
+    assertEquals([rig.set.all, rig.set.isEmpty], [[], false]);
+    const waiting = failureOf(rig.attach([portal], {}, client.signal));
+    client.abort();
+    for (const failure of await Promise.all([attaching, waiting])) {
+      assertEquals([failure.code, failure.message], ["interrupted", "Called off: its client left"], at);
+    }
+    assertEquals([rig.set.attaching, rig.set.isEmpty], [[], true], at);
+    portal.fault = null;
+    await rig.attach([portal]);
+    await rig.detach("vol-n1");
+  }
+});
+
+testSet("detach() of a volume that is being attached calls that off at every stage", 1, async (rig, target) => {
+  const [portal] = target.portals;
+  for (const at of STAGES) {
+    for (const params of [{ volumes: ["vol-n1"], all: false }, { volumes: [], all: true }]) {
+      portal.fault = { at, how: "stall" };
+      portal.seen.clear();
+      const attaching = failureOf(rig.attach([portal]));
+      await eventually(`it waits at ${at}`, () => portal.count(at) > 0);
+      const { detached, calledOff } = await rig.set.detach({ ...params, force: false });
+      assertEquals([detached, calledOff], [["vol-n1"], ["vol-n1"]]);
+      assertEquals((await attaching).message, "Cannot attach vol-n1: it was detached meanwhile");
+      assert(rig.set.isEmpty, at);
+    }
+  }
+});
+
+testSet("detach() does not wait for paths that are being added", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  await rig.attach([first]);
+  second.fault = { at: "identify controller", how: "stall" };
+  const adding = failureOf(rig.attach([second]));
+  await eventually("it connects", () => second.count("identify controller") > 0);
+  await rig.detach("vol-n1");
+  assertEquals((await adding).code, "in-use");
+});
+
+testSet("addPath() and enablePath() whose client leaves are undone", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  await rig.attach([first]);
+  second.fault = { at: "identify controller", how: "stall" };
+  const calledOff = async (run: (signal: AbortSignal) => Promise<unknown>) => {
+    const client = new AbortController();
+    second.seen.clear();
+    const running = failureOf(run(client.signal));
+    await eventually("it connects", () => second.count("identify controller") > 0);
+    client.abort();
+    assertEquals((await running).code, "interrupted");
+  };
+  const warn = (words: string) => void rig.warnings.push(words);
+  const path = { volume: "vol-n1", path: second.spec };
+  await calledOff((signal) => rig.set.addPath(path, warn, { signal }));
+  assertEquals(rig.states(), ["live"]);
+  second.fault = null;
+  assertEquals((await rig.set.addPath(path, warn)).changed, true);
+  assertEquals((await rig.set.addPath(path, warn)).changed, false);
+  await rig.set.disablePath({ ...path, force: false });
+  second.fault = { at: "identify controller", how: "stall" };
+  await calledOff((signal) => rig.set.enablePath(path, warn, { signal }));
+  await calledOff((signal) => rig.attach([second], {}, signal));
+  assertEquals([rig.states(), rig.warnings], [["live", "disabled"], []]);
+});
+
+testSet("attach() again refuses what the volume would not keep before it adds a path", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  await rig.attach([first]);
+  for (const wanted of [{ readOnly: true }, { dataDigest: true }, { name: "other" }, { device: "loop" as const }]) {
+    assertEquals((await failureOf(rig.attach([second], wanted))).code, "in-use");
+  }
+  assertEquals([rig.states(), second.count("connect")], [["live"], 0]);
+  await rig.attach([second], { queues: 1 });
+  assertMatch(rig.warnings.splice(0).join(), /--queues 1 \(it is 2\) is ignored$/);
+});
+
+testSet("a path that is added and cannot be reached is left out, unless it is to be kept", 2, async (rig, target) => {
+  const [first, down] = target.portals;
+  await rig.attach([first]);
+  await down.stop();
+  const warn = (words: string) => void rig.warnings.push(words);
+  const path = { volume: "vol-n1", path: down.spec };
+  for (const add of [() => rig.attach([first, down]), () => rig.set.addPath(path, warn)]) {
+    const failure = await failureOf(add());
+    assertEquals(failure.code, "unreachable");
+    assertStringIncludes(failure.hint!, "--force");
+    assertEquals(rig.states(), ["live"]);
+  }
+  await rig.set.addPath({ ...path, force: true }, warn);
+  assertEquals(rig.states(), ["live", "reconnecting"]);
+  assertMatch(rig.warnings.splice(0).join(), /connection refused; it keeps being tried$/);
 });
 
 testSet("close() ends an attach that is under way, at every stage, and what was attached", 2, async (_rig, target) => {

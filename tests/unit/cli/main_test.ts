@@ -204,7 +204,7 @@ Deno.test("runProgram() has help with the defaults that hold", async () => {
 Deno.test("runProgram() finds nothing attached where no daemon runs", async () => {
   assertEquals(await run("list"), { stdout: "", stderr: "Nothing is attached\n", exitCode: 0 });
   const json = await run("list", "--json");
-  assertEquals(JSON.parse(json.stdout), { schemaVersion: 1, volumes: [] });
+  assertEquals(JSON.parse(json.stdout), { schemaVersion: 1, volumes: [], attaching: [] });
   assertEquals([json.stderr, json.exitCode], ["", 0]);
   assertEquals((await run("show")).exitCode, 0);
   assertEquals(JSON.parse((await run("show", "--json")).stdout), { schemaVersion: 1, volumes: [], daemon: null });

@@ -1,0 +1,68 @@
+/** What the daemon does about each method of its control socket, and what its log tells of that. */
+import { logger } from "../base/log.ts";
+import type { Api, DaemonInfo, LeftInfo, Method } from "./api.ts";
+import type { Handlers, RequestContext } from "./control_server.ts";
+import { endWords, failedWords, requestWords } from "./request_words.ts";
+import type { VolumeSet } from "./volume_set.ts";
+
+const log = logger("request");
+
+/** What is answered from elsewhere. */
+export interface DaemonParts {
+  volumes: VolumeSet;
+  info(): DaemonInfo;
+  /** Devices that are left beside the volumes. */
+  left(): Promise<LeftInfo[]>;
+  /** Called before a volume is attached or detached. */
+  onVolumes(context: RequestContext): void;
+  /** Called when a volume may have come or gone. */
+  onChanged(): void;
+}
+
+/** The handlers; each request that changes something is logged with its end, in one line. */
+export function daemonHandlers({ volumes, info, left, onVolumes, onChanged }: DaemonParts): Handlers {
+  const handlers: Handlers = {
+    attach: (params, context) => {
+      onVolumes(context);
+      return volumes.attach(params, context.warn, context).finally(onChanged);
+    },
+    detach: async (params, context) => {
+      onVolumes(context);
+      const result = await volumes.detach(params, context).finally(onChanged);
+      return { ...result, leaving: info().leaving ?? false };
+    },
+    set: (params, context) => Promise.resolve().then(() => volumes.set(params, context.warn)),
+    "path-add": (params, context) => volumes.addPath(params, context.warn, context),
+    "path-remove": (params) => volumes.removePath(params),
+    "path-disable": (params) => volumes.disablePath(params),
+    "path-enable": (params, context) => volumes.enablePath(params, context.warn, context),
+    list: async () => {
+      await volumes.lookAtDevices();
+      const attached = volumes.all.map((volume) => volume.info());
+      return { volumes: attached, attaching: volumes.attaching, left: await left() };
+    },
+    info: () => Promise.resolve(info()),
+  };
+  const logged = Object.entries(handlers).map(([method, handler]) => {
+    return [method, withLog(method as Method, handler as Handlers[Method])];
+  });
+  return Object.fromEntries(logged) as Handlers;
+}
+
+function withLog<M extends Method>(method: M, handler: Handlers[M]): Handlers[M] {
+  const say = method === "list" || method === "info" ? log.debug : log.info;
+  const answer = async (params: Api[M]["params"], context: RequestContext) => {
+    // Before: a request changes what it names.
+    const words = requestWords(method, params);
+    const start = performance.now();
+    try {
+      const result = await handler(params, context);
+      say(`${words}: ${endWords(method, result, performance.now() - start)}`);
+      return result;
+    } catch (error) {
+      log.info(`${words}: ${failedWords(error)}`);
+      throw error;
+    }
+  };
+  return answer as Handlers[M];
+}
