@@ -83,49 +83,54 @@ export class IoConnectionQueue implements RingOwner {
     const arenaOffset = zeroesOffset + ZEROES_BYTES;
     const linkOffset = roundUp(arenaOffset + TargetConnection.arenaBytes(depth), 16);
     this.#memory = Memory.allocate(roundUp(linkOffset + SocketLink.arenaBytes, PAGE_BYTES));
-    const memory = this.#memory.bytes;
-    const requests = new RequestTable(slots, { bufferBytes: target.transferBytesMax });
-    const connection = new TargetConnection({
-      memory,
-      arenaOffset,
-      slots: depth,
-      dataOffset: 0,
-      dataBytes: target.transferBytesMax,
-      inCapsuleBytes: target.inCapsuleBytes,
-      crc32c: (offset, bytes) => native().um_crc32c_part(memory, offset, bytes),
-    });
-    connection.adopt(message.transfer, message.queue);
-    this.#files = target.namespaces.map(({ blockSize, store }) =>
-      store.type === "file"
-        ? { fd: store.fd, device: new FileDevice(requests, { blockSize, zeroesOffset, zeroesBytes: ZEROES_BYTES }) }
-        : null
-    );
-    const namespaces = target.namespaces.map((namespace, place) => ({
-      index: namespace.index,
-      nsid: namespace.nsid,
-      blockSize: namespace.blockSize,
-      device: this.#files[place]?.device ?? memoryDevice(namespace, requests, memory),
-    }));
-    this.#queue = new IoQueue({
-      connection,
-      requests,
-      memory,
-      namespaces,
-      table: target.table,
-      listener: message.listener,
-      transferBytesMax: target.transferBytesMax,
-      counters: new IoCounters(message.counters),
-      onRefused: (slot, status, errno) => this.#tellError(connection, slot, { status, errno }),
-    });
-    this.#link = new SocketLink({
-      id: message.connection,
-      fd: message.fd,
-      connection,
-      memory: this.#memory,
-      arenaOffset: linkOffset,
-      owner: message.connection,
-      index: 0,
-    });
+    try {
+      const memory = this.#memory.bytes;
+      const requests = new RequestTable(slots, { bufferBytes: target.transferBytesMax });
+      const connection = new TargetConnection({
+        memory,
+        arenaOffset,
+        slots: depth,
+        dataOffset: 0,
+        dataBytes: target.transferBytesMax,
+        inCapsuleBytes: target.inCapsuleBytes,
+        crc32c: (offset, bytes) => native().um_crc32c_part(memory, offset, bytes),
+      });
+      connection.adopt(message.transfer, message.queue);
+      this.#files = target.namespaces.map(({ blockSize, store }) =>
+        store.type === "file"
+          ? { fd: store.fd, device: new FileDevice(requests, { blockSize, zeroesOffset, zeroesBytes: ZEROES_BYTES }) }
+          : null
+      );
+      const namespaces = target.namespaces.map((namespace, place) => ({
+        index: namespace.index,
+        nsid: namespace.nsid,
+        blockSize: namespace.blockSize,
+        device: this.#files[place]?.device ?? memoryDevice(namespace, requests, memory),
+      }));
+      this.#queue = new IoQueue({
+        connection,
+        requests,
+        memory,
+        namespaces,
+        table: target.table,
+        listener: message.listener,
+        transferBytesMax: target.transferBytesMax,
+        counters: new IoCounters(message.counters),
+        onRefused: (slot, status, errno) => this.#tellError(connection, slot, { status, errno }),
+      });
+      this.#link = new SocketLink({
+        id: message.connection,
+        fd: message.fd,
+        connection,
+        memory: this.#memory,
+        arenaOffset: linkOffset,
+        owner: message.connection,
+        index: 0,
+      });
+    } catch (error) {
+      this.#memory[Symbol.dispose]();
+      throw error;
+    }
   }
 
   get isBusy(): boolean {
