@@ -1,5 +1,6 @@
 import { native } from "../../ffi/library.ts";
 import { EAGAIN, EINTR, errnoWords } from "../base/errno.ts";
+import { quote } from "../base/text.ts";
 import { messageOf } from "../base/errors.ts";
 import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
@@ -47,6 +48,20 @@ interface Waiter {
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
+/** So much of what a peer says first tells what it is. */
+const HEARD_BYTES_MAX = 24;
+const TLS_ALERT = 0x15;
+const TLS_MAJOR = 0x03;
+
+/** What a peer speaks that begins with these bytes, if that is known not to be NVMe/TCP; null otherwise. */
+export function foreignWords(heard: Uint8Array): string | null {
+  if (heard[0] === TLS_ALERT && heard[1] === TLS_MAJOR) return "it speaks TLS, which umpath does not support";
+  const text = /^[\x20-\x7e]{4,}/.exec(String.fromCharCode(...heard))?.[0];
+  if (text === undefined) return null;
+  const cut = text.length === HEARD_BYTES_MAX ? "…" : "";
+  return `it is not an NVMe/TCP port: it answered with ${quote(text + cut)}`;
+}
+
 /**
  * A connection on its socket, driven by the main thread: admin queues for their whole life, I/O queues until they are
  * connected and handed to a worker.
@@ -68,6 +83,7 @@ export class HostConnection {
   readonly #resolveLost: (reason: string) => void;
   #fd: number;
   #wasReady = false;
+  #heard = new Uint8Array(0);
   /** Why the connection is over, once it is. */
   #endReason = "the connection was closed";
 
@@ -119,7 +135,9 @@ export class HostConnection {
   async #exchange(digests: Digests | undefined, timeoutMs: number): Promise<void> {
     const timer = setTimeout(() => {
       this.takeArrived();
-      if (!this.#isReady) this.fail("it accepts connections but does not answer as NVMe/TCP (no ICResp in time)");
+      if (!this.#isReady) {
+        this.fail("it accepts connections but does not answer as NVMe/TCP within the connect-timeout");
+      }
     }, timeoutMs);
     if (this.isOpen) this.#connection.start(digests);
     this.#move();
@@ -216,10 +234,12 @@ export class HostConnection {
 
   /** Whoever cannot even answer ICReq is no controller. */
   #lossOf(failure: ConnectionFailure): ConnectionLost {
+    const heard = this.#wasReady ? null : foreignWords(this.#heard);
+    if (heard !== null) return new NotNvmeTcp(heard);
     const isNoController = failure.fes !== 0 && !this.#wasReady;
     if (!isNoController) return new ConnectionLost(failure.reason);
     if (failure.fes === FatalErrorStatus.UNSUPPORTED_PARAMETER) return new TransportMismatch(failure.reason);
-    return new NotNvmeTcp(`what answers there is not NVMe/TCP: ${failure.reason}`);
+    return new NotNvmeTcp(`it is not an NVMe/TCP port: ${failure.reason}`);
   }
 
   #receive(): void {
@@ -230,10 +250,18 @@ export class HostConnection {
       const bytes = connection.receiveBuffer.bytes[0];
       const got = native().um_socket_receive(this.#fd, this.#memory.subarray(offset, offset + bytes), bytes);
       if (got === -EAGAIN || got === -EINTR) return;
-      if (got > 0) connection.handleReceived(got);
-      else if (got === 0) connection.handleClosed();
+      if (got > 0) {
+        if (!this.#wasReady) this.#hear(this.#memory.subarray(offset, offset + got));
+        connection.handleReceived(got);
+      } else if (got === 0) connection.handleClosed();
       else connection.handleTransportError(errnoWords(got));
     }
+  }
+
+  /** Keeps the first bytes of a peer that may be no controller. */
+  #hear(bytes: Uint8Array): void {
+    const more = bytes.subarray(0, HEARD_BYTES_MAX - this.#heard.length);
+    if (more.length > 0) this.#heard = Uint8Array.of(...this.#heard, ...more);
   }
 
   #send(): void {

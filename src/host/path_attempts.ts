@@ -76,7 +76,7 @@ export function failureWords(spec: PathSpec, failure: UmpathError): string {
 
 /** What is said of a path that is not live and goes on being tried. */
 export function keptWords(spec: PathSpec, reason: string): string {
-  return `Path "${pathWords(spec)}" is not live: ${reason}; it keeps being tried`;
+  return `Path "${pathWords(spec)}" is down (${reason}); umpath keeps retrying it`;
 }
 
 /** What is said of a path that is not in the volume. */

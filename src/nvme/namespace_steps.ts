@@ -81,7 +81,7 @@ function* findNamespace(nsid: number): Steps<void> {
   if (nsids.includes(nsid)) return;
   const more = nsids.length === ACTIVE_LIST_NSIDS && nsids[ACTIVE_LIST_NSIDS - 1] < nsid;
   if (more && (yield* readActiveList(nsid - 1))[0] === nsid) return;
-  throw new BringUpError("not-found", `The controller has no namespace ${nsid}: ${nsidsWords(nsids)}`, false);
+  throw new BringUpError("not-found", `The subsystem has no namespace ${nsid} (${nsidsWords(nsids)})`, false);
 }
 
 /** Active NSIDs above `above`, at most 1024. */

@@ -161,7 +161,7 @@ Deno.test("umpath path adds, disables, enables and removes a path, and show tell
   assertStringIncludes(away.stderr, "--force");
   const kept = await cli.run("path", "add", "vol-n1", "127.0.0.1:1", "--force");
   assertEquals(kept.code, 0, kept.stderr);
-  assertMatch(kept.stderr, /"127\.0\.0\.1:1" is not live: connection refused; it keeps being tried/);
+  assertMatch(kept.stderr, /"127\.0\.0\.1:1" is down \(connection refused\); umpath keeps retrying it/);
   assertEquals(await said("path", "remove", "vol-n1", "0"), "vol-n1: path 127.0.0.1:1 removed\n");
   await detachAll(cli, target);
 });

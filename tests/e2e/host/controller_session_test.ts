@@ -118,7 +118,7 @@ Deno.test("open() and openQueues() end the connection with words when the target
   await withFaults(STEPS, "garbage", async (portal, at) => {
     const { failure } = await bringUp(portal);
     assertMatch(failure, /PDU of the unknown type 0xff/, at);
-    if (at === "icresp") assertMatch(failure, /what answers there is not NVMe\/TCP/);
+    if (at === "icresp") assertMatch(failure, /it is not an NVMe\/TCP port/);
   });
 });
 
@@ -147,7 +147,7 @@ Deno.test("open() maps refusals to the error codes that exit codes are made of, 
   assertStringIncludes(unknown.message, "no such subsystem");
   const missing = await failureOf(ControllerSession.open(poller, sessionOptions(portal, { nsid: 3 })));
   assertEquals(missing.code, "not-found");
-  assertEquals(missing.message, `${words}: the controller has no namespace 3: it has 1`);
+  assertEquals(missing.message, `${words}: the subsystem has no namespace 3 (it has 1)`);
   await target.portals[0].stop();
   const nobody = await failureOf(ControllerSession.open(poller, sessionOptions(portal)));
   assertEquals(nobody.code, "unreachable");

@@ -157,7 +157,7 @@ testWatch("a path whose namespace is gone is lost, and back with it", 1, async (
   only.nsid = 2;
   only.tellNamespaceChange();
   await eventually("it is lost", () => rig.states === "reconnecting");
-  assertMatch(rig.volume.paths[0].reason!, /the controller has no namespace 1: it has 2$/);
+  assertMatch(rig.volume.paths[0].reason!, /the subsystem has no namespace 1 \(it has 2\)$/);
   only.nsid = 1;
   await eventually("it is live", () => rig.states === "live");
 });

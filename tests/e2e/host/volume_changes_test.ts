@@ -387,7 +387,7 @@ testSet("enablePath() tries a path again that was given up, and says what is wro
   await second.stop();
   await eventually("it is given up", () => rig.states()[1] === "disabled");
   await enable(rig, second);
-  assertMatch(rig.warnings.splice(0).join(), /is not live: connection refused; it keeps being tried$/);
+  assertMatch(rig.warnings.splice(0).join(), /is down \(connection refused\); umpath keeps retrying it$/);
   await eventually("it is given up again", () => rig.states()[1] === "disabled");
   second.start();
   await enable(rig, second);

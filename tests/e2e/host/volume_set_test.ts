@@ -55,7 +55,7 @@ testSet(
     await down.stop();
     const { volume } = await rig.attach([down, up]);
     assertEquals(volume.state, "degraded");
-    assertMatch(rig.warnings.join(), /connection refused; it keeps being tried/);
+    assertMatch(rig.warnings.join(), /connection refused\); umpath keeps retrying it/);
     down.start();
     await eventually("both are live", () => rig.states().join() === "live,live");
     assertEquals(rig.paths().map((path) => path.reconnects), [0, 0]);
@@ -68,7 +68,7 @@ testSet("attach() goes on with another path if the first one gives no I/O queue"
   const { volume } = await rig.attach([first, second]);
   assertEquals(volume.name, "vol-n1");
   assertEquals(volume.paths.find((path) => path.traddr === second.address)!.state, "live");
-  assertMatch(rig.warnings.join(), /the controller closed the connection; it keeps being tried/);
+  assertMatch(rig.warnings.join(), /the controller closed the connection\); umpath keeps retrying it/);
   first.fault = null;
   await eventually("both are live", () => rig.states().join() === "live,live");
 });
@@ -113,8 +113,8 @@ testSet(
     const cases: [fault: () => void, code: string, words: RegExp][] = [
       [() => second.refusesHosts = true, "refused", /this host is not allowed on the subsystem$/],
       [() => second.nqn = other, "refused", /the target has no such subsystem on this port$/],
-      [() => second.nsid = 2, "not-found", /the controller has no namespace 1: it has 2$/],
-      [() => second.fault = { at: "icresp", how: "garbage" }, "unreachable", /what answers there is not NVMe\/TCP/],
+      [() => second.nsid = 2, "not-found", /the subsystem has no namespace 1 \(it has 2\)$/],
+      [() => second.fault = { at: "icresp", how: "garbage" }, "unreachable", /it is not an NVMe\/TCP port/],
     ];
     for (const [fault, code, words] of cases) {
       Object.assign(second, { refusesHosts: false, nqn: NQN, nsid: 1, fault: null });
@@ -143,7 +143,7 @@ testSet("attach() again of paths of which one comes up warns of those that are l
   assertEquals([rig.states(), rig.warnings], [["live"], []]);
   const forced = await failureOf(rig.attach([bad, down], { force: true }));
   assertEquals(forced.code, "refused");
-  assertEquals(rig.warnings.splice(0), [`Path "${down.words}" is not live: connection refused; it keeps being tried`]);
+  assertEquals(rig.warnings.splice(0), [`Path "${down.words}" is down (connection refused); umpath keeps retrying it`]);
   await rig.attach([good, bad]);
   assertEquals(rig.warnings.splice(0), [
     `Path "${bad.words}" is left out: this host is not allowed on the subsystem`,
@@ -152,7 +152,7 @@ testSet("attach() again of paths of which one comes up warns of those that are l
   await rig.attach([first]);
   assertEquals(rig.warnings, [], "a path that was not named");
   await rig.attach([first, down]);
-  assertEquals(rig.warnings, [`Path "${down.words}" is not live: connection refused; it keeps being tried`]);
+  assertEquals(rig.warnings, [`Path "${down.words}" is down (connection refused); umpath keeps retrying it`]);
 });
 
 testSet("a path that was live once and is refused at reconnect keeps being tried", 2, async (rig, target) => {

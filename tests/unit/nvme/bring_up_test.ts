@@ -313,7 +313,7 @@ Deno.test("bringUp() takes as many queues as wanted and granted", () => {
 });
 
 Deno.test("bringUp() says which namespaces there are instead", () => {
-  expectFailure(failure(new FakeController(), { nsid: 3 }), "not-found", "no namespace 3: it has 1, 2, 5", false);
+  expectFailure(failure(new FakeController(), { nsid: 3 }), "not-found", "no namespace 3 (it has 1, 2, 5)", false);
   const none = new FakeController({ "identify 2": answer({ data: activeListData([]) }) });
   expectFailure(failure(none), "not-found", "it has none for this host", false);
   const many = Array.from({ length: 20 }, (_, i) => 2 * i + 2);
