@@ -32,7 +32,7 @@ export class AnaTransition {
   /** The event of its end may have been lost: the log has the last word. */
   async #handleOver(session: ControllerSession, limitSeconds: number): Promise<void> {
     const timer = this.#timer;
-    await session.readAna();
+    await session.watch.readAna();
     if (this.#timer !== timer || session.ana !== "change") return;
     this.stop();
     this.#onStuck(`its namespace was in ANA change for ${limitSeconds} s, twice what the controller takes at most`);

@@ -351,7 +351,6 @@ export class AttachedVolume implements PathOwner {
   }
 
   objection(path: VolumePath, session: ControllerSession): PathFailure | null {
-    const { limits } = session.controller;
     const action = this.#cannotUse(path.spec);
     if (this.#strangers.has(portalOf(path.spec))) {
       const reason = `it led to another subsystem of this name before: detach ${this.name} if that is mended`;
@@ -363,11 +362,6 @@ export class AttachedVolume implements PathOwner {
     }
     if (difference !== null) {
       const reason = `nothing shows that it leads to the same namespace: ${difference.words}`;
-      return new PathFailure("refused", { action, reason }, { isFinal: true });
-    }
-    if (limits.blocks !== this.blocks && !path.wasLive && this.#watch.hasLivePath) {
-      const reason =
-        `it leads to another namespace, or its size has changed: it has ${limits.blocks} blocks, not ${this.blocks}`;
       return new PathFailure("refused", { action, reason }, { isFinal: true });
     }
     return null;
@@ -398,8 +392,8 @@ export class AttachedVolume implements PathOwner {
 
   /** A namespace without any identifier cannot be proved to be the same over two paths; over a single one it need not. */
   #provable(namespace: ComparableNamespace): ComparableNamespace {
-    const isNameless = namespace.uuid === "" && namespace.nguid === "" && namespace.eui64 === "";
-    return isNameless && this.paths.count === 1 ? { ...namespace, uuid: "of the only path" } : namespace;
+    const areNameless = isNameless(namespace) && isNameless(this.#namespace);
+    return areNameless && this.paths.count === 1 ? { ...namespace, uuid: "of the only path" } : namespace;
   }
 
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
@@ -486,10 +480,8 @@ export class AttachedVolume implements PathOwner {
     this.#pool.wake();
   }
 
-  handleNamespaceChange(path: VolumePath, session: ControllerSession): void {
-    this.#watch.handleChange(path, session).catch((error) => {
-      log.error(`${this.name}: its namespace could not be read again over path ${path.index}`, error);
-    });
+  handleNamespace(path: VolumePath, session: ControllerSession): void {
+    this.#watch.handleShown(path, session.controller);
   }
 
   handleRefused(path: VolumePath): void {
@@ -639,7 +631,7 @@ export class AttachedVolume implements PathOwner {
       driver: this.kernelDriver,
       sizeBytes: this.geometry.blocks * this.geometry.blockSize,
       blockSize: this.geometry.blockSize,
-      sizeWarning: this.#size.warning,
+      sizeWarning: this.#size.warning ?? this.#watch.disagreement,
       readOnly: this.geometry.readOnly,
       model: this.#model,
       serial: this.#serial,
@@ -652,6 +644,10 @@ export class AttachedVolume implements PathOwner {
       slow: this.#slow,
     });
   }
+}
+
+function isNameless({ uuid, nguid, eui64 }: ComparableNamespace): boolean {
+  return uuid === "" && nguid === "" && eui64 === "";
 }
 
 function portalOf({ traddr, trsvcid }: PathSpec): string {

@@ -3,25 +3,17 @@ import { messageOf, UmpathError, type UmpathErrorOptions } from "../base/errors.
 import { logger } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
 import type { Poller } from "../io/poller.ts";
-import { type AnaLog, anaStateOf } from "../nvme/ana.ts";
-import { anaLogPlan, readAnaLog } from "../nvme/ana_log.ts";
-import { parseAsyncEvent } from "../nvme/async_event.ts";
 import { bringUp, BringUpError, type ConnectedController } from "../nvme/bring_up.ts";
-import {
-  asyncEventRequestCommand,
-  changedNamespaceListCommand,
-  connectIoQueueCommand,
-  identifyControllerCommand,
-  keepAliveCommand,
-} from "../nvme/commands.ts";
+import { connectIoQueueCommand, identifyControllerCommand, keepAliveCommand } from "../nvme/commands.ts";
 import type { Digests, TransferParameters } from "../nvme/connection.ts";
 import { KeepAlive } from "../nvme/keep_alive.ts";
-import { type KnownNamespace, readNamespace } from "../nvme/namespace_steps.ts";
 import { NO_DIGESTS } from "../nvme/transfer.ts";
 import { reset, shutdown } from "../nvme/retire.ts";
 import { connectRefusal } from "../nvme/status.ts";
 import type { Steps } from "../nvme/steps.ts";
 import type { AnaStateName, PathSpec } from "./api.ts";
+import { ControllerWatch } from "./controller_watch.ts";
+import { drive } from "./drive.ts";
 import { ConnectionLost, HostConnection, NotNvmeTcp, TransportMismatch } from "./host_connection.ts";
 import { PathFailure } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
@@ -30,13 +22,6 @@ const log = logger("path");
 
 /** How long a controller may take to say that it is reset or shut down, before it is left to itself. */
 const RETIRE_TIMEOUT_MS = 1_000;
-
-/**
- * Before the next event is asked for after one: short after a quiet time, longer and longer while one follows the other,
- * so that a controller which tells events without end fills neither the log nor a CPU.
- */
-const EVENT_PAUSE_MS = 10;
-const EVENT_PAUSE_MS_MAX = 1_000;
 
 export interface SessionOptions {
   spec: PathSpec;
@@ -63,26 +48,16 @@ export interface OpenQueue {
  * It lives until its admin queue fails or `close()`; then a new one is made.
  */
 export class ControllerSession {
-  readonly controller: ConnectedController;
+  /** What its controller shows, from bring-up on. */
+  readonly watch: ControllerWatch;
   /** Settles with the reason when the admin queue is over for any cause other than `close()`. */
   readonly lost: Promise<string>;
-  /** Called when the ANA state of the namespace has changed. */
-  onAnaChange: (state: AnaStateName) => void = () => {};
-  /** Called when attributes of namespaces have changed. */
-  onNamespaceChange: () => void = () => {};
-  /** They have changed since bring-up: whoever begins to listen only now has missed it. */
-  hasNamespaceChanged = false;
-
   readonly #options: SessionOptions;
   readonly #poller: Poller;
   readonly #admin: HostConnection;
-  #ana: AnaStateName;
   /** What is left of the connect timeout for the I/O queues. */
   readonly #queuesTimeoutMs: number;
   #keepAliveTimer: ReturnType<typeof setTimeout> | undefined;
-  #eventTimer: ReturnType<typeof setTimeout> | undefined;
-  #anaRead: Promise<void> | null = null;
-  #isAnaReadStale = false;
 
   /**
    * Connects, brings the controller up and learns the namespace, all within `connectTimeoutMs`, unless `signal` is
@@ -132,19 +107,20 @@ export class ControllerSession {
     this.#admin = admin;
     this.#options = opened.options;
     this.#queuesTimeoutMs = opened.queuesTimeoutMs;
-    this.controller = opened.controller;
     this.lost = admin.lost;
-    this.#ana = this.#stateIn(this.controller.anaLog);
+    const { spec, nsid, nqn: subsystemNqn } = opened.options;
+    const { controller } = opened;
+    this.watch = new ControllerWatch({ words: pathWords(spec), nsid, subsystemNqn, admin, controller });
     this.#startKeepAlive();
-    if (this.controller.asyncEvents !== 0) void this.#listen();
+  }
+
+  /** As it came up, with the namespace as it was read last. */
+  get controller(): ConnectedController {
+    return this.watch.controller;
   }
 
   get ana(): AnaStateName {
-    return this.#ana;
-  }
-
-  #stateIn(anaLog: AnaLog | null): AnaStateName {
-    return anaLog === null ? "optimized" : anaStateOf(anaLog, this.controller.namespace);
+    return this.watch.ana;
   }
 
   // ── keep alive ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,34 +150,6 @@ export class ControllerSession {
     this.#keepAliveTimer = setTimeout(() => this.#tickKeepAlive(keepAlive), waitMs);
   }
 
-  // ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #listen(): Promise<void> {
-    let pauseMs = EVENT_PAUSE_MS;
-    try {
-      while (this.#admin.isOpen) {
-        const askedAtMs = performance.now();
-        const answer = await this.#admin.request(asyncEventRequestCommand(), null);
-        if (answer.status !== 0) return;
-        const event = parseAsyncEvent(answer.result0);
-        log.info(`${pathWords(this.#options.spec)}: event: ${event.words}`);
-        if (event.kind === "ana-change") await this.readAna();
-        if (event.kind === "namespace-change") await this.#handleNamespaceChange();
-        const isQuiet = performance.now() - askedAtMs > EVENT_PAUSE_MS_MAX;
-        pauseMs = isQuiet ? EVENT_PAUSE_MS : Math.min(2 * pauseMs, EVENT_PAUSE_MS_MAX);
-        await new Promise<void>((resolve) => this.#eventTimer = setTimeout(resolve, pauseMs));
-      }
-    } catch (error) {
-      if (!(error instanceof ConnectionLost)) this.#admin.fail(words(error));
-    }
-  }
-
-  async #handleNamespaceChange(): Promise<void> {
-    await this.#admin.request(changedNamespaceListCommand());
-    this.hasNamespaceChanged = true;
-    this.onNamespaceChange();
-  }
-
   /** True if the controller answers a question that is asked now, whatever the answer. */
   async answers(): Promise<boolean> {
     try {
@@ -210,47 +158,6 @@ export class ControllerSession {
     } catch (error) {
       if (error instanceof ConnectionLost) return false;
       throw error;
-    }
-  }
-
-  /**
-   * Asks again what the namespace is.
-   *
-   * @throws ConnectionLost, or BringUpError if there is none any more or the answers are of no use.
-   */
-  async readNamespace(): Promise<KnownNamespace> {
-    const { nsid, nqn: subsystemNqn } = this.#options;
-    return await drive(this.#admin, readNamespace(this.controller, { nsid, subsystemNqn }));
-  }
-
-  /**
-   * Reads the ANA log and tells a changed state; one read at a time. Whoever asks during a read gets another one after
-   * it, for the state may have changed since. A log that cannot be right ends the session.
-   */
-  readAna(): Promise<void> {
-    this.#isAnaReadStale = this.#anaRead !== null;
-    this.#anaRead ??= this.#readAnaUntilFresh();
-    return this.#anaRead;
-  }
-
-  async #readAnaUntilFresh(): Promise<void> {
-    do {
-      this.#isAnaReadStale = false;
-      await this.#readAna();
-    } while (this.#isAnaReadStale && this.#admin.isOpen);
-    this.#anaRead = null;
-  }
-
-  async #readAna(): Promise<void> {
-    const plan = anaLogPlan(this.controller.controller, this.controller.limits.maxTransferBytes);
-    if (plan === null) return;
-    try {
-      const state = this.#stateIn(await drive(this.#admin, readAnaLog(plan)));
-      if (state === this.#ana) return;
-      this.#ana = state;
-      this.onAnaChange(state);
-    } catch (error) {
-      if (!(error instanceof ConnectionLost)) this.#admin.fail(words(error));
     }
   }
 
@@ -322,8 +229,8 @@ export class ControllerSession {
   /** Ends the association at once. */
   abandon(): void {
     clearTimeout(this.#keepAliveTimer);
-    clearTimeout(this.#eventTimer);
     this.#admin.close();
+    this.watch.end();
   }
 
   async #retire(steps: Steps<boolean>): Promise<boolean> {
@@ -343,21 +250,6 @@ export class ControllerSession {
 /** Closes I/O queues that no worker has. */
 export function closeQueues(queues: OpenQueue[]): void {
   for (const queue of queues) native().um_socket_close(queue.fd, 1);
-}
-
-/** Carries out what a sequence of steps wants, over an admin queue. */
-export async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
-  let next = steps.next(null);
-  while (!next.done) {
-    const step = next.value;
-    if (step.kind === "wait") {
-      await new Promise((resolve) => setTimeout(resolve, step.ms));
-      next = steps.next(null);
-    } else {
-      next = steps.next(await admin.request(step.command));
-    }
-  }
-  return next.value;
 }
 
 /** True for an answer that another attempt gets too, unless somebody changes something. */
@@ -401,8 +293,4 @@ export function failureOf(
 /** What is left of a time limit that began at `startMs`; at least a moment. */
 function leftMs(limitMs: number, startMs: number): number {
   return Math.max(Math.round(limitMs - (performance.now() - startMs)), 1);
-}
-
-function words(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

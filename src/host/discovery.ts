@@ -10,7 +10,8 @@ import { listNamespaces } from "../nvme/list_namespaces.ts";
 import { shutdown } from "../nvme/retire.ts";
 import { BringUpError, type Steps } from "../nvme/steps.ts";
 import type { PathSpec } from "./api.ts";
-import { drive, failureOf } from "./controller_session.ts";
+import { failureOf } from "./controller_session.ts";
+import { drive } from "./drive.ts";
 import { ConnectionLost, HostConnection } from "./host_connection.ts";
 import { DISCOVERY_NQN } from "./nqn.ts";
 

@@ -1,10 +1,6 @@
 import { logger } from "../base/log.ts";
-import { midSentence } from "../base/text.ts";
 import type { IdentityDifference } from "../nvme/namespace.ts";
 import type { KnownNamespace } from "../nvme/namespace_steps.ts";
-import { BringUpError } from "../nvme/steps.ts";
-import type { ControllerSession } from "./controller_session.ts";
-import { ConnectionLost } from "./host_connection.ts";
 import type { VolumePath } from "./volume_path.ts";
 
 const log = logger("volume");
@@ -21,73 +17,69 @@ export interface WatchedVolume {
 }
 
 /**
- * Notices when the namespace of a volume changes under it: each live path's controller tells when something did, and
- * whoever connects again has looked anew. Another size is taken over: the volume is as large as the smallest that a live
- * path shows, so that no path gets I/O beyond its end. Another namespace in its place is not: the path is refused.
+ * Notices when the namespace of a volume changes under it, by what the controllers of its live paths show. Another size
+ * is taken over: the volume is as large as the smallest that a live path shows, so that no path gets I/O beyond its end.
+ * A path that shows a new size has the others asked, whose event may be late or lost. Another namespace in its place is
+ * not taken over: the path is refused.
  */
 export class NamespaceWatch {
   readonly #volume: WatchedVolume;
   /** Blocks that the controllers of live paths show, by path. */
   readonly #sizes = new Map<VolumePath, number>();
-  /** Reads that are under way; true: something changed again since. */
-  readonly #reads = new Map<ControllerSession, boolean>();
+  #isDisagreeing = false;
 
   constructor(volume: WatchedVolume) {
     this.#volume = volume;
   }
 
-  /** A path is live that can vouch for the size. */
-  get hasLivePath(): boolean {
-    return this.#sizes.size > 0;
+  /** The sizes that live paths show, in words, while they are not one. */
+  get disagreement(): string | null {
+    const { smallest, largest } = this.#range;
+    if (smallest === largest) return null;
+    return `its paths show sizes of ${smallest} to ${largest} blocks: the smallest counts until they agree`;
+  }
+
+  get #range(): { smallest: number; largest: number } {
+    const sizes = [...this.#sizes.values()];
+    return sizes.length === 0
+      ? { smallest: 0, largest: 0 }
+      : { smallest: Math.min(...sizes), largest: Math.max(...sizes) };
   }
 
   /** A path has a new controller, which shows the volume's namespace. */
   handleLive(path: VolumePath, blocks: number): void {
-    this.#sizes.set(path, blocks);
-    this.#settle();
+    this.#setSize(path, blocks);
   }
 
+  /** A path has no controller any more: what the others show counts. */
   handleDown(path: VolumePath): void {
-    this.#sizes.delete(path);
+    if (this.#sizes.delete(path)) this.#settle();
   }
 
-  /** The path's controller says that namespaces have changed: they are read again; one read at a time. */
-  async handleChange(path: VolumePath, session: ControllerSession): Promise<void> {
-    const isReading = this.#reads.has(session);
-    this.#reads.set(session, isReading);
-    if (isReading) return;
-    do {
-      this.#reads.set(session, false);
-      await this.#read(path, session);
-    } while (this.#reads.get(session) === true);
-    this.#reads.delete(session);
-  }
-
-  async #read(path: VolumePath, session: ControllerSession): Promise<void> {
-    let shown: KnownNamespace;
-    try {
-      shown = await session.readNamespace();
-    } catch (error) {
-      // A path whose controller is lost looks anew when it has another one.
-      if (error instanceof ConnectionLost) return;
-      if (!(error instanceof BringUpError)) throw error;
-      return path.handleLinkFailed(`its namespace cannot be used any more: ${midSentence(error.message)}`);
-    }
+  /** The namespace was read again over a path. */
+  handleShown(path: VolumePath, shown: KnownNamespace): void {
     if (!this.#sizes.has(path)) return;
     const difference = this.#volume.difference(shown);
     if (difference?.isProved) return path.refuse(`it leads to another namespace now: ${difference.words}`);
-    if (difference !== null) return;
-    this.#sizes.set(path, shown.limits.blocks);
+    // What is not told is no news.
+    if (difference === null) this.#setSize(path, shown.limits.blocks);
+  }
+
+  #setSize(path: VolumePath, blocks: number): void {
+    const isNews = this.#sizes.get(path) !== blocks;
+    this.#sizes.set(path, blocks);
     this.#settle();
+    if (!isNews) return;
+    for (const [other, shown] of this.#sizes) if (shown !== blocks) other.readNamespace();
   }
 
   #settle(): void {
-    const blocks = Math.min(...this.#sizes.values());
-    const largest = Math.max(...this.#sizes.values());
-    const { name } = this.#volume;
-    if (largest !== blocks) {
-      log.info(`${name}: its paths show sizes of ${blocks} to ${largest} blocks: the smallest counts until they agree`);
-    }
-    if (blocks !== this.#volume.blocks) this.#volume.resize(blocks);
+    if (this.#sizes.size === 0) return;
+    const words = this.disagreement;
+    const isNew = words !== null && !this.#isDisagreeing;
+    this.#isDisagreeing = words !== null;
+    if (isNew) log.info(`${this.#volume.name}: ${words}`);
+    const { smallest } = this.#range;
+    if (smallest !== this.#volume.blocks) this.#volume.resize(smallest);
   }
 }

@@ -68,8 +68,8 @@ export interface PathOwner {
   handleLive(): void;
   /** A path became usable or is not any more, its ANA state is another, or its prospect. */
   handlePathChanged(): void;
-  /** Namespaces have changed on the path's controller. */
-  handleNamespaceChange(path: VolumePath, session: ControllerSession): void;
+  /** The namespace was read again over the path: it is as the session's controller shows it. */
+  handleNamespace(path: VolumePath, session: ControllerSession): void;
   /** The path is out of use for good: it leads to something else than the volume. */
   handleRefused(path: VolumePath): void;
 }
@@ -226,7 +226,12 @@ export class VolumePath {
 
   /** An I/O answer puts the ANA state in doubt: it is read again. */
   handleAnaDoubt(): void {
-    void this.#session?.readAna();
+    void this.#session?.watch.readAna();
+  }
+
+  /** Another path shows the namespace differently: it is read again over this one. */
+  readNamespace(): void {
+    this.#session?.watch.readNamespace();
   }
 
   /** The volume's times have changed: a pause before the next attempt ends, for it may be too long now. */
@@ -412,9 +417,13 @@ export class VolumePath {
   #join(session: ControllerSession, queues: OpenQueue[]): void {
     this.#openLinks = this.#owner.addLinks(this, session, queues).length;
     this.#session = session;
-    session.onAnaChange = (state) => this.#setAna(state);
-    session.onNamespaceChange = () => this.#owner.handleNamespaceChange(this, session);
-    if (session.hasNamespaceChanged) session.onNamespaceChange();
+    session.watch.listener = {
+      handleAna: (state) => this.#setAna(state),
+      handleNamespace: () => this.#owner.handleNamespace(this, session),
+      handleFailure: (reason) => this.#linkFailed(reason),
+    };
+    // It may have been read again since it was looked at.
+    this.#owner.handleNamespace(this, session);
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
     const { controller, keepAliveMs } = session.controller;

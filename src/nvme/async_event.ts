@@ -1,6 +1,9 @@
 /** Asynchronous events: what dword 0 of a completed Asynchronous Event Request says (Base 2.0, section 5.2.1). */
 
-import { AsyncEventDw0, AsyncEventType, AsyncNotice } from "../spec/nvme.ts";
+import { AsyncEventDw0, AsyncEventType, AsyncNotice, LogId, NSID_ALL } from "../spec/nvme.ts";
+import { IDENTIFY_BYTES } from "../spec/nvme_identify.ts";
+import { ERROR_ENTRY_BYTES, SMART_BYTES } from "../spec/nvme_log.ts";
+import { type AdminCommand, getLogPageCommand } from "./commands.ts";
 
 /** What an event asks the host to do. */
 export type AsyncEventKind = "ana-change" | "namespace-change" | "discovery-change" | "persistent-error" | "other";
@@ -52,4 +55,23 @@ export function parseAsyncEvent(result0: number): AsyncEvent {
   const known = EVENTS[key(type, info)];
   const words = known?.[1] ?? `unknown event of the type ${type} with the information 0x${info.toString(16)}`;
   return { kind: known?.[0] ?? "other", type, info, logPage, words };
+}
+
+/** Log pages whose reading lets events of their type be told again, with the bytes that are read of them. */
+const REARMED: Readonly<Record<number, readonly [name: string, bytes: number]>> = {
+  [LogId.ERROR_INFORMATION]: ["error information", ERROR_ENTRY_BYTES],
+  [LogId.SMART]: ["health", SMART_BYTES],
+  [LogId.FIRMWARE_SLOT]: ["firmware slot", SMART_BYTES],
+  [LogId.CHANGED_NAMESPACE_LIST]: ["changed namespaces", IDENTIFY_BYTES],
+  [LogId.RESERVATION_NOTIFICATION]: ["reservation notification", ERROR_ENTRY_BYTES],
+};
+
+/**
+ * The command that lets the controller tell the next event of the same type: it keeps it back until the log page of the
+ * last one is read (Base 2.0, section 5.2.1). Null for pages that are not known.
+ */
+export function rearmCommand(logPage: number): AdminCommand | null {
+  const known = REARMED[logPage];
+  if (known === undefined) return null;
+  return getLogPageCommand(known[0], { logId: logPage, nsid: NSID_ALL, bytes: known[1] });
 }

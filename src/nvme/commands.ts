@@ -11,7 +11,6 @@ import {
   FeatureId,
   HOST_BEHAVIOR_BYTES,
   HostBehaviorAt,
-  LogId,
   SQE_BYTES,
   SQE_FCTYPE_AT,
   SQE_FLAGS_PSDT_SGL,
@@ -189,15 +188,6 @@ export function getLogPageCommand(name: string, options: LogPageOptions): AdminC
   view.setUint32(SqeAt.CDW11, numd >>> 16, true);
   view.setUint32(SqeAt.CDW12, options.offset ?? 0, true);
   return { name: `read of the ${name} log`, sqe, dataOut: null, dataInBytes: options.bytes };
-}
-
-/** Get Log Page for the Changed Namespace List: reading it re-arms the namespace attribute notice (section 5.16.1.5). */
-export function changedNamespaceListCommand(): AdminCommand {
-  return getLogPageCommand("changed namespaces", {
-    logId: LogId.CHANGED_NAMESPACE_LIST,
-    nsid: 0xffffffff,
-    bytes: IDENTIFY_BYTES,
-  });
 }
 
 function setFeatures(name: string, feature: number, cdw11: number): AdminCommand {

@@ -9,8 +9,8 @@ import type { World } from "./world.ts";
 /** How late a deadline may be noticed: the tick that is due, and one that just missed it. */
 const LATE_MS = 2 * TICK_MS;
 
-/** Admin commands of a path that is at rest: an event request, a keep-alive, a log page. */
-const ADMIN_COMMANDS_MAX = 3;
+/** Admin commands of a path that is at rest: an event request, a keep-alive, a look at the ANA log and one at the namespace. */
+const ADMIN_COMMANDS_MAX = 4;
 /** How often the deadlines are looked at. */
 export const CHECK_MS = 250;
 /** No request takes so long where nothing goes wrong. */

@@ -27,8 +27,8 @@ export interface PathOwner {
   addLinks(path: number, session: HostSession, queues: OpenQueue[]): void;
   closeLinks(path: number, done: () => void): void;
   releaseHeld(path: number): void;
-  /** What the path's controller shows of the namespace has changed. */
-  handleNamespaceChange(path: HostPath, session: HostSession): void;
+  /** The namespace was read again over the path. */
+  handleNamespace(path: HostPath, session: HostSession): void;
   /** A path became usable, or its ANA state changed. */
   wakeWorkers(): void;
   /** Something has changed of the path: what waits may have to wait anew. */
@@ -95,9 +95,10 @@ export class HostPath {
       handleUp: (queues) => this.#joinUnlessForeign(session, queues),
       handleLost: (reason) => this.#handleLost(session, reason),
       handleAna: (state) => this.#setAna(state),
-      handleNamespaceChange: () => {
-        if (this.#isServing) this.#options.owner.handleNamespaceChange(this, session);
+      handleNamespace: () => {
+        if (this.#isServing) this.#options.owner.handleNamespace(this, session);
       },
+      handleFatal: (reason) => this.#isServing ? this.#goDown(reason, true) : session.admin?.fail(reason),
     });
     this.#session = session;
   }
@@ -133,7 +134,7 @@ export class HostPath {
     this.#isServing = true;
     this.lives++;
     owner.addLinks(this.index, session, queues);
-    if (session.hasNamespaceChanged) owner.handleNamespaceChange(this, session);
+    owner.handleNamespace(this, session);
     this.#setAna(session.ana);
     owner.table.setUsable(this.index, true);
     owner.wakeWorkers();
@@ -153,6 +154,11 @@ export class HostPath {
   /** Tells that the link in one worker failed. */
   handleLinkFailed(reason: string): void {
     if (this.#isServing) this.#goDown(reason, true);
+  }
+
+  /** Another path shows the namespace differently. */
+  readNamespace(): void {
+    if (this.#isServing) this.#session?.readNamespace();
   }
 
   handleAnaDoubt(): void {

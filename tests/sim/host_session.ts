@@ -1,25 +1,26 @@
-import { type AnaLog, type AnaState, anaStateOf } from "../../src/nvme/ana.ts";
-import { anaLogPlan, readAnaLog } from "../../src/nvme/ana_log.ts";
-import { parseAsyncEvent } from "../../src/nvme/async_event.ts";
+import { type AnaLog, anaServesIo, type AnaState, anaStateOf } from "../../src/nvme/ana.ts";
+import { type AnaLogPlan, anaLogPlan, readAnaLog } from "../../src/nvme/ana_log.ts";
+import { parseAsyncEvent, rearmCommand } from "../../src/nvme/async_event.ts";
 import { bringUp, type BringUpOptions, type ConnectedController } from "../../src/nvme/bring_up.ts";
 import {
   asyncEventRequestCommand,
-  changedNamespaceListCommand,
   connectIoQueueCommand,
   identifyControllerCommand,
   keepAliveCommand,
 } from "../../src/nvme/commands.ts";
 import type { TransferParameters } from "../../src/nvme/connection.ts";
 import { KeepAlive } from "../../src/nvme/keep_alive.ts";
-import { readNamespace } from "../../src/nvme/namespace_steps.ts";
+import { type Look, Lookout } from "../../src/nvme/lookout.ts";
+import { type KnownNamespace, readNamespace } from "../../src/nvme/namespace_steps.ts";
 import { reset, shutdown } from "../../src/nvme/retire.ts";
+import { isLastingRefusal } from "../../src/nvme/status.ts";
+import { LogId } from "../../src/spec/nvme.ts";
 import { ADMIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { Task } from "./clock.ts";
 import { HostAdmin, type HostShared } from "./host_admin.ts";
 import type { Socket } from "./network.ts";
 
 const RETIRE_TIMEOUT_MS = 1_000;
-const EVENT_PAUSE_MS = 10;
 
 export interface OpenQueue {
   readonly socket: Socket;
@@ -41,15 +42,15 @@ export interface SessionEvents {
   /** It did not come up, or the admin queue is over. Not after `abandon()`. */
   handleLost(reason: string): void;
   handleAna(state: AnaState): void;
-  /** Attributes of the namespace have changed. */
-  handleNamespaceChange(): void;
+  /** The namespace was read again. */
+  handleNamespace(): void;
+  /** The controller cannot serve the namespace any more. */
+  handleFatal(reason: string): void;
 }
 
 /** One association with one controller: `ControllerSession` in simulation. */
 export class HostSession {
   controller: ConnectedController | null = null;
-  /** The namespace has changed since bring-up. */
-  hasNamespaceChanged = false;
   readonly #shared: HostShared;
   readonly #options: SessionOptions;
   readonly #events: SessionEvents;
@@ -61,8 +62,11 @@ export class HostSession {
   #open: (OpenQueue | null)[] = [];
   #isUp = false;
   #isOver = false;
-  #isReadingAna = false;
-  #isAnaStale = false;
+  readonly #lookTask: Task;
+  #lookout: Lookout | null = null;
+  #plan: AnaLogPlan | null = null;
+  #anaLog: AnaLog | null = null;
+  #isListDue = false;
   #ana: AnaState = "inaccessible";
 
   constructor(shared: HostShared, options: SessionOptions, events: SessionEvents) {
@@ -70,6 +74,7 @@ export class HostSession {
     this.#options = options;
     this.#events = events;
     this.#timeout = new Task(shared.clock, () => this.#lose("it did not come up in time"));
+    this.#lookTask = new Task(shared.clock, () => this.#turn());
     this.#keepAliveTask = new Task(shared.clock, () => this.#checkKeepAlive());
     this.#timeout.in(options.connectTimeoutMs);
     options.connect((socket) => this.#handleConnected(socket));
@@ -100,16 +105,29 @@ export class HostSession {
     if (this.#isOver) return;
     if (controller === null) return this.#lose(why);
     this.controller = controller;
-    this.#ana = this.#stateIn(controller.anaLog);
     this.#startKeepAlive(controller);
-    if (controller.asyncEvents !== 0) this.#listen();
+    this.#startLooking(controller);
     const queues = Math.min(controller.queues, this.#options.queues);
     this.#open = new Array(queues).fill(null);
     for (let qid = 1; qid <= queues; qid++) this.#openQueue(qid, controller);
   }
 
-  #stateIn(log: AnaLog | null): AnaState {
-    return log === null ? "optimized" : anaStateOf(log, this.controller!.namespace);
+  get #state(): AnaState {
+    return this.#anaLog === null ? "optimized" : anaStateOf(this.#anaLog, this.controller!.namespace);
+  }
+
+  #startLooking({ controller, limits, anaLog, asyncEvents }: ConnectedController): void {
+    this.#plan = anaLogPlan(controller, limits.maxTransferBytes);
+    this.#anaLog = anaLog;
+    this.#ana = this.#state;
+    this.#lookout = new Lookout({
+      hasEvents: asyncEvents !== 0,
+      reportsAna: this.#plan !== null,
+      anaTransitionSeconds: controller.anaTransitionSeconds,
+      nowMs: this.#shared.clock.nowMs,
+    });
+    this.#lookout.setServing(anaServesIo(this.#ana));
+    this.#turn();
   }
 
   // ── I/O queues ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,55 +184,100 @@ export class HostSession {
     this.#keepAliveTask.in(Math.max(keepAlive.nextDeadlineMs - clock.nowMs, 10));
   }
 
-  #listen(): void {
-    if (this.#isOver || this.#admin?.isOpen !== true) return;
-    this.#admin.request(asyncEventRequestCommand(), null, (answer) => {
-      if (answer === null || answer.status !== 0) return;
-      const { kind } = parseAsyncEvent(answer.result0);
-      if (kind === "ana-change") this.readAna();
-      if (kind === "namespace-change") this.#handleNamespaceChange();
-      this.#shared.clock.after(EVENT_PAUSE_MS, () => this.#listen());
-    });
-  }
-
-  #handleNamespaceChange(): void {
-    this.#admin?.request(changedNamespaceListCommand(), ADMIN_TIMEOUT_MS, (answer) => {
-      if (answer === null || this.#isOver) return;
-      this.hasNamespaceChanged = true;
-      this.#events.handleNamespaceChange();
-    });
-  }
-
-  /** Asks again how many blocks the namespace has; null and why if it does not say. */
-  readNamespace(done: (blocks: number | null, why: string) => void): void {
-    const { nsid, subsystemNqn } = this.#options.bringUp;
-    const steps = readNamespace(this.controller!, { nsid, subsystemNqn });
-    this.#admin!.drive(steps, (known, why) => done(known === null ? null : known.limits.blocks, why));
-  }
-
-  /** Reads the ANA log; whoever asks during a read gets another one after it. */
-  readAna(): void {
-    if (this.#isReadingAna) {
-      this.#isAnaStale = true;
-      return;
+  #turn(): void {
+    const lookout = this.#lookout, admin = this.#admin;
+    if (this.#isOver || lookout === null || admin?.isOpen !== true) return;
+    const { nowMs } = this.#shared.clock;
+    for (let order = lookout.poll(nowMs); order !== "idle"; order = lookout.poll(nowMs)) {
+      if (order === "ask") this.#ask(admin, lookout);
+      else if (order === "ana") this.#readAnaLog(admin, lookout);
+      else this.#readNamespace(admin, lookout);
     }
-    const controller = this.controller;
-    if (this.#isOver || controller === null) return;
-    const plan = anaLogPlan(controller.controller, controller.limits.maxTransferBytes);
-    if (plan === null) return;
-    this.#isReadingAna = true;
-    this.#admin?.drive(readAnaLog(plan), (log) => {
-      this.#isReadingAna = false;
-      const isStale = this.#isAnaStale;
-      this.#isAnaStale = false;
-      if (log === null) return;
-      const state = this.#stateIn(log);
-      if (state !== this.#ana) {
-        this.#ana = state;
-        this.#events.handleAna(state);
+    if (lookout.nextDeadlineMs < Infinity) this.#lookTask.in(Math.max(lookout.nextDeadlineMs - nowMs, 1));
+  }
+
+  #ask(admin: HostAdmin, lookout: Lookout): void {
+    admin.request(asyncEventRequestCommand(), null, (answer) => {
+      if (answer === null || this.#isOver) return;
+      const { nowMs } = this.#shared.clock;
+      if (answer.status !== 0) {
+        lookout.handleRefusal(nowMs);
+        return this.#turn();
       }
-      if (isStale) this.readAna();
+      const { kind } = parseAsyncEvent(answer.result0);
+      if (kind === "persistent-error") return this.#events.handleFatal("its controller reports a persistent error");
+      lookout.handleEvent(nowMs);
+      if (kind === "ana-change") this.readAna();
+      if (kind === "namespace-change") {
+        this.#isListDue = true;
+        lookout.want("namespace", nowMs);
+      }
+      this.#turn();
     });
+  }
+
+  #want(look: Look): void {
+    this.#lookout?.want(look, this.#shared.clock.nowMs);
+    this.#turn();
+  }
+
+  /** The ANA log is read anew. */
+  readAna(): void {
+    if (this.#plan?.groupsOnly === true) this.#want("namespace");
+    this.#want("ana");
+  }
+
+  /** The namespace is read anew. */
+  readNamespace(): void {
+    this.#want("namespace");
+  }
+
+  #readAnaLog(admin: HostAdmin, lookout: Lookout): void {
+    admin.drive(readAnaLog(this.#plan!), (log) => {
+      if (this.#isOver) return;
+      if (log !== null) this.#handleAnaLog(log);
+      lookout.handleLooked("ana", log !== null, this.#shared.clock.nowMs);
+      this.#turn();
+    });
+  }
+
+  #handleAnaLog(log: AnaLog): void {
+    this.#anaLog = log;
+    const state = this.#state;
+    if (state === this.#ana) return;
+    this.#ana = state;
+    this.#lookout!.setServing(anaServesIo(state));
+    this.#events.handleAna(state);
+  }
+
+  #readNamespace(admin: HostAdmin, lookout: Lookout): void {
+    const go = () => {
+      const { nsid, subsystemNqn } = this.#options.bringUp;
+      admin.drive(readNamespace(this.controller!, { nsid, subsystemNqn }), (known, why) => {
+        if (this.#isOver) return;
+        if (known !== null) this.#handleNamespace(known);
+        lookout.handleLooked("namespace", known !== null, this.#shared.clock.nowMs);
+        if (/has no namespace/.test(why)) return this.#events.handleFatal(why);
+        this.#turn();
+      });
+    };
+    if (!this.#isListDue) return go();
+    admin.request(rearmCommand(LogId.CHANGED_NAMESPACE_LIST)!, ADMIN_TIMEOUT_MS, (answer) => {
+      if (answer === null || this.#isOver) return;
+      if (answer.status === 0 || isLastingRefusal(answer.status)) {
+        this.#isListDue = false;
+        return go();
+      }
+      lookout.handleLooked("namespace", false, this.#shared.clock.nowMs);
+      this.#turn();
+    });
+  }
+
+  #handleNamespace(known: KnownNamespace): void {
+    const hasMoved = known.namespace.anaGroupId !== this.controller!.namespace.anaGroupId;
+    this.controller = { ...this.controller!, ...known };
+    if (hasMoved) this.#want("ana");
+    this.#events.handleNamespace();
   }
 
   /** Whether the controller answers a question that is asked now. */
@@ -262,6 +325,7 @@ export class HostSession {
     this.#isOver = true;
     this.#timeout.cancel();
     this.#keepAliveTask.cancel();
+    this.#lookTask.cancel();
     this.#admin?.close();
     for (const connection of this.#connecting) connection.close();
     if (!this.#isUp) { for (const queue of this.#open) queue?.socket.close(); }

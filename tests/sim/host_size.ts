@@ -1,10 +1,9 @@
 import type { HostQueue } from "./host_queue.ts";
-import type { HostSession } from "./host_session.ts";
 
 /** A path whose controller shows the namespace. */
 export interface SizedPath {
-  readonly index: number;
-  handleLinkFailed(reason: string): void;
+  /** Reads the namespace again. */
+  readNamespace(): void;
 }
 
 /**
@@ -20,9 +19,7 @@ export class HostSize {
   #leastInQueues: number;
   #isRunning = false;
   /** Blocks that the controllers of live paths show, by path. */
-  readonly #shown = new Map<number, number>();
-  /** Reads that are under way; true: something changed again since. */
-  readonly #reads = new Map<HostSession, boolean>();
+  readonly #shown = new Map<SizedPath, number>();
   readonly #queues: readonly HostQueue[];
   readonly #mail: (deliver: () => void) => void;
   readonly #onChange: (words: string) => void;
@@ -63,40 +60,32 @@ export class HostSize {
     return this.#deviceBlocks;
   }
 
-  handleLive(path: number, blocks: number): void {
+  handleLive(path: SizedPath, blocks: number): void {
+    this.#setSize(path, blocks);
+  }
+
+  handleDown(path: SizedPath): void {
+    if (this.#shown.delete(path)) this.#settle();
+  }
+
+  /** The namespace was read again over a path. */
+  handleShown(path: SizedPath, blocks: number): void {
+    if (this.#shown.has(path)) this.#setSize(path, blocks);
+  }
+
+  /** A path that shows a new size has the others asked. */
+  #setSize(path: SizedPath, blocks: number): void {
+    const isNews = this.#shown.get(path) !== blocks;
     this.#shown.set(path, blocks);
     this.#settle();
-  }
-
-  handleDown(path: number): void {
-    this.#shown.delete(path);
-  }
-
-  /** The path's controller says that its namespace has changed: it is read again, one read at a time. */
-  handleChange(path: SizedPath, session: HostSession): void {
-    const isReading = this.#reads.has(session);
-    this.#reads.set(session, isReading);
-    if (!isReading) this.#read(path, session);
-  }
-
-  #read(path: SizedPath, session: HostSession): void {
-    this.#reads.set(session, false);
-    session.readNamespace((blocks, why) => {
-      if (blocks !== null && this.#shown.has(path.index)) {
-        this.#shown.set(path.index, blocks);
-        this.#settle();
-      }
-      const isStale = this.#reads.get(session) === true;
-      if (isStale && !session.isOver) return this.#read(path, session);
-      this.#reads.delete(session);
-      // A path whose controller is lost looks anew when it has another one.
-      if (blocks === null && !session.isOver) path.handleLinkFailed(`its namespace cannot be used any more: ${why}`);
-    });
+    if (!isNews) return;
+    for (const [other, shown] of this.#shown) if (shown !== blocks) other.readNamespace();
   }
 
   #settle(): void {
+    if (this.#shown.size === 0 || this.#isIgnored) return;
     const blocks = Math.min(...this.#shown.values());
-    if (blocks === this.#blocks || this.#isIgnored) return;
+    if (blocks === this.#blocks) return;
     this.#blocks = blocks;
     this.#onChange(`the volume has ${blocks} blocks now`);
     if (!this.#isRunning) this.#step();

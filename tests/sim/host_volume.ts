@@ -163,7 +163,7 @@ export class HostVolume implements PathOwner {
   addLinks(path: number, session: HostSession, queues: OpenQueue[]): void {
     const { queueDepth, inCapsuleBytes, limits: namespace, controller } = session.controller!;
     const limits = { ...namespace, retryDelaysMs: controller.retryDelaysMs };
-    this.size.handleLive(path, namespace.blocks);
+    this.size.handleLive(this.paths[path], namespace.blocks);
     const counts = this.queues.map(({ index }) => this.#dealt.filter((dealt) => dealt.includes(index)).length);
     this.#dealt[path] = dealLinks(queues.length, counts);
     this.#dealt[path].forEach((index, i) => {
@@ -171,12 +171,12 @@ export class HostVolume implements PathOwner {
     });
   }
 
-  handleNamespaceChange(path: HostPath, session: HostSession): void {
-    this.size.handleChange(path, session);
+  handleNamespace(path: HostPath, session: HostSession): void {
+    this.size.handleShown(path, session.controller!.limits.blocks);
   }
 
   closeLinks(path: number, done: () => void): void {
-    this.size.handleDown(path);
+    this.size.handleDown(this.paths[path]);
     this.#closing[path] = { done, left: this.queues.length };
     for (const queue of this.queues) this.#mail(() => queue.closeLink(path));
   }

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { closeQueues, ControllerSession } from "../../../src/host/controller_session.ts";
 import { PathFailure } from "../../../src/host/path_failure.ts";
 import { Poller } from "../../../src/io/poller.ts";
+import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { type FakePortal, FakeTarget, type Fault, type Step, STEPS } from "./fake_target.ts";
 import { delay, eventually, failureOf, openSockets, sessionOptions } from "./host_fixture.ts";
@@ -191,7 +192,7 @@ Deno.test("readAna() follows the events of the target", async () => {
   portal.ana = AnaStateCode.OPTIMIZED;
   const session = await ControllerSession.open(poller, sessionOptions(portal));
   const states: string[] = [];
-  session.onAnaChange = (state) => states.push(state);
+  session.watch.listener.handleAna = (state) => states.push(state);
   portal.setAna(AnaStateCode.INACCESSIBLE);
   await eventually("inaccessible", () => session.ana === "inaccessible");
   portal.setAna(AnaStateCode.NON_OPTIMIZED);
@@ -208,7 +209,7 @@ Deno.test("a controller whose logs end before what was asked for is read as far 
   const session = await ControllerSession.open(poller, sessionOptions(portal));
   assertEquals(session.ana, "non-optimized");
   let changes = 0;
-  session.onNamespaceChange = () => changes++;
+  session.watch.listener.handleNamespace = () => changes++;
   portal.tellNamespaceChange();
   await eventually("the namespace's change is told", () => changes > 0);
   portal.setAna(AnaStateCode.OPTIMIZED);
@@ -223,12 +224,148 @@ Deno.test("readAna() that is asked for during a read reads again, for the state 
   portal.ana = AnaStateCode.OPTIMIZED;
   const session = await ControllerSession.open(poller, sessionOptions(portal));
   const reads = portal.count("read ANA log");
-  const first = session.readAna();
-  const second = session.readAna();
-  const third = session.readAna();
+  const first = session.watch.readAna();
+  const second = session.watch.readAna();
+  const third = session.watch.readAna();
   await Promise.all([first, second, third]);
   assertEquals(portal.count("read ANA log"), reads + 2);
   session.abandon();
+});
+
+/** A portal that reports ANA, and a session with it. */
+async function watched(
+  change: (portal: FakePortal) => void,
+  body: (portal: FakePortal, session: ControllerSession) => Promise<void>,
+) {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.ana = AnaStateCode.OPTIMIZED;
+  change(portal);
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  try {
+    await body(portal, session);
+  } finally {
+    session.abandon();
+  }
+}
+
+const LOOKS_MS = 20_000;
+
+Deno.test("a request for events that fails is made again, and events are heard then", async () => {
+  await watched((portal) => portal.eventStatus = StatusCode.INTERNAL_ERROR, async (portal, session) => {
+    await eventually("it is asked again", () => portal.count("asynchronous event request") >= 3);
+    portal.eventStatus = 0;
+    portal.setAna(AnaStateCode.INACCESSIBLE);
+    await eventually("the event is heard", () => session.ana === "inaccessible", LOOKS_MS);
+  });
+});
+
+Deno.test("a controller whose requests for events fail is looked at meanwhile", async () => {
+  await watched((portal) => portal.eventStatus = StatusCode.INTERNAL_ERROR, async (portal, session) => {
+    portal.setAna(AnaStateCode.NON_OPTIMIZED);
+    portal.blocks = 4096;
+    await eventually("the log is read", () => session.ana === "non-optimized", LOOKS_MS);
+    await eventually("the namespace is read", () => session.controller.limits.blocks === 4096, LOOKS_MS);
+  });
+});
+
+Deno.test("a controller without events is looked at", async () => {
+  await watched((portal) => portal.hasEvents = false, async (portal, session) => {
+    portal.ana = AnaStateCode.INACCESSIBLE;
+    portal.blocks = 4096;
+    await eventually("both are noticed", () => session.ana === "inaccessible", LOOKS_MS);
+    await eventually("the size is noticed", () => session.controller.limits.blocks === 4096, LOOKS_MS);
+    assertEquals(portal.count("asynchronous event request"), 0);
+  });
+});
+
+Deno.test("a path that serves no I/O is looked at, for the event may have been lost", async () => {
+  await watched((portal) => {
+    portal.ana = AnaStateCode.INACCESSIBLE;
+    portal.anaTransitionSeconds = 1;
+  }, async (portal, session) => {
+    assertEquals(session.ana, "inaccessible");
+    portal.ana = AnaStateCode.OPTIMIZED;
+    await eventually("it is noticed", () => session.ana === "optimized", LOOKS_MS);
+  });
+});
+
+Deno.test("an ANA log that makes no sense leaves what was known, and is read again", async () => {
+  const nonsense: ((log: Uint8Array) => void)[] = [
+    (log) => log.fill(0, 16, 20),
+    (log) => log[16 + 16] = 7,
+    (log) => log.fill(0xff, 20, 24),
+    (log) => log[8] = 200,
+  ];
+  await Promise.all(nonsense.map((spoilAnaLog) =>
+    watched(() => {}, async (portal, session) => {
+      let reads = portal.count("read ANA log");
+      portal.spoilAnaLog = spoilAnaLog;
+      portal.setAna(AnaStateCode.INACCESSIBLE);
+      await eventually("it is read several times", () => portal.count("read ANA log") > reads + 3);
+      assertEquals(session.ana, "optimized");
+      portal.spoilAnaLog = () => {};
+      await eventually("it is read in the end", () => session.ana === "inaccessible", LOOKS_MS);
+      reads = portal.count("read ANA log");
+      portal.adminStatus = { step: "read ANA log", status: StatusCode.INVALID_FIELD | StatusField.DNR, times: 5 };
+      portal.setAna(AnaStateCode.OPTIMIZED);
+      await eventually("a read that fails is repeated", () => session.ana === "optimized", LOOKS_MS);
+    })
+  ));
+});
+
+Deno.test("a namespace that moves to another ANA group is followed, whichever event tells it", async () => {
+  const events = [
+    (portal: FakePortal) => portal.tellNamespaceChange(),
+    (portal: FakePortal) => portal.setAna(portal.ana!),
+  ];
+  for (const tell of events) {
+    await watched((portal) => {
+      portal.ana = AnaStateCode.INACCESSIBLE;
+      // More than the log is read with: it names groups only.
+      portal.namespacesMax = 100_000;
+      portal.anaTransitionSeconds = 255;
+    }, async (portal, session) => {
+      assertEquals(session.ana, "inaccessible");
+      portal.anaGroup = 2;
+      tell(portal);
+      await eventually("it is followed", () => session.ana === "optimized");
+    });
+  }
+});
+
+Deno.test("a persistent internal error fails the association at once", async () => {
+  await watched(() => {}, async (portal, session) => {
+    const reasons: string[] = [];
+    await eventually("it listens", () => portal.count("asynchronous event request") === 1);
+    session.watch.listener.handleFailure = (reason) => reasons.push(reason);
+    portal.tellEvent(0x010300);
+    await eventually("it is told", () => reasons.length === 1);
+    assertEquals(reasons, ["its controller reports a persistent internal error"]);
+  });
+});
+
+Deno.test("an event of which nothing follows has its log page read, for the next one", async () => {
+  await watched(() => {}, async (portal, session) => {
+    await eventually("it listens", () => portal.count("asynchronous event request") === 1);
+    portal.tellEvent(0x010400);
+    await eventually("the error log is read", () => portal.logsRead.has(1));
+    assertEquals(session.ana, "optimized");
+  });
+});
+
+Deno.test("lookAnew() says what could not be read", async () => {
+  await watched((portal) => portal.hasEvents = false, async (portal, session) => {
+    portal.blocks = 4096;
+    portal.ana = AnaStateCode.INACCESSIBLE;
+    assertEquals(await session.watch.lookAnew(), null);
+    assertEquals([session.ana, session.controller.limits.blocks], ["inaccessible", 4096]);
+    portal.adminStatus = { step: "read ANA log", status: StatusCode.INTERNAL_ERROR, times: 9 };
+    assertEquals(await session.watch.lookAnew(), "Read of the ANA log failed: internal error");
+    const looking = session.watch.lookAnew();
+    session.abandon();
+    assertMatch((await looking)!, /closed/);
+  });
 });
 
 Deno.test("a controller that tells events without end does not keep the host busy", async () => {

@@ -34,7 +34,7 @@ import {
   NamespaceIdType,
   Oncs,
 } from "../../../src/spec/nvme_identify.ts";
-import { AnaGroupAt, AnaLogAt, AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { ANA_LSP_RGO, AnaGroupAt, AnaLogAt, AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { Cc, Csts, CstsShst, PropertyAt } from "../../../src/spec/nvme_property.ts";
 import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
 import {
@@ -142,6 +142,8 @@ export class FakePortal {
   readonly controllers = new Map<number, FakeControllerState>();
 
   fault: Fault | null = null;
+  /** Ends the command of a step with this status, so many times. */
+  adminStatus: { step: Step; status: number; times: number } | null = null;
   nqn = NQN;
   nsid = 1;
   uuid = UUID;
@@ -183,6 +185,18 @@ export class FakePortal {
   blockShift = 9;
   /** Answers Asynchronous Event Requests at once, over and over. */
   repeatsEvents = false;
+  /** Ends Asynchronous Event Requests at once with this status; 0: it does not. */
+  eventStatus = 0;
+  /** Offers to tell events. */
+  hasEvents = true;
+  /** Log pages that were read, by their ID. */
+  readonly logsRead = new Set<number>();
+  /** Changes the ANA log before it is sent. */
+  spoilAnaLog: (log: Uint8Array) => void = () => {};
+  /** The ANA group of the namespace, as Identify says, and whether the log lists namespaces. */
+  anaGroup = 1;
+  /** Namespaces that the portal says there may be. */
+  namespacesMax = 16;
 
   #listener: Deno.TcpListener | null = null;
   #accepting: Promise<void> = Promise.resolve();
@@ -266,6 +280,11 @@ export class FakePortal {
   setAna(state: number): void {
     this.ana = state;
     for (const connection of this.connections) connection.tell(ANA_CHANGED);
+  }
+
+  /** Tells every host of an event, given as dword 0 of its answer. */
+  tellEvent(event: number): void {
+    for (const connection of this.connections) connection.tell(event);
   }
 
   /** Tells every host that its namespaces have changed. */
@@ -534,6 +553,11 @@ class FakeConnection {
   // ── admin ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #handleAdmin(sqe: Uint8Array): void {
+    const failing = this.#portal.adminStatus;
+    if (failing !== null && failing.times > 0 && stepOf(sqe) === failing.step) {
+      failing.times--;
+      return this.#answer(sqe, failing.status);
+    }
     switch (sqe[SqeAt.OPC]) {
       case AdminOpcode.IDENTIFY:
         return this.#identify(sqe);
@@ -548,6 +572,7 @@ class FakeConnection {
         return;
       case AdminOpcode.ASYNC_EVENT_REQUEST:
         if (this.#isFaulty("asynchronous event request")) return;
+        if (this.#portal.eventStatus !== 0) return this.#answer(sqe, this.#portal.eventStatus);
         this.#eventRequests.push(get16(sqe, SqeAt.CID));
         return this.#tellEvents();
       default:
@@ -592,18 +617,19 @@ class FakeConnection {
     data[at.MDTS] = 5;
     set16(data, at.CNTLID, this.#controller!.cntlid);
     set32(data, at.VER, 0x00020000);
-    set32(data, at.OAES, AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES | AsyncEventConfig.ANA_CHANGE_NOTICES);
+    const events = AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES | AsyncEventConfig.ANA_CHANGE_NOTICES;
+    set32(data, at.OAES, portal.hasEvents ? events : 0);
     data[at.CNTRLTYPE] = portal.discoveryLog === null ? 1 : 2;
     data[at.AERL] = 3;
     set16(data, at.KAS, 1);
     data[at.ANATT] = portal.anaTransitionSeconds;
-    set32(data, at.ANAGRPMAX, 1);
-    set32(data, at.NANAGRPID, 1);
+    set32(data, at.ANAGRPMAX, 2);
+    set32(data, at.NANAGRPID, 2);
     set32(data, at.NN, 16);
     set16(data, at.ONCS, Oncs.DATASET_MANAGEMENT | Oncs.WRITE_ZEROES);
     data[at.VWC] = 1;
     set32(data, at.SGLS, 1);
-    set32(data, at.MNAN, 16);
+    set32(data, at.MNAN, portal.namespacesMax);
     setText(data, at.SUBNQN, portal.nqn);
     set32(data, at.IOCCSZ, (64 + portal.inCapsuleBytes) / 16);
     set32(data, at.IORCSZ, 1);
@@ -617,7 +643,7 @@ class FakeConnection {
     set32(data, at.NSZE, blocks);
     set32(data, at.NCAP, blocks);
     data[at.NMIC] = 1;
-    set32(data, at.ANAGRPID, 1);
+    set32(data, at.ANAGRPID, this.#portal.anaGroup);
     data[at.LBAF + 2] = this.#portal.blockShift;
     return data;
   }
@@ -645,6 +671,7 @@ class FakeConnection {
   #getLogPage(sqe: Uint8Array): void {
     const bytes = (get16(sqe, SqeAt.CDW10 + 2) + (get16(sqe, SqeAt.CDW11) << 16) + 1) * 4;
     const data = new Uint8Array(bytes);
+    this.#portal.logsRead.add(sqe[SqeAt.CDW10]);
     if (sqe[SqeAt.CDW10] === LogId.DISCOVERY) {
       const offset = get32(sqe, SqeAt.CDW12);
       data.set(this.#portal.discoveryLog?.subarray(offset, offset + bytes) ?? []);
@@ -652,12 +679,20 @@ class FakeConnection {
     if (sqe[SqeAt.CDW10] === LogId.ASYMMETRIC_NAMESPACE_ACCESS) {
       if (this.#isFaulty("read ANA log")) return;
       this.#untold.delete(ANA_CHANGED);
-      set16(data, AnaLogAt.NAGD, 1);
+      const isGroupsOnly = (sqe[SqeAt.CDW10 + 1] & ANA_LSP_RGO) !== 0;
+      // Group 1 has the portal's state, group 2 is optimized everywhere.
+      set16(data, AnaLogAt.NAGD, isGroupsOnly ? 2 : 1);
       const group = AnaLogAt.DESCRIPTORS;
       set32(data, group + AnaGroupAt.AGID, 1);
-      set32(data, group + AnaGroupAt.NNV, 1);
       data[group + AnaGroupAt.STATE] = this.#portal.ana ?? AnaStateCode.OPTIMIZED;
-      set32(data, group + AnaGroupAt.NSIDS, this.#portal.nsid);
+      if (isGroupsOnly) {
+        set32(data, group + AnaGroupAt.NSIDS, 2);
+        data[group + AnaGroupAt.NSIDS + AnaGroupAt.STATE] = AnaStateCode.OPTIMIZED;
+      } else {
+        set32(data, group + AnaGroupAt.NNV, 1);
+        set32(data, group + AnaGroupAt.NSIDS, this.#portal.nsid);
+      }
+      this.#portal.spoilAnaLog(data);
     }
     const logBytes = sqe[SqeAt.CDW10] === LogId.ASYMMETRIC_NAMESPACE_ACCESS
       ? AnaLogAt.DESCRIPTORS + AnaGroupAt.NSIDS + 4
@@ -765,6 +800,22 @@ class FakeConnection {
 }
 
 // ── bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The step that an admin command belongs to; null for those that cannot be made to fail. */
+function stepOf(sqe: Uint8Array): Step | null {
+  if (sqe[SqeAt.OPC] === AdminOpcode.GET_LOG_PAGE) {
+    return sqe[SqeAt.CDW10] === LogId.ASYMMETRIC_NAMESPACE_ACCESS ? "read ANA log" : null;
+  }
+  if (sqe[SqeAt.OPC] !== AdminOpcode.IDENTIFY) return null;
+  return IDENTIFY_STEPS[sqe[SqeAt.CDW10]] ?? null;
+}
+
+const IDENTIFY_STEPS: Readonly<Record<number, Step>> = {
+  [IdentifyCns.CONTROLLER]: "identify controller",
+  [IdentifyCns.ACTIVE_NAMESPACE_LIST]: "identify active namespaces",
+  [IdentifyCns.NAMESPACE]: "identify namespace",
+  [IdentifyCns.NAMESPACE_DESCRIPTORS]: "identify descriptors",
+};
 
 function noticeOf(info: number, logPage: number): number {
   return AsyncEventType.NOTICE | (info << 8) | (logPage << 16);

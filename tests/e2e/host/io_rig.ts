@@ -224,7 +224,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
 
   handlePathChanged(): void {}
 
-  handleNamespaceChange(): void {}
+  handleNamespace(): void {}
 
   handleRefused(): void {}
 

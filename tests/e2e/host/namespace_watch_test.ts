@@ -3,8 +3,9 @@ import { setLogSink } from "../../../src/base/log.ts";
 import type { VolumeInfo } from "../../../src/host/api.ts";
 import { VolumeSet } from "../../../src/host/volume_set.ts";
 import { WorkerPool } from "../../../src/host/worker_pool.ts";
+import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
 import { type FakePortal, FakeTarget } from "./fake_target.ts";
-import { attachParams, delay, eventually, failureOf } from "./host_fixture.ts";
+import { attachParams, delay, eventually } from "./host_fixture.ts";
 
 const BLOCKS = 2048;
 const OTHER_UUID = "5a3c1c1e-0000-4000-8000-00000000beef";
@@ -162,17 +163,41 @@ testWatch("a path whose namespace is gone is lost, and back with it", 1, async (
   await eventually("it is live", () => rig.states === "live");
 });
 
-testWatch("a new path of another size is refused while a live one vouches for the size", 2, async (rig, target) => {
+testWatch("a new path of another size joins, and the smallest counts until they agree", 2, async (rig, target) => {
   await rig.set.detach({ volumes: ["vol-n1"], all: false, force: false });
   const [first, second] = target.portals;
   await rig.attach([first]);
   second.blocks = 4096;
-  const failure = await failureOf(rig.attach([second]));
-  assertEquals(failure.code, "refused");
-  assertMatch(failure.message, /its size has changed: it has 4096 blocks, not 2048$/);
-  assertEquals([rig.states, rig.blocks], ["live", BLOCKS]);
-  await first.stop();
-  await eventually("it is lost", () => rig.states === "reconnecting");
   await rig.attach([second]);
+  assertEquals([rig.states, rig.blocks], ["live,live", BLOCKS]);
+  assertMatch(rig.volume.sizeWarning!, /^its paths show sizes of 2048 to 4096 blocks/);
+  await first.stop();
   await eventually("it has grown", () => rig.blocks === 4096);
+  assertEquals(rig.volume.sizeWarning, null);
+});
+
+testWatch("a path whose event was lost is asked when another one shows a new size", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  first.blocks = second.blocks = 4096;
+  first.tellNamespaceChange();
+  await eventually("it has grown", () => rig.blocks === 4096);
+  assertEquals(rig.states, "live,live");
+});
+
+testWatch("a namespace that could not be read again is neither gone nor another one", 1, async (rig, target) => {
+  const [only] = target.portals;
+  const { cntlid } = rig.volume.paths[0];
+  only.adminStatus = { step: "identify descriptors", status: StatusCode.INTERNAL_ERROR | StatusField.DNR, times: 4 };
+  resize(only, 4096);
+  await eventually("it is read after all", () => rig.blocks === 4096);
+  assert(rig.logged(/ warn .*cannot read the namespace again: identify namespace descriptors failed: internal error/));
+  assertEquals([rig.states, rig.volume.paths[0].cntlid], ["live", cntlid]);
+});
+
+testWatch("a path that cannot read the descriptors when it is back is tried until it can", 1, async (rig, target) => {
+  const [only] = target.portals;
+  only.adminStatus = { step: "identify descriptors", status: StatusCode.INVALID_FIELD | StatusField.DNR, times: 2 };
+  await only.kill();
+  await eventually("it is live again", () => rig.states === "live" && rig.volume.paths[0].reconnects === 1);
+  assert(rig.logged(/nothing shows that it leads to the same namespace/));
 });

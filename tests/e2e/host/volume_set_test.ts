@@ -293,6 +293,15 @@ testSet(
   },
 );
 
+testSet("a path whose controller reports a persistent error is reset and connects anew", 2, async (rig, target) => {
+  await rig.attach(target.portals);
+  const { cntlid } = rig.paths()[1];
+  target.portals[1].tellEvent(0x010300);
+  await eventually("it has a new controller", () => rig.paths()[1].reconnects === 1);
+  assert(rig.paths()[1].cntlid !== cntlid);
+  assert(rig.log.some((line) => /is reconnecting: its controller reports a persistent internal error/.test(line)));
+});
+
 testSet("a path whose I/O connection alone is lost connects again", 1, async (rig, target) => {
   await rig.attach(target.portals);
   const { cntlid } = rig.paths()[0];

@@ -1,9 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
+import { rearmCommand } from "../../../src/nvme/async_event.ts";
 import {
   type AdminCommand,
   asyncEventRequestCommand,
-  changedNamespaceListCommand,
   connectCommand,
   connectIoQueueCommand,
   getLogPageCommand,
@@ -104,7 +104,9 @@ Deno.test("getLogPageCommand() counts dwords from 0, over 16 bits too (Base 2.0,
   const large = getLogPageCommand("x", { logId: 0x70, nsid: 0, bytes: 4 * 65537 });
   assertEquals(large.sqe, vector({ 0: "02 40", 40: "70 00 00 00 01" }));
   assertThrows(() => getLogPageCommand("x", { logId: 1, nsid: 0, bytes: 6 }), AssertionFailure);
-  assertEquals(changedNamespaceListCommand().sqe, vector({ 0: "02 40", 4: "ff ff ff ff", 40: "04 00 ff 03" }));
+  assertEquals(rearmCommand(4)!.sqe, vector({ 0: "02 40", 4: "ff ff ff ff", 40: "04 00 ff 03" }));
+  assertEquals(rearmCommand(1)!.sqe, vector({ 0: "02 40", 4: "ff ff ff ff", 40: "01 00 0f 00" }));
+  assertEquals(rearmCommand(0x7f), null);
 });
 
 Deno.test("every command leaves the CID and the SGL to the connection", () => {
@@ -117,7 +119,7 @@ Deno.test("every command leaves the CID and the SGL to the connection", () => {
     setHostBehaviorCommand(),
     keepAliveCommand(),
     asyncEventRequestCommand(),
-    changedNamespaceListCommand(),
+    rearmCommand(4)!,
   ];
   for (const { name, sqe } of commands) {
     assertEquals(sqe.length, 64, name);

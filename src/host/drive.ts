@@ -1,0 +1,17 @@
+import type { Steps } from "../nvme/steps.ts";
+import type { HostConnection } from "./host_connection.ts";
+
+/** Carries out what a sequence of steps wants, over an admin queue. */
+export async function drive<T>(admin: HostConnection, steps: Steps<T>): Promise<T> {
+  let next = steps.next(null);
+  while (!next.done) {
+    const step = next.value;
+    if (step.kind === "wait") {
+      await new Promise((resolve) => setTimeout(resolve, step.ms));
+      next = steps.next(null);
+    } else {
+      next = steps.next(await admin.request(step.command));
+    }
+  }
+  return next.value;
+}
