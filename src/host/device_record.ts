@@ -3,12 +3,15 @@
  * and goes when nothing is left of the device, so that whoever comes after a daemon knows what it has left.
  */
 import { errnoWords } from "../base/errno.ts";
-import { UmpathError } from "../base/errors.ts";
+import { messageOf, UmpathError } from "../base/errors.ts";
+import { logger } from "../base/log.ts";
 import { quote } from "../base/text.ts";
 import type { DeviceDriver } from "./api.ts";
 import { ownIdentity, type ProcessIdentity } from "./process_identity.ts";
 import { errnoOf } from "./run_sequence.ts";
 import { type RunDir, runDir } from "./run_dir.ts";
+
+const log = logger("device");
 
 /** Drivers that have devices in the kernel. */
 export type KernelDriver = Exclude<DeviceDriver, "none">;
@@ -71,6 +74,18 @@ export function writeNote(note: DeviceNote, dir = runDir()): void {
       hint: "Make room there, or set UMPATH_RUN_DIR to another folder",
       cause: error,
     });
+  }
+}
+
+/**
+ * Notes that the device was taken away although it is in use. The device is gone in any case: that nobody can be told of
+ * it later ends nothing.
+ */
+export function noteDetached(note: DeviceNote, dir = runDir()): void {
+  try {
+    writeNote({ ...note, isDetached: true }, dir);
+  } catch (error) {
+    log.warn(`${messageOf(error)}: umpath list will not show it`);
   }
 }
 

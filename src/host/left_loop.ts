@@ -2,7 +2,7 @@ import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
 import { EIO } from "../base/errno.ts";
 import { removeStaleFile, removeStaleLoop } from "../loopdev/stale_device.ts";
-import { bootId, type DeviceNote, forgetDevice, notedDevice, ownNote, writeNote } from "./device_record.ts";
+import { bootId, type DeviceNote, forgetDevice, notedDevice, noteDetached, ownNote } from "./device_record.ts";
 import { deviceUsers, unescaped } from "./device_users.ts";
 import { diskSequence } from "./disk_sequence.ts";
 import type { LeftDevice, LeftFate } from "./left_devices.ts";
@@ -120,7 +120,7 @@ function leftLoop(dir: RunDir, { device, sequence }: FoundLoop, note: DeviceNote
   const { number, isAdded, volume, isDetached } = note;
   const remove = async (): Promise<LeftFate> => {
     const fate = await runLoop(removeStaleLoop({ number, sequence, isAdded }));
-    if (fate === "in-use") writeNote({ ...note, sequence, isDetached: true }, dir);
+    if (fate === "in-use") noteDetached({ ...note, sequence }, dir);
     else forgetDevice(note, dir);
     return fate === "free" ? "removed" : fate === "foreign" ? "absent" : "in-use";
   };

@@ -1,5 +1,5 @@
 import { removeStaleDevice } from "../ublk/control.ts";
-import { bootId, type DeviceNote, forgetDevice, notedDevice, writeNote } from "./device_record.ts";
+import { bootId, type DeviceNote, forgetDevice, notedDevice, noteDetached } from "./device_record.ts";
 import { diskSequence } from "./disk_sequence.ts";
 import type { LeftDevice, LeftFate } from "./left_devices.ts";
 import { lastingUseWords } from "./device_users.ts";
@@ -47,7 +47,7 @@ function leftUblk(dir: RunDir, note: DeviceNote): LeftDevice {
     }
     if (outcome === "alive") throw stillServed(owner.pid);
     if (outcome === "removed" && isUsed) {
-      writeNote({ ...note, isDetached: true }, dir);
+      noteDetached(note, dir);
       return "in-use";
     }
     forgetDevice(note, dir);

@@ -8,7 +8,7 @@ import { createLoopDevice } from "../loopdev/create_device.ts";
 import type { LoopDevice } from "../loopdev/device.ts";
 import { resizeLoopDevice } from "../loopdev/resize_device.ts";
 import { destroyLoopDevice } from "../loopdev/retire_device.ts";
-import { forgetDevice, ownNote, writeNote } from "./device_record.ts";
+import { forgetDevice, noteDetached, ownNote, writeNote } from "./device_record.ts";
 import { diskSequence, setDiskReadOnly } from "./disk_sequence.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
 import { type LoopQueues, runLoop } from "./loop_driver.ts";
@@ -46,8 +46,9 @@ export async function createVolumeLoop(wanted: WantedDevice, volume: VolumeQueue
     },
     note: ({ device, isDetached }) => {
       const { number, sequence, isAdded } = device;
-      const note = ownNote({ driver: "loop", number, volume: wanted.name, isAdded });
-      writeNote({ ...note, sequence, isDetached });
+      const note = { ...ownNote({ driver: "loop", number, volume: wanted.name, isAdded }), sequence };
+      if (isDetached) noteDetached(note);
+      else writeNote(note);
     },
     forget: ({ device: { number } }) => forgetDevice({ driver: "loop", number }),
   };

@@ -135,7 +135,7 @@ async function resultOf(
       return await queues.drain(step).then(() => 0);
     case "close-fuse":
       queues.close();
-      return lib.um_close(step.device.fuseFd);
+      return await lib.um_close_slow(step.device.fuseFd);
     case "pause":
       await pause(step.deadlineMs);
       return 0;

@@ -1,7 +1,7 @@
 import { native } from "../../ffi/library.ts";
 import { REQUEST_BYTES_MAX } from "../base/limits.ts";
 import { createDevice, destroyDevice, resizeDevice, type UblkDevice } from "../ublk/control.ts";
-import { type DeviceNote, forgetDevice, ownNote, writeNote } from "./device_record.ts";
+import { type DeviceNote, forgetDevice, noteDetached, ownNote, writeNote } from "./device_record.ts";
 import { deviceUseWords } from "./device_users.ts";
 import { diskSequence, setDiskReadOnly } from "./disk_sequence.ts";
 import type { KernelDevice, VolumeQueues, WantedDevice } from "./kernel_device.ts";
@@ -50,7 +50,7 @@ async function forgetOrKeep(note: DeviceNote): Promise<void> {
   } catch {
     return forgetDevice(note);
   }
-  writeNote({ ...note, isDetached: true });
+  noteDetached(note);
 }
 
 /** Other devices of this process are told apart from this one by a serial number. */
@@ -76,7 +76,7 @@ async function madeDevice(
     destroy: async ({ force }) => {
       const warnings = await runControl(destroyDevice(device, { force }), control);
       // Its number is not free before its last user has closed it.
-      if (force && await deviceUseWords(path) !== null) writeNote({ ...noted, isDetached: true });
+      if (force && await deviceUseWords(path) !== null) noteDetached(noted);
       else forgetDevice(noted);
       return warnings;
     },

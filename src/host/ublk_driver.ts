@@ -57,7 +57,7 @@ async function carryOut(step: ControlStep, queues: QueueControl): Promise<Contro
     case "drain-queues":
       return { result: await waited(step, queues.drainQueues(step).then(() => 0)) };
     case "close-char-device":
-      return { result: native().um_close(step.device.charFd) };
+      return { result: await waited(step, native().um_close_slow(step.device.charFd)) };
     case "server-runs":
       return { result: await processRuns(step.server) ? 1 : 0 };
     case "pause":

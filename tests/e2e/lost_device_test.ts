@@ -4,6 +4,7 @@ import { UmpathError } from "../../src/base/errors.ts";
 import type { ListResult } from "../../src/host/api.ts";
 import { call } from "../../src/host/control_client.ts";
 import { diskSequence, setDiskReadOnly } from "../../src/host/disk_sequence.ts";
+import { listLeft } from "../../src/host/left_devices.ts";
 import { runDirAt } from "../../src/host/run_dir.ts";
 import { delay } from "./host/host_fixture.ts";
 import { loopTest, toolTest } from "./loop_case.ts";
@@ -140,6 +141,77 @@ toolTest("detach names the loop device or the mount namespace that holds a devic
   await holder.status;
   assertEquals((await rig.umpath("detach", NAME)).code, 0);
 });
+
+loopTest("a device whose FUSE connection is aborted is told at once, and goes", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device(...PATIENT);
+  const connections = `${rig.folder}/connections`;
+  Deno.mkdirSync(connections);
+  await rig.ok("mount", "-t", "fusectl", "none", connections);
+  try {
+    const mounts = Deno.readTextFileSync("/proc/self/mountinfo").split("\n");
+    const mine = mounts.find((line) => line.includes(` ${rig.cli.runDir}/loop/${NAME} `))!;
+    const [, connection] = mine.split(" ")[2]!.split(":");
+    Deno.writeTextFileSync(`${connections}/${connection}/abort`, "1\n");
+  } finally {
+    await rig.ok("umount", connections);
+  }
+  await until(rig, "a line in the log", () => rig.log().includes(`${device} takes no I/O any more`));
+  assertEquals((await rig.volume()).state, "dead");
+  assertEquals((await rig.umpath("detach", NAME)).code, 0);
+  await rig.assertNothingLeft();
+});
+
+toolTest("a daemon that ends while its device is mounted leaves a note of it", ["mkfs.ext4"], async () => {
+  await using rig = await LoopRig.start(["--ram", "32M"]);
+  const device = await rig.device(...PATIENT);
+  const mount = `${rig.folder}/mnt`;
+  Deno.mkdirSync(mount);
+  await rig.ok("mkfs.ext4", "-q", device);
+  await rig.ok("mount", device, mount);
+  try {
+    Deno.kill(rig.cli.daemonPid()!, "SIGTERM");
+    await until(rig, "the daemon gone", async () => await call("info", {}, { dir: runDirAt(rig.cli.runDir) }) === null);
+    await until(rig, "the note", async () => {
+      const left = await listLeft(runDirAt(rig.cli.runDir), { besideDaemon: false });
+      return left.map(({ words }) => words).join() === `${device} (was ${NAME}) is still mounted on "${mount}"`;
+    });
+  } finally {
+    await rig.run("umount", mount);
+  }
+  assertEquals((await rig.umpath("detach", "--all")).code, 0);
+});
+
+loopTest("a volume whose I/O hangs holds neither the daemon nor another volume", async () => {
+  await using rig = await LoopRig.start(["--namespace", "ram=16M", "--namespace", "ram=16M"]);
+  const endless = ["--no-path-timeout", "off", "--io-timeout", "120s", "--keep-alive", "off"];
+  const device = await rig.device("--nsid", "1", "--connect-timeout", "10s", ...endless);
+  await rig.target.fault("drop,op=io,nsid=1");
+  const reader = rig.start("dd", `if=${device}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct");
+  await until(rig, "a read that hangs", async () => (await rig.volume()).paths.some(({ inflight }) => inflight > 0));
+  // It waits for the read, and whoever opens the device from now on waits for it.
+  const freezer = rig.start("losetup", "--direct-io=off", device);
+  await until(rig, "a device that hangs", () => wait(freezer.pid) !== "");
+  const refused = await rig.umpath("detach", NAME);
+  assertEquals(refused.code, 7, refused.stderr);
+  assertStringIncludes(refused.stderr, `is open in dd (process ${reader.pid})`);
+  const other = await rig.attach("--nsid", "2", ...PATIENT);
+  assertEquals(other.code, 0, other.stderr);
+  assertEquals((await rig.umpath("detach", "loop-n2")).code, 0);
+  await rig.target.fault("clear");
+  reader.kill("SIGKILL");
+  assertEquals((await rig.umpath("detach", "--force", NAME)).code, 0, rig.log());
+});
+
+/** What a process waits for in the kernel; empty if it runs, or is not to be seen. */
+function wait(pid: number): string {
+  try {
+    const where = Deno.readTextFileSync(`/proc/${pid}/wchan`);
+    return where === "0" ? "" : where;
+  } catch {
+    return "";
+  }
+}
 
 loopTest("setDiskReadOnly() changes the very disk that is meant, and no other", async () => {
   await using rig = await LoopRig.start(["--ram", "16M"]);

@@ -1,6 +1,13 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { type DeviceNote, forgetDevice, ownNote, readNotes, writeNote } from "../../../src/host/device_record.ts";
+import {
+  type DeviceNote,
+  forgetDevice,
+  noteDetached,
+  ownNote,
+  readNotes,
+  writeNote,
+} from "../../../src/host/device_record.ts";
 import { type LeftDevice, leftDevices, listLeft, matchesLeft, removeLeft } from "../../../src/host/left_devices.ts";
 import { ownIdentity, processRuns } from "../../../src/host/process_identity.ts";
 import { ensureRunDir, type RunDir, runDirAt, RunDirLock } from "../../../src/host/run_dir.ts";
@@ -111,6 +118,8 @@ Deno.test("writeNote() says in words that the run folder takes no note", () =>
     const gone = { ...dir, path: `${dir.path}/gone` };
     const error = assertThrows(() => writeNote(note, gone), UmpathError, "Cannot note /dev/ublkb7 in run folder");
     assertEquals([error.code, error.message.includes("os error")], ["host-lacks", false]);
+    // What is taken away is taken away without a note as well.
+    noteDetached(note, gone);
   }));
 
 Deno.test("processRuns() tells a process from one that was given its number later", async () => {
