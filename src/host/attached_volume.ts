@@ -2,11 +2,13 @@ import { assert } from "../base/assert.ts";
 import { UmpathError } from "../base/errors.ts";
 import { REQUEST_BYTES_MAX, ZEROES_PARTS_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
+import { count } from "../base/text.ts";
+import { formatDuration } from "../base/units.ts";
 import { Prng } from "../base/prng.ts";
 import type { Geometry } from "../block/device.ts";
 import type { LoadPlan } from "../block/verified_load.ts";
 import type { Poller } from "../io/poller.ts";
-import { Counters, PathCounter } from "../multipath/counters.ts";
+import { Counters, PathCounter, QueueCounter } from "../multipath/counters.ts";
 import { Failback, type FailbackName } from "../multipath/failback.ts";
 import { PathTable } from "../multipath/path_table.ts";
 import { CONNECTION_DEPTH_MAX } from "../nvme/connection.ts";
@@ -21,6 +23,7 @@ import { DeviceWatch } from "./device_watch.ts";
 import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from "./kernel_device.ts";
 import { readFailback, readPolicy } from "./defaults.ts";
 import { formatHedge, type HedgeBudget, parseHedge, readSlowPath, type SlowPathMode } from "./latency_settings.ts";
+import { pause } from "./run_sequence.ts";
 import { createVolumeLoop } from "./loop_device.ts";
 import { NamespaceWatch } from "./namespace_watch.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
@@ -32,6 +35,7 @@ import type { PathOwner, VolumePath } from "./volume_path.ts";
 import { VolumeLinks } from "./volume_links.ts";
 import { VolumePaths } from "./volume_paths.ts";
 import { VolumeSettings } from "./volume_settings.ts";
+import { writeBack } from "./write_back.ts";
 import { VolumeSize } from "./volume_size.ts";
 import type { AddVolume, FromWorker } from "./worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
@@ -60,6 +64,17 @@ export interface VolumePlan {
 /** How long a path that is taken out of use may take to answer what it has: after that, others serve it. */
 const DRAIN_MS_MAX = 2_000;
 const DRAIN_POLL_MS = 5;
+
+/** How long the search for users of a device that is taken away by force may take. */
+const USERS_MS_MAX = 500;
+
+/** How a volume is taken away. */
+export interface DetachOptions {
+  /** Although its device is in use: all I/O fails from the first moment on. */
+  force: boolean;
+  /** Is told what is left of it. */
+  warn?: (message: string) => void;
+}
 
 /**
  * A volume from attach to detach, on the main thread: its paths, its share of every worker, its kernel device.
@@ -546,17 +561,35 @@ export class AttachedVolume implements PathOwner {
     if (why !== null) throw inUse(this.name, `${device} ${why}`);
   }
 
-  /** Logs who uses the device: it is to be taken away all the same. */
+  /** Logs who uses the device, as far as that is known soon: it is to be taken away all the same. */
   async logUsers(): Promise<void> {
+    await Promise.race([this.#findUsers(), pause(USERS_MS_MAX)]);
+  }
+
+  async #findUsers(): Promise<void> {
     await this.lookAtDevice();
-    const why = this.device === null ? null : await deviceUseWords(this.device);
-    if (why !== null) {
-      log.warn(`${this.name}: ${this.device} ${why} and is taken away: all I/O on it fails from now on`);
+    const { device } = this;
+    const why = device === null ? null : await deviceUseWords(device);
+    if (why !== null) log.warn(`${this.name}: ${device} ${why} and is taken away: all I/O on it fails from now on`);
+  }
+
+  /** Writes back what is dirty of the device, for `msMax` at most. Others fail from then on. */
+  async writeBack(msMax: number): Promise<void> {
+    const { device } = this;
+    if (device === null || this.geometry.readOnly || this.isDetaching) return;
+    if (!this.paths.all.some((path) => path.isServing)) {
+      return log.error(`${this.name}: no path serves: what is not written back of ${device} is lost`);
     }
+    log.info(`${this.name}: writing back what is dirty of ${device}, for ${formatDuration(msMax)} at most`);
+    const outcome = await Promise.race([writeBack(device), pause(msMax).then(() => null)]);
+    if (outcome === null) {
+      log.error(`${this.name}: ${device} is not written back after ${formatDuration(msMax)}: what is left is lost`);
+    } else if (outcome.length > 0) log.error(`${this.name}: cannot write back ${outcome.join("; ")}`);
+    else log.info(`${this.name}: ${device} is written back`);
   }
 
   /** Takes the volume away: device, links, paths, workers' shares. The same promise for everybody who asks. */
-  detach(options: { force: boolean }): Promise<void> {
+  detach(options: DetachOptions): Promise<void> {
     this.#detaching ??= this.#detach(options).catch((error) => {
       this.#detaching = null;
       throw error;
@@ -564,13 +597,17 @@ export class AttachedVolume implements PathOwner {
     return this.#detaching;
   }
 
-  async #detach(options: { force: boolean }): Promise<void> {
+  async #detach(options: DetachOptions): Promise<void> {
     log.info(`${this.name}: detaching${this.device === null ? "" : ` ${this.device}`}`);
     const isStuck = this.paths.all.every((path) => !path.isServing);
-    if (isStuck || options.force) this.cutWaits();
+    if (isStuck) this.cutWaits();
+    if (options.force) await this.failAll();
     if (this.#device !== null) {
       const warnings = await this.#destroyDevice(this.#device, options);
-      for (const warning of warnings) log.warn(`${this.name}: ${warning.message}`);
+      for (const { message } of warnings) {
+        log.warn(`${this.name}: ${message}`);
+        options.warn?.(`${this.name}: ${message}`);
+      }
       this.#device = null;
     }
     await this.#abandon();
@@ -593,6 +630,25 @@ export class AttachedVolume implements PathOwner {
     this.#isCutForGood = true;
     this.table.cut();
     this.wakeWorkers();
+  }
+
+  /** All I/O fails at once, what is in flight as well: its answers are not waited for. */
+  async failAll(): Promise<void> {
+    const requests = this.#requestsInside;
+    this.cutWaits();
+    this.table.giveUp();
+    await Promise.all(this.paths.all.map((path) => this.paths.remove(path, { abandons: true })));
+    if (requests === 0) return;
+    log.warn(`${this.name}: ${count(requests, "request")} failed, unanswered: the volume is detached by force`);
+  }
+
+  /** Requests of the device that have no answer yet, about: the workers go on counting. */
+  get #requestsInside(): number {
+    const inFlight = this.paths.all.map(({ index }) => Counters.sumPath(this.#counters, index, PathCounter.IN_FLIGHT));
+    const waiting = this.#counters.map((counters) =>
+      counters.queue(QueueCounter.WAITING) + counters.queue(QueueCounter.HELD)
+    );
+    return [...inFlight, ...waiting].reduce((sum, requests) => sum + requests, 0);
   }
 
   async #abandon(): Promise<void> {

@@ -58,6 +58,11 @@ export async function lastingUseWords(device: string, momentMs = MOMENT_MS): Pro
   }
 }
 
+/** Where `device` or a partition of it is mounted. */
+export async function mountsOf(device: string, kernel = KERNEL): Promise<string[]> {
+  return mountFolders(await textOf(`${kernel.proc}/self/mountinfo`), await namesOf(device, kernel));
+}
+
 /** The cheap looks come first, and what says most. */
 async function findUse(device: string, kernel: KernelFolders, over: AbortSignal): Promise<string | null> {
   const names = await namesOf(device, kernel);

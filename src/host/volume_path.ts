@@ -103,6 +103,7 @@ export class VolumePath {
   #executesMs = 0;
   #endReason = "it was removed";
   #drains = false;
+  #abandons = false;
   #endPause: () => void = () => {};
   readonly #anaTransition = new AnaTransition((reason) => this.#linkFailed(reason));
   /** Why it is out of use for good: what it leads to is not the volume. */
@@ -244,11 +245,12 @@ export class VolumePath {
 
   /**
    * Ends the path in order; resolves when nothing of it is left. `drains` lets what is in flight on it be answered
-   * before.
+   * before; `abandons` does not wait for its controller, which learns it from the end of the connections.
    */
-  async end(reason: string, { drains = false } = {}): Promise<void> {
+  async end(reason: string, { drains = false, abandons = false } = {}): Promise<void> {
     this.#endReason = reason;
     this.#drains = drains;
+    this.#abandons ||= abandons;
     this.#ended.abort();
     this.#linkFailed(reason);
     await this.#life;
@@ -458,6 +460,7 @@ export class VolumePath {
       // Links end before the controller is told, so that held writes are known when it has answered.
       await this.#owner.closeLinks(this);
       this.#openLinks = 0;
+      if (this.#abandons) return;
       if (isEnded && isDrained) await session.close();
       else if (isAdminAlive && await session.reset()) this.#owner.releaseHeld(this);
     } finally {

@@ -90,7 +90,7 @@ export class VolumePaths {
   }
 
   /** Ends a path; with `drains`, what is in flight on it is answered before, as far as that does not take long. */
-  async remove(path: VolumePath, options: { drains?: boolean } = {}): Promise<void> {
+  async remove(path: VolumePath, options: { drains?: boolean; abandons?: boolean } = {}): Promise<void> {
     await path.end("it was removed", options);
     if (this.#paths.get(path.index) !== path) return;
     const { table } = this.#options.owner;

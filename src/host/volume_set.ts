@@ -51,6 +51,9 @@ const log = logger("attach");
 /** What is wrong with one path may be right with another. */
 const PATH_ERRORS: readonly ErrorCode[] = ["unreachable", "refused", "not-found", "timed-out"];
 
+/** How long the end may take to write back what is dirty. A service manager waits for 90 s. */
+const WRITE_BACK_MS_MAX = 10_000;
+
 type Warn = (message: string) => void;
 
 /** For how long a client waits for what it has asked. */
@@ -453,7 +456,10 @@ export class VolumeSet {
     const { volumes, attaches } = this.#chosen(params);
     for (const errand of attaches) errand.callOff(calledOff(errand.subject.name));
     if (!params.force) await Promise.all(volumes.map((volume) => volume.checkUnused()));
-    else volumes.forEach((volume) => volume.isDetaching && volume.cutWaits());
+    else {
+      await Promise.all(volumes.map((volume) => volume.logUsers()));
+      volumes.forEach((volume) => volume.isDetaching && void volume.failAll());
+    }
     const turns = new Set(volumes.map(({ plan }) => turnOf(plan)));
     for (const errand of this.#errands) {
       if (turns.has(turnOf(errand.subject))) errand.callOff(calledOff(errand.subject.name));
@@ -483,7 +489,7 @@ export class VolumeSet {
     await this.#turns.run(turnOf(volume.plan), { what: "a detach", onWait }, async () => {
       // Again, now that its turn has come: its device may not have been there before, or not in use.
       if (!force) await volume.checkUnused();
-      await volume.detach({ force });
+      await volume.detach({ force, warn });
     });
   }
 
@@ -495,17 +501,19 @@ export class VolumeSet {
   /** Takes everything away, in use or not: the process is to end. An attach that is under way ends at once. */
   async close(): Promise<void> {
     this.#isClosing = true;
-    await Promise.all(this.all.map((volume) => volume.logUsers()));
-    for (const volume of this.all) {
-      if (volume.isDetaching) volume.cutWaits();
-    }
     for (const errand of this.#errands) errand.callOff(closing());
+    for (const volume of this.all) {
+      if (volume.isDetaching) void volume.failAll();
+    }
+    await Promise.all(this.all.map((volume) => volume.logUsers()));
+    await Promise.all(this.all.map((volume) => volume.writeBack(WRITE_BACK_MS_MAX)));
     await this.#turns.allEnded();
     const results = await Promise.allSettled(this.all.map((volume) => volume.detach({ force: true })));
     for (const result of results) {
       if (result.status === "rejected") log.error("A volume could not be detached in order", result.reason);
     }
     this.#pool.stop();
+    await this.#poller[Symbol.asyncDispose]();
   }
 }
 

@@ -32,9 +32,11 @@ export class Poller implements AsyncDisposable {
   readonly #watches = new Set<Watch>();
   readonly #wake = new Wake();
   #isRunning = false;
+  #isOver = false;
   #running: Promise<void> = Promise.resolve();
 
   add(watch: Watch): void {
+    if (this.#isOver) return;
     this.#watches.add(watch);
     this.changed();
   }
@@ -97,8 +99,9 @@ export class Poller implements AsyncDisposable {
     });
   }
 
-  /** Nothing is watched any more. */
+  /** Nothing is watched any more, nor will be. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
     this.#watches.clear();
     if (this.#isRunning) Wake.signal(this.#wake.fd);
     await this.#running;

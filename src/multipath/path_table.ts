@@ -19,6 +19,9 @@ const Header = {
   WORDS: 12,
 } as const;
 
+/** Of the word that says whether requests may wait: beyond 1, which cuts their waits for a path. */
+const GIVEN_UP = 2;
+
 /**
  * What the control plane tells the data plane of a volume's paths, in memory that both share: one writer (the main
  * thread), any number of readers, no message. Workers read it at every selection, and therefore plainly: a word is never
@@ -152,11 +155,20 @@ export class PathTable {
 
   /** True while nothing may wait for a path: the volume is being taken away, or no path of it can ever serve it. */
   get isCut(): boolean {
-    return Atomics.load(this.#words, Header.CUT) === 1;
+    return Atomics.load(this.#words, Header.CUT) !== 0;
+  }
+
+  /** True once the volume is taken away by force: held writes and those that wait for their turn fail as well. */
+  get isGivenUp(): boolean {
+    return Atomics.load(this.#words, Header.CUT) === GIVEN_UP;
+  }
+
+  giveUp(): void {
+    Atomics.store(this.#words, Header.CUT, GIVEN_UP);
   }
 
   cut(): void {
-    Atomics.store(this.#words, Header.CUT, 1);
+    Atomics.compareExchange(this.#words, Header.CUT, 0, 1);
   }
 
   /** A path may come after all: requests wait for one again. */

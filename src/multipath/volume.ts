@@ -458,7 +458,7 @@ export class Volume implements BlockDevice, CopySender {
     const states = this.#states;
     this.#endTurn(slot);
     // A request that failed is held, too: what is written after its answer must not be overwritten by a part of it.
-    if (states.holdUntilMs[slot] !== 0 && states.holdUntilMs[slot] > this.#nowMs) {
+    if (states.holdUntilMs[slot] !== 0 && states.holdUntilMs[slot] > this.#nowMs && !this.#table.isGivenUp) {
       return this.#park(slot, Place.HELD, states.holdUntilMs[slot]);
     }
     states.holdPaths[slot] = 0;
@@ -535,8 +535,9 @@ export class Volume implements BlockDevice, CopySender {
   }
 
   #wakeParked(nowMs: number): void {
+    const isOver = this.#table.isGivenUp;
     for (let slot = 0; slot < this.#requests.depth; slot++) {
-      if (this.#states.isParked(slot) && nowMs >= this.#states.wakeAtMs[slot]) this.#unpark(slot);
+      if (this.#states.isParked(slot) && (isOver || nowMs >= this.#states.wakeAtMs[slot])) this.#unpark(slot);
     }
   }
 }

@@ -51,7 +51,10 @@ Deno.test("PathTable carries times, -1 for off, and the cut", () => {
   assertEquals([reader.ioTimeoutMs, reader.noPathTimeoutMs, reader.writeHoldMs], [30_000, -1, 0]);
   assertEquals(reader.isCut, false);
   writer.cut();
-  assertEquals(reader.isCut, true);
+  assertEquals([reader.isCut, reader.isGivenUp], [true, false]);
+  writer.giveUp();
+  writer.cut();
+  assertEquals([reader.isCut, reader.isGivenUp], [true, true], "what is given up stays so");
   writer.setUsable(PATHS_MAX - 1, true);
   writer.setAna(PATHS_MAX - 1, 0xf);
   assertEquals([reader.ioTimeoutMs, reader.noPathTimeoutMs, reader.writeHoldMs], [30_000, -1, 0]);

@@ -556,6 +556,24 @@ Deno.test("Volume takes answers that came before the path was lost, and those th
   assertEquals(rig.held, 0, "the write was answered: there is nothing to hold");
 });
 
+Deno.test("Volume holds no write of a volume that is given up, and answers what is held with EIO", () => {
+  const rig = new Rig({ paths: 2, writeHoldMs: 10_000, ...MANUAL });
+  rig.submit(0, BlockOp.WRITE, 0, 1);
+  rig.submit(1, BlockOp.WRITE, 8, 1);
+  rig.pump();
+  rig.losePath(0);
+  rig.losePath(1);
+  rig.advance(200);
+  assertEquals([rig.held, rig.answers()], [2, []]);
+  rig.table.cut();
+  rig.advance(200);
+  assertEquals([rig.held, rig.answers()], [2, []], "a wait that is cut does not make a write unsafe");
+  rig.table.giveUp();
+  rig.advance(200);
+  assertEquals(rig.answers(), [[0, EIO], [1, EIO]]);
+  rig.checkIdle();
+});
+
 Deno.test("Volume releases held writes when their controller is known to be dead", () => {
   const rig = new Rig(MANUAL);
   for (let slot = 0; slot < 4; slot++) rig.submit(slot, BlockOp.WRITE, slot, 1);
