@@ -28,6 +28,7 @@ import { createVolumeLoop } from "./loop_device.ts";
 import { NamespaceWatch } from "./namespace_watch.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
+import { OPENING_STALL_MS, OpeningWatch } from "./serving_paths.ts";
 import { SlowPathWatch } from "./slow_path_watch.ts";
 import { createUblkDevice } from "./ublk_device.ts";
 import { volumeInfo, volumeState } from "./volume_info.ts";
@@ -108,6 +109,9 @@ export class AttachedVolume implements PathOwner {
   #workersLeft = 0;
   #workersGone = Promise.withResolvers<void>();
   #isOpened = false;
+  /** While the kernel device is made, which the kernel reads: whether a path serves, and why none has for too long. */
+  #opening: OpeningWatch | null = null;
+  #stall: PathFailure | null = null;
   /** Waits for a path are cut short: no path is expected, or the volume is to go, which is for good. */
   #isHopeless = false;
   #isCutForGood = false;
@@ -219,7 +223,7 @@ export class AttachedVolume implements PathOwner {
         await this.#addToWorkers(REQUEST_BYTES_MAX, new Array(this.plan.queues).fill(NO_FEED));
         await this.#startFirst(spec, first);
       } else {
-        await this.#createDevice(driver, this.#queuesFor(spec, first));
+        await this.#makeDevice(driver, this.#queuesFor(spec, first));
       }
       this.#isOpened = true;
       // The namespace may have changed its size while the device was made.
@@ -229,6 +233,33 @@ export class AttachedVolume implements PathOwner {
       await this.#abandon();
       throw error;
     }
+  }
+
+  /** A device that was read in vain is none: its partitions are not known. */
+  async #makeDevice(driver: "ublk" | "loop", queues: VolumeQueues): Promise<void> {
+    using opening = new OpeningWatch(() => this.#handleStalled());
+    this.#opening = opening;
+    try {
+      await this.#createDevice(driver, queues);
+    } catch (error) {
+      throw this.#stall ?? error;
+    }
+    if (this.#stall === null) return;
+    await this.#device!.destroy({ force: true });
+    this.#device = null;
+    throw this.#stall;
+  }
+
+  /** Nothing waits for a path any more, so that the kernel's reads end, and the attach with them. */
+  #handleStalled(): void {
+    const states = this.paths.all.map((path) => `"${pathWords(path.spec)}" is ${path.reason ?? path.ana}`);
+    const action = `Cannot make the device of ${this.name}`;
+    const reason = `no path has served I/O for ${OPENING_STALL_MS / 1000} s: ${states.join(", ")}`;
+    this.#stall = new PathFailure("unreachable", { action, reason }, {
+      hint: "Attach again when a path is optimized or non-optimized",
+    });
+    log.error(`${action}: ${reason}`);
+    this.cutWaits();
   }
 
   /** Makes an {@linkcode open} that is under way fail soon: the volume is not wanted any more. */
@@ -472,6 +503,7 @@ export class AttachedVolume implements PathOwner {
 
   handlePathChanged(): void {
     this.failback.handleChange();
+    this.#opening?.handlePaths(this.paths.all.some(({ isServing }) => isServing));
     this.#links.judgeHelpers();
     this.#judgeHope();
     this.wakeWorkers();

@@ -40,6 +40,7 @@ import {
 import { changePaths } from "./path_changes.ts";
 import { ForeignPath, reasonOf } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
+import { notServing, servesIo, servingFirst, settleAna } from "./serving_paths.ts";
 import { settingChanges } from "./setting_changes.ts";
 import { Turns } from "./turns.ts";
 import { matchesVolume } from "./volume_match.ts";
@@ -222,12 +223,18 @@ export class VolumeSet {
     }
   }
 
-  /** Opens the volume over the first path that can serve it: one whose controller answers may still not give queues. */
+  /**
+   * Opens the volume over the first path that can serve it: one whose controller answers may still not give queues, and
+   * one that serves no I/O is not enough for a kernel device, which is read as it is made.
+   */
   async #openFirst(attempts: Attempt[], wanted: WantedVolume, errand: Errand): Promise<AttachedVolume> {
-    for (const attempt of attempts) {
+    const needsIo = wanted.driver !== "none";
+    if (needsIo) await settleAna(attempts, () => errand.isOver);
+    for (const attempt of servingFirst(attempts)) {
       if (attempt.session === null) continue;
       errand.check();
       try {
+        if (needsIo && !servesIo(attempt)) throw notServing(attempt.spec, attempt.session.ana);
         const volume = await this.#open(this.#planOf(wanted), attempt.spec, {
           session: attempt.session,
           driver: wanted.driver,
