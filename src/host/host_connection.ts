@@ -6,6 +6,7 @@ import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../base/l
 import { logger } from "../base/log.ts";
 import type { Poller, Watch } from "../io/poller.ts";
 import { ConnectFailure, tcpConnect, type TcpEndpoints } from "../io/tcp.ts";
+import { AdminSlots } from "../nvme/admin_slots.ts";
 import { DataDirection } from "../nvme/command_table.ts";
 import type { AdminCommand } from "../nvme/commands.ts";
 import {
@@ -44,6 +45,7 @@ interface Waiter {
   resolve(answer: CommandAnswer): void;
   reject(error: Error): void;
   command: AdminCommand;
+  timeoutMs: number | null;
   retries: number;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
@@ -77,7 +79,7 @@ export class HostConnection {
   readonly #connection: Connection;
   readonly #submission = new Submission();
   readonly #waiters: (Waiter | null)[] = new Array(ADMIN_QUEUE_SLOTS).fill(null);
-  readonly #slots: number[] = Array.from({ length: ADMIN_QUEUE_SLOTS }, (_, i) => i);
+  readonly #slots = new AdminSlots<Waiter>(ADMIN_QUEUE_SLOTS);
   readonly #watch: Watch;
   readonly #opened = Promise.withResolvers<void>();
   readonly #resolveLost: (reason: string) => void;
@@ -162,22 +164,30 @@ export class HostConnection {
   }
 
   /**
-   * Sends a command and waits for its answer, at most `timeoutMs` (null: for ever); a command without an answer in time
+   * Sends a command once a slot is free and waits for its answer, at most `timeoutMs` (null: for ever); a command without an answer in time
    * fails the connection.
    *
-   * @throws ConnectionLost if the connection is over before the answer, with the reason why it is.
+   * @throws ConnectionLost if the connection is over before the answer, with the reason why it is; AdminQueueFull.
    */
   request(command: AdminCommand, timeoutMs: number | null = ADMIN_TIMEOUT_MS): Promise<CommandAnswer> {
     if (!this.isOpen) return Promise.reject(new ConnectionLost(this.#endReason));
-    const slot = this.#slots.pop();
-    if (slot === undefined) return Promise.reject(new ConnectionLost("too many commands wait for an answer"));
     const { promise, resolve, reject } = Promise.withResolvers<CommandAnswer>();
-    const waiter: Waiter = { resolve, reject, command, retries: 0, timer: undefined };
+    const waiter: Waiter = { resolve, reject, command, timeoutMs, retries: 0, timer: undefined };
+    try {
+      const slot = this.#slots.enter(waiter);
+      if (slot >= 0) this.#begin(waiter, slot);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    this.#move();
+    return promise;
+  }
+
+  #begin(waiter: Waiter, slot: number): void {
+    const { command, timeoutMs } = waiter;
     if (timeoutMs !== null) waiter.timer = setTimeout(() => this.#expire(slot, waiter, timeoutMs), timeoutMs);
     this.#waiters[slot] = waiter;
     this.#submit(command, slot);
-    this.#move();
-    return promise;
   }
 
   #expire(slot: number, waiter: Waiter, timeoutMs: number): void {
@@ -284,9 +294,9 @@ export class HostConnection {
     this.#poller.changed();
   }
 
-  /** True if there is something to send again. */
+  /** True if there is something to send. */
   #takeAnswers(): boolean {
-    let isResent = false;
+    let hasMore = false;
     const connection = this.#connection;
     const commands = connection.commands;
     for (let command = connection.pollCompletion(); command >= 0; command = connection.pollCompletion()) {
@@ -305,15 +315,18 @@ export class HostConnection {
       if (this.#isToResend(waiter, answer.status)) {
         waiter.retries++;
         this.#submit(waiter.command, slot);
-        isResent = true;
+        hasMore = true;
         continue;
       }
       this.#waiters[slot] = null;
-      this.#slots.push(slot);
       clearTimeout(waiter.timer);
       waiter.resolve(answer);
+      const next = this.#slots.leave(slot);
+      if (next === null) continue;
+      this.#begin(next, slot);
+      hasMore = true;
     }
-    return isResent;
+    return hasMore;
   }
 
   /** Every admin command of ours may be executed twice. */
@@ -360,6 +373,7 @@ export class HostConnection {
       this.#waiters[slot] = null;
       waiter.reject(error);
     });
+    for (const waiter of this.#slots.drain()) waiter.reject(error);
     return fd;
   }
 

@@ -1,5 +1,6 @@
 import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import type { Prng } from "../../src/base/prng.ts";
+import { AdminSlots } from "../../src/nvme/admin_slots.ts";
 import { DataDirection } from "../../src/nvme/command_table.ts";
 import type { AdminCommand } from "../../src/nvme/commands.ts";
 import { Connection, type Digests, Submission, type TransferParameters } from "../../src/nvme/connection.ts";
@@ -30,6 +31,7 @@ interface Waiter {
   /** Null: the connection is over. */
   readonly done: (answer: CommandAnswer | null) => void;
   readonly timer: Task | null;
+  readonly timeoutMs: number | null;
   retries: number;
 }
 
@@ -42,6 +44,7 @@ export class HostAdmin {
   readonly #connection: Connection;
   readonly #submission = new Submission();
   readonly #waiters: (Waiter | null)[] = new Array(ADMIN_QUEUE_SLOTS).fill(null);
+  readonly #slots = new AdminSlots<Waiter>(ADMIN_QUEUE_SLOTS);
   readonly #turn: Task;
   readonly #onEnd: (reason: string) => void;
   #onReady: (() => void) | null;
@@ -92,15 +95,20 @@ export class HostAdmin {
 
   /** Sends a command; no answer in `timeoutMs` (null: for ever) fails the connection. */
   request(command: AdminCommand, timeoutMs: number | null, done: (answer: CommandAnswer | null) => void): void {
-    const slot = this.#waiters.indexOf(null);
     // A connection that has failed is ended in this turn.
-    if (!this.#isOpen || this.#connection.state !== "ready" || slot < 0) return done(null);
+    if (!this.#isOpen || this.#connection.state !== "ready") return done(null);
     const expire = () => this.fail(`${command.name} was not answered within ${timeoutMs! / 1000} s`);
     const timer = timeoutMs === null ? null : new Task(this.#clock, expire);
-    timer?.in(timeoutMs!);
-    this.#waiters[slot] = { command, done, timer, retries: 0 };
-    this.#submit(command, slot);
+    const waiter: Waiter = { command, done, timer, timeoutMs, retries: 0 };
+    const slot = this.#slots.enter(waiter);
+    if (slot >= 0) this.#begin(waiter, slot);
     this.#turn.soon();
+  }
+
+  #begin(waiter: Waiter, slot: number): void {
+    waiter.timer?.in(waiter.timeoutMs!);
+    this.#waiters[slot] = waiter;
+    this.#submit(waiter.command, slot);
   }
 
   #submit(command: AdminCommand, slot: number): void {
@@ -176,6 +184,8 @@ export class HostAdmin {
       }
       this.#waiters[slot] = null;
       waiter.timer?.cancel();
+      const next = this.#slots.leave(slot);
+      if (next !== null) this.#begin(next, slot);
       waiter.done(answer);
       if (!this.#isOpen) return;
     }
@@ -223,5 +233,6 @@ export class HostAdmin {
       waiter.timer?.cancel();
       waiter.done(null);
     }
+    for (const waiter of this.#slots.drain()) waiter.done(null);
   }
 }

@@ -2,7 +2,12 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { closeQueues } from "../../../src/host/controller_session.ts";
 import { ConnectionLost, HostConnection } from "../../../src/host/host_connection.ts";
 import { Poller } from "../../../src/io/poller.ts";
-import { asyncEventRequestCommand, connectCommand, keepAliveCommand } from "../../../src/nvme/commands.ts";
+import {
+  asyncEventRequestCommand,
+  connectCommand,
+  identifyControllerCommand,
+  keepAliveCommand,
+} from "../../../src/nvme/commands.ts";
 import { FakeTarget, NQN } from "./fake_target.ts";
 import { eventually, openSockets } from "./host_fixture.ts";
 
@@ -37,15 +42,22 @@ Deno.test("request() that is not answered in time fails the connection and names
   assertEquals(await connection.lost, message);
 });
 
-Deno.test("request() beyond the slots of the queue is refused and harms nothing", async () => {
+Deno.test("request() beyond the slots of the queue waits for one, and harms nothing", async () => {
   await using target = FakeTarget.start({ portals: 1 });
-  const connection = await HostConnection.open(poller, target.portals[0].spec, 1_000);
+  const [portal] = target.portals;
+  const connection = await HostConnection.open(poller, portal.spec, 1_000);
   await connection.request(connect);
-  const held = Array.from({ length: 8 }, () => connection.request(asyncEventRequestCommand(), null));
-  await assertRejects(() => connection.request(keepAliveCommand()), ConnectionLost, "too many commands");
+  const event = connection.request(asyncEventRequestCommand(), null);
+  const many = Array.from({ length: 40 }, () => connection.request(identifyControllerCommand()));
+  assertEquals((await connection.request(keepAliveCommand())).status, 0);
+  for (const { status, data } of await Promise.all(many)) assertEquals([status, data!.length], [0, 4096]);
   assert(connection.isOpen);
+  portal.fault = { at: "identify controller", how: "stall" };
+  const stuck = Array.from({ length: 10 }, () => connection.request(identifyControllerCommand()));
   connection.close();
-  for (const request of held) await assertRejects(() => request, ConnectionLost, "the connection was closed");
+  for (const request of [event, ...stuck]) {
+    await assertRejects(() => request, ConnectionLost, "the connection was closed");
+  }
 });
 
 Deno.test("close() ends what waits, is harmless twice, and gives the socket back", async () => {
