@@ -54,8 +54,18 @@ export const declare: Declare = (command, { output }) => {
 
 function print({ services, failures }: Discovery, output: Output): void {
   warnOfReferrals(failures, output);
-  if (output.json) return output.object({ services });
+  if (output.json) return output.object({ services: services.map(wireService) });
   for (const service of services) serviceLines(service).forEach((line) => output.line(line));
+}
+
+/** A port is a number in all JSON; null: the log has none there. */
+function wireService(service: DiscoveryService) {
+  const entries = service.entries.map((entry) => ({ ...entry, trsvcid: portOf(entry.trsvcid) }));
+  return { ...service, entries };
+}
+
+function portOf(word: string): number | null {
+  return /^\d{1,5}$/.test(word) ? Number(word) : null;
 }
 
 /** A service on one line, and each of its entries on a line of its own. */

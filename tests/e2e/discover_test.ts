@@ -58,7 +58,7 @@ Deno.test("umpath discover shows what umpath serve offers, for people and as JSO
   const { schemaVersion, services: [service] } = JSON.parse(json.stdout);
   assertEquals([schemaVersion, service.portal.traddr, service.entries.length], [1, second.hostname, 3]);
   const { subtype, subsystemNqn, traddr, trsvcid, security } = service.entries[1];
-  assertEquals([subtype, subsystemNqn, traddr, trsvcid, security], ["nvm", NQN, first.hostname, "4420", "none"]);
+  assertEquals([subtype, subsystemNqn, traddr, trsvcid, security], ["nvm", NQN, first.hostname, 4420, "none"]);
   assertEquals(cli.daemonPid(), null);
 });
 
@@ -85,7 +85,7 @@ Deno.test("umpath discover and attach --discover go where a service refers to", 
   const shown = await cli.run("discover", service.words, ...HOST);
   assertDone(shown);
   assertMatch(shown.stdout, new RegExp(`^${served.portals[0].words}: 3 entries`, "m"));
-  assertStringIncludes(shown.stderr, `A referral leads nowhere: Cannot connect to "${gone.words}"`);
+  assertStringIncludes(shown.stderr, `A referral cannot be followed: Cannot connect to "${gone.words}"`);
   assertDone(await cli.run("attach", NQN, "--discover", service.words, "--device", "none", ...HOST), "offer-n1\n");
   assertEquals((await pathsOf(cli, "offer-n1")).length, 2);
   await detachAll(cli);
