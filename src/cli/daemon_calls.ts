@@ -54,7 +54,7 @@ export function findVolume(volumes: readonly VolumeInfo[], word: string): Volume
 /** Ends the command because `word` names nothing that is attached. */
 export function notAttached(word: string): never {
   throw new UmpathError("not-found", `No volume ${quote(word)} is attached`, {
-    hint: "umpath list names those that are",
+    hint: "umpath list shows the attached volumes",
   });
 }
 

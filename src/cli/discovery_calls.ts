@@ -56,7 +56,7 @@ function referralOf(entry: DiscoveryEntry, { hostTraddr, hostIface }: HostEnd): 
 
 /** Says which referrals led nowhere. */
 export function warnOfReferrals(failures: readonly UmpathError[], output: Output): void {
-  for (const failure of failures) output.warn(`A referral leads nowhere: ${failure.message}`);
+  for (const failure of failures) output.warn(`A referral cannot be followed: ${failure.message}`);
 }
 
 /** The active namespaces of a subsystem, from the first of its paths whose controller answers. */

@@ -101,7 +101,7 @@ function declareList(command: Command, { output }: Context): void {
     .action(async () => {
       const targets = await runningTargets((error) => output.warn(error.message));
       if (output.json) output.object({ targets });
-      else if (targets.length === 0) output.note("No target runs");
+      else if (targets.length === 0) output.note("No target is running");
       else targetLines(targets).forEach((line) => output.line(line));
     });
 }
@@ -116,7 +116,7 @@ function declareShow(command: Command, { output }: Context): void {
       const isAll = choice.nqn === undefined && choice.pid === undefined;
       const targets = isAll ? await runningTargets((error) => output.warn(error.message)) : [await findTarget(choice)];
       if (output.json) output.object({ targets });
-      else if (targets.length === 0) output.note("No target runs");
+      else if (targets.length === 0) output.note("No target is running");
       else output.line(targets.map((target) => targetDetails(target).join("\n")).join("\n\n"));
     });
 }
@@ -262,7 +262,7 @@ function parseListener(word: string): PortalName {
   const portal = parsePortal(word, "the listener");
   if (portal.trsvcid > 0) return portal;
   throw new UmpathError("usage", `Cannot use the listener ${quote(word)}: none has port 0`, {
-    hint: "umpath target show names those that are",
+    hint: "umpath target show lists the listeners",
   });
 }
 

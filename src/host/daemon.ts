@@ -144,8 +144,10 @@ function keepInPlace(
 ): Disposable {
   const look = async () => {
     try {
-      if (await file?.reopenIfGone()) log.warn("The log was removed or moved: it goes on in a new file");
-      if (await server.listenIfGone()) log.warn(`The control socket ${quote(socketPath)} was removed: it is made anew`);
+      if (await file?.reopenIfGone()) log.warn("The log file was removed or moved: logging to a new one");
+      if (await server.listenIfGone()) {
+        log.warn(`The control socket ${quote(socketPath)} was removed: it is created again`);
+      }
     } catch (error) {
       log.error(UmpathError.from(error).message);
     }

@@ -126,7 +126,7 @@ function contradiction(times: Timeouts, given: Partial<Timeouts>): Contradiction
     return oneMs !== null && otherMs !== null && oneMs > otherMs ? { pair: [one, other], why, isLonger: true } : null;
   };
   if (times.keepAliveMs === null && times.ioTimeoutMs === null) {
-    const why = "nobody would notice a controller that has fallen silent";
+    const why = "a controller that stops answering would not be noticed";
     return { pair: ["keepAliveMs", "ioTimeoutMs"], why, isLonger: false };
   }
   const isHoldNamed = given.writeHoldMs !== undefined || (given.keepAliveMs ?? null) === null;

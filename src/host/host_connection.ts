@@ -385,7 +385,7 @@ export class HostConnection {
   async handOver(): Promise<{ fd: number; transfer: TransferParameters }> {
     if (!this.isOpen) throw new ConnectionLost(this.#endReason);
     if (this.#connection.isMidPdu || this.#connection.inFlight > 0) {
-      const error = new ConnectionLost("the controller sent what nobody asked for before any I/O");
+      const error = new ConnectionLost("the controller sent an unexpected PDU before any I/O");
       this.close();
       throw error;
     }

@@ -131,7 +131,7 @@ async function removeOne(left: LeftDevice, { force, removal }: { force: boolean;
     if (fate === "absent") return;
     if (!left.isDetached) removal.removed.push(left.name || what);
     if (fate === "removed") removal.words.push(`${what} was left by a daemon that died, and is removed`);
-    else removal.words.push(`${leftWords(left, use)}: it fails all I/O, and goes when it is closed`);
+    else removal.words.push(`${leftWords(left, use)}: all I/O on it fails, and it is removed when it is closed`);
   } catch (thrown) {
     const error = UmpathError.from(thrown);
     removal.failures.push(error.code === "in-use" ? error : cannotRemove(what, error));
@@ -141,7 +141,7 @@ async function removeOne(left: LeftDevice, { force, removal }: { force: boolean;
 function inUse(left: LeftDevice, use: string): UmpathError {
   return new UmpathError("in-use", `Cannot detach ${left.name || left.device}: ${leftWords(left, use)}`, {
     hint: left.isDetached
-      ? "Unmount or close it: then it goes by itself"
+      ? "Unmount or close it; it is removed as soon as it is closed"
       : "Unmount or close it first, or use --force: all I/O on it fails in any case",
   });
 }

@@ -1,7 +1,7 @@
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
 import { QUEUE_DEPTH_DEFAULT, VOLUMES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
-import { midSentence } from "../base/text.ts";
+import { midSentence, quote } from "../base/text.ts";
 import { Poller } from "../io/poller.ts";
 import type {
   AttachingInfo,
@@ -453,8 +453,8 @@ export class VolumeSet {
   find(word: string): AttachedVolume {
     const found = this.all.find((volume) => matchesVolume(volume, word));
     if (found !== undefined) return found;
-    throw new UmpathError("not-found", `Cannot find volume "${word}": no volume has that name, device or UUID`, {
-      hint: "umpath list shows what is attached",
+    throw new UmpathError("not-found", `No volume ${quote(word)} is attached`, {
+      hint: "umpath list shows the attached volumes",
     });
   }
 

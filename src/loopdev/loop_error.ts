@@ -65,8 +65,8 @@ const AT: Readonly<Record<string, Meanings>> = {
   "start-queues": { [ETIMEDOUT]: ["timed-out", "its queues do not come up in time", SEE_PATHS] },
   "open-file": { [ETIMEDOUT]: ["timed-out", "its file is not served", SEE_PATHS] },
   "configure-loop": {
-    [EBUSY]: ["in-use", "somebody else takes every loop device that is free"],
-    [EINVAL]: ["host-lacks", "the loop driver takes no file of this block size with direct I/O"],
+    [EBUSY]: ["in-use", "other programs take every free loop device"],
+    [EINVAL]: ["host-lacks", "the loop driver does not support files of this block size with direct I/O"],
     [EIO]: ["unreachable", "its first I/O failed", SEE_PATHS],
     [ETIMEDOUT]: ["timed-out", "the partition scan took too long", SEE_PATHS],
   },

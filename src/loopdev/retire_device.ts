@@ -161,5 +161,5 @@ export function notOurs(path: string): UmpathError {
 
 /** What is left of a loop device that somebody has open. */
 export function stillOpen(path: string): UmpathError {
-  return new UmpathError("in-use", `${path} is still open: it fails all I/O and goes when it is closed`);
+  return new UmpathError("in-use", `${path} is still open: all I/O on it fails, and it is removed when it is closed`);
 }

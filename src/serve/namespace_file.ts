@@ -251,7 +251,7 @@ function missing(path: string, sizeBytes: number | null): UmpathError {
     return new UmpathError("not-found", `Cannot serve ${quote(path)}: there is no such folder`);
   }
   return new UmpathError("not-found", `Cannot serve ${quote(path)}: there is no such file`, {
-    hint: sizeBytes === null ? "Give --size SIZE to make it" : "Is it a link that leads nowhere?",
+    hint: sizeBytes === null ? "Give --size SIZE to make it" : "Is it a dangling link?",
   });
 }
 

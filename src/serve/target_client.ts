@@ -40,14 +40,14 @@ export async function findTarget({ nqn, pid }: TargetChoice): Promise<TargetInfo
   if (found.length === 0 && failure !== undefined) throw failure;
   if (found.length === 0) {
     const which = wanted.length === 0 ? "" : ` of ${listWords(wanted)}`;
-    throw new UmpathError("not-found", `No target${which} runs on this host`, {
-      hint: running.length === 0 ? "umpath serve makes one" : "umpath target list names those that do",
+    throw new UmpathError("not-found", `No target${which} is running on this host`, {
+      hint: running.length === 0 ? "umpath serve makes one" : "umpath target list shows the running targets",
     });
   }
   if (found.length === 1) return found[0]!;
   const words = found.map((target) => `${target.nqn} (process ${target.pid})`);
-  throw new UmpathError("usage", `Several targets run on this host: ${listWords(words)}`, {
-    hint: "Name one with --nqn NQN or --pid NUMBER",
+  throw new UmpathError("usage", `Several targets are running on this host: ${listWords(words)}`, {
+    hint: "Choose one with --nqn NQN or --pid NUMBER",
   });
 }
 
@@ -69,6 +69,6 @@ async function ask<M extends TargetMethod>(
   options: CallOptions = {},
 ): Promise<TargetApi[M]["result"] | null> {
   const socketPath = targetSocketPath(runDir(), pid);
-  const peer = { socketPath, name: `the target of process ${pid}`, logWords: "what it has written to stderr" };
+  const peer = { socketPath, name: `the target of process ${pid}`, logWords: "its stderr" };
   return await callPeer(peer, { method, params }, options) as TargetApi[M]["result"] | null;
 }

@@ -242,7 +242,7 @@ export class TargetServer {
     );
     if (found) return found;
     throw new UmpathError("not-found", `No listener ${quote(portalWords(traddr, trsvcid))} is there`, {
-      hint: "umpath target show names those that are",
+      hint: "umpath target show lists the listeners",
     });
   }
 

@@ -43,7 +43,11 @@ const STILL_OPEN = "Close what uses it: findmnt, lsblk and fuser say what that i
 const AT: Readonly<Record<string, Meanings>> = {
   "open-control": { [ENOENT]: NO_DRIVER, [ENODEV]: NO_DRIVER },
   ADD_DEV: {
-    [EINVAL]: ["host-lacks", "the ublk driver takes no device of this shape", "Use fewer or shallower queues"],
+    [EINVAL]: [
+      "host-lacks",
+      "the ublk driver does not support a device with these parameters",
+      "Use fewer or shallower queues",
+    ],
     [EACCES]: [
       "host-lacks",
       "the ublk driver has as many devices as it may have",
@@ -64,7 +68,7 @@ const AT: Readonly<Record<string, Meanings>> = {
     [EINVAL]: [
       "host-lacks",
       "the ublk driver does not take this process for the device's server",
-      "Linux 6.17 takes no server from inside a pid namespace: run umpath outside of the container, or use another kernel",
+      "Linux 6.17 refuses ublk servers in a pid namespace: run umpath outside the container, or use another kernel",
     ],
     [EEXIST]: ["in-use", "it is started already"],
     [ETIMEDOUT]: ["timed-out", "the queues or the partition scan took too long", SEE_PATHS],

@@ -88,8 +88,8 @@ Deno.test("umpath serve says that a port is taken, and takes none then", async (
 const BAD_TARGET_WORDS: readonly [words: string[], code: number, said: string][] = [
   [[], 2, "Cannot run umpath target: no command is given"],
   [["sing"], 2, 'Cannot run umpath target "sing": there is none of that name'],
-  [["show", "--pid", "4194304"], 3, "No target of process 4194304 runs on this host"],
-  [["stop", "--nqn", `${NQN}x`], 3, `No target of "${NQN}x" runs on this host`],
+  [["show", "--pid", "4194304"], 3, "No target of process 4194304 is running on this host"],
+  [["stop", "--nqn", `${NQN}x`], 3, `No target of "${NQN}x" is running on this host`],
   [["ana", "PORTAL", "slow"], 2, 'Cannot use "slow" for the ANA state: it is not one of optimized,'],
   [["ana", "PORTAL"], 2, "Cannot run umpath target: <state> is missing"],
   [["ana", "127.0.0.1:1", "optimized"], 3, 'No listener "127.0.0.1:1" is there'],

@@ -103,7 +103,10 @@ Deno.test("umpath target names the one that is meant where several run, and stop
   await using second = await Served.start(cli, { nqn: `${NQN}2` });
   const either = await first.target("stop");
   assertEquals(either.code, 2);
-  assertMatch(either.stderr, /Several targets run on this host: .*\nhint: Name one with --nqn NQN or --pid NUMBER/);
+  assertMatch(
+    either.stderr,
+    /Several targets are running on this host: .*\nhint: Choose one with --nqn NQN or --pid NUMBER/,
+  );
   using host = await Host.connect(first);
   const { stopped } = json(await first.target("stop", "--nqn", NQN, "--json"));
   assertEquals(stopped, { nqn: NQN, pid: first.pid });
@@ -111,5 +114,8 @@ Deno.test("umpath target names the one that is meant where several run, and stop
   await first.end();
   assertEquals((await second.target("list")).stdout.split("\n").length, 2);
   await second.end();
-  assertEquals([(await second.target("list")).stderr, (await second.target("stop")).code], ["No target runs\n", 3]);
+  assertEquals([(await second.target("list")).stderr, (await second.target("stop")).code], [
+    "No target is running\n",
+    3,
+  ]);
 });

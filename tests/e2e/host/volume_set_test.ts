@@ -511,7 +511,7 @@ testSet("a path that is added and cannot be reached is left out, unless it is to
   }
   await rig.set.addPath({ ...path, force: true }, warn);
   assertEquals(rig.states(), ["live", "reconnecting"]);
-  assertMatch(rig.warnings.splice(0).join(), /connection refused; it keeps being tried$/);
+  assertMatch(rig.warnings.splice(0).join(), /connection refused\); umpath keeps retrying it$/);
 });
 
 testSet("close() ends an attach that is under way, at every stage, and what was attached", 2, async (_rig, target) => {

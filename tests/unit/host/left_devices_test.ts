@@ -45,8 +45,8 @@ Deno.test("removeLeft() removes all it can, and says what and whose", () =>
       "/dev/loop90 was left by a daemon that died, and is removed",
       "/dev/ublkb90 was left by a daemon that died, and is removed",
       "A mount of c-n1 was left by a daemon that died, and is removed",
-      "/dev/loop94 (was e-n1) was left by a daemon that died: it fails all I/O, and goes when it is closed",
-      "/dev/loop95 (was f-n1) is still open: it fails all I/O, and goes when it is closed",
+      "/dev/loop94 (was e-n1) was left by a daemon that died: all I/O on it fails, and it is removed when it is closed",
+      "/dev/loop95 (was f-n1) is still open: all I/O on it fails, and it is removed when it is closed",
     ]);
     assertEquals(failures.map(({ code, hint }) => [code, hint]), [["timed-out", "Wait"]]);
     assertStringIncludes(
@@ -73,7 +73,7 @@ Deno.test("removeLeft() leaves what is in use, unless it is forced, and says who
       assertEquals(refused.failures[0]!.message, `Cannot detach a-n1: ${use}`);
       const forced = await removeLeft([inUse], { lock, force: true });
       assertEquals([forced.removed, forced.failures], [["a-n1"], []]);
-      assertEquals(forced.words, [`${use}: it fails all I/O, and goes when it is closed`]);
+      assertEquals(forced.words, [`${use}: all I/O on it fails, and it is removed when it is closed`]);
     } finally {
       opener.kill("SIGKILL");
       await opener.status;

@@ -211,7 +211,11 @@ Deno.test("createLoopDevice() goes on undoing when that fails, and says both", (
   const loop = new FakeLoop({ "configure-loop": -EINVAL, "drain-queues": -ETIMEDOUT, "remove-file": -EROFS });
   const { code, message } = failure(loop);
   assertEquals([code, loop.trace.slice(-4)], ["host-lacks", DRAIN]);
-  const words = ["takes no file of this block size", "Cannot drain a loop device", "Cannot remove the file of"];
+  const words = [
+    "does not support files of this block size",
+    "Cannot drain a loop device",
+    "Cannot remove the file of",
+  ];
   for (const part of words) assertStringIncludes(message, part);
   assertEquals(message.split("; and then: ").length, 3);
 });

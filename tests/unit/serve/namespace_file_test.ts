@@ -51,7 +51,7 @@ Deno.test("NamespaceFile.open() says what is wrong with what it cannot serve, an
     ["none", {}, "not-found", /there is no such file$/, /^Give --size SIZE to make it$/],
     ["no/file", {}, "not-found", /there is no such folder$/, /^$/],
     ["no/file", { sizeBytes: MIB }, "not-found", /^Cannot make .*there is no such folder$/, /^$/],
-    ["link", { sizeBytes: MIB }, "not-found", /there is no such file$/, /link that leads nowhere/],
+    ["link", { sizeBytes: MIB }, "not-found", /there is no such file$/, /dangling link/],
     ["folder", {}, "usage", /it is a folder$/, /^$/],
     ["empty", {}, "usage", /it is empty$/, /^Give --size SIZE to make it so large$/],
     ["tiny", {}, "usage", /it has 1 byte, and one block has 4096$/, /^Name a larger file/],
