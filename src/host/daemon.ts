@@ -9,7 +9,7 @@ import { daemonHandlers } from "./daemon_handlers.ts";
 import { handleSignals } from "./daemon_signals.ts";
 import { leaveCgroup, standAlone } from "./daemon_surroundings.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import { leftDevices, listLeft, removeLeft } from "./left_devices.ts";
+import { leftDevices, listLeft, removeBesideDaemon, removeLeft } from "./left_devices.ts";
 import { LogFile, StderrTarget } from "./log_file.ts";
 import { LogWriter } from "./log_writer.ts";
 import { ensureRunDir, RunDirLock } from "./run_dir.ts";
@@ -120,7 +120,10 @@ async function serve({ transient, logFile, lock, files, end, file, reopening, ..
     return { ...facts, leaving: transient && volumes.isEmpty };
   };
   const listed = () => listLeft(dir, { besideDaemon: true });
-  const handlers = daemonHandlers({ volumes, info, left: listed, onVolumes: tellLeft, onChanged: leaveSoon });
+  const handlers = daemonHandlers({
+    ...{ volumes, info, left: listed, onVolumes: tellLeft, onChanged: leaveSoon },
+    removeLeft: (options) => removeBesideDaemon(dir, options),
+  });
   await using server = serveControl({ socketPath: dir.socketPath, lock, handlers, reserve: files });
   using _watch = keepInPlace({ server, file, socketPath: dir.socketPath, reopening });
   const firstWord = setTimeout(leave, FIRST_WORD_MS);

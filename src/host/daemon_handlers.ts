@@ -1,8 +1,10 @@
 /** What the daemon does about each method of its control socket, and what its log tells of that. */
 import { logger } from "../base/log.ts";
-import type { Api, DaemonInfo, LeftInfo, Method } from "./api.ts";
+import type { Api, DaemonInfo, DetachParams, LeftInfo, Method } from "./api.ts";
 import type { Handlers, RequestContext } from "./control_server.ts";
+import { type LeftDevice, matchesLeft, type Removal } from "./left_devices.ts";
 import { endWords, failedWords, requestWords } from "./request_words.ts";
+import { matchesVolume } from "./volume_match.ts";
 import type { VolumeSet } from "./volume_set.ts";
 
 const log = logger("request");
@@ -13,6 +15,8 @@ export interface DaemonParts {
   info(): DaemonInfo;
   /** Devices that are left beside the volumes. */
   left(): Promise<LeftInfo[]>;
+  /** Takes away what is left, as far as it is meant. */
+  removeLeft(options: { isMeant(left: LeftDevice): boolean; force: boolean }): Promise<Removal>;
   /** Called before a volume is attached or detached. */
   onVolumes(context: RequestContext): void;
   /** Called when a volume may have come or gone. */
@@ -20,7 +24,7 @@ export interface DaemonParts {
 }
 
 /** The handlers; each request that changes something is logged with its end, in one line. */
-export function daemonHandlers({ volumes, info, left, onVolumes, onChanged }: DaemonParts): Handlers {
+export function daemonHandlers({ volumes, info, left, removeLeft, onVolumes, onChanged }: DaemonParts): Handlers {
   const handlers: Handlers = {
     attach: (params, context) => {
       onVolumes(context);
@@ -28,8 +32,12 @@ export function daemonHandlers({ volumes, info, left, onVolumes, onChanged }: Da
     },
     detach: async (params, context) => {
       onVolumes(context);
-      const result = await volumes.detach(params, context).finally(onChanged);
-      return { ...result, leaving: info().leaving ?? false };
+      const { detached, others } = await detachLeft(params, { volumes, removeLeft, warn: context.warn });
+      const isDone = params.volumes.length > 0 && others.length === 0;
+      const result = isDone
+        ? { detached: [] }
+        : await volumes.detach({ ...params, volumes: others }, context).finally(onChanged);
+      return { ...result, detached: [...detached, ...result.detached], leaving: info().leaving ?? false };
     },
     set: (params, context) => Promise.resolve().then(() => volumes.set(params, context.warn)),
     "path-add": (params, context) => volumes.addPath(params, context.warn, context),
@@ -47,6 +55,28 @@ export function daemonHandlers({ volumes, info, left, onVolumes, onChanged }: Da
     return [method, withLog(method as Method, handler as Handlers[Method])];
   });
   return Object.fromEntries(logged) as Handlers;
+}
+
+/**
+ * Takes away what is left and named, or all of it, and gives the words that name something else: a volume that is
+ * attached has the name of one that is left.
+ */
+async function detachLeft(
+  { all, volumes: words, force }: DetachParams,
+  { volumes, removeLeft, warn }: Pick<DaemonParts, "volumes" | "removeLeft"> & { warn(message: string): void },
+): Promise<{ detached: string[]; others: string[] }> {
+  const attached = words.filter((word) => volumes.all.some((volume) => matchesVolume(volume, word)));
+  const named = new Set<string>();
+  const isMeant = (left: LeftDevice) => {
+    const mine = words.filter((word) => !attached.includes(word) && matchesLeft(left, word));
+    mine.forEach((word) => named.add(word));
+    return all || mine.length > 0;
+  };
+  const { removed, words: remarks, failures } = await removeLeft({ isMeant, force });
+  remarks.forEach(warn);
+  if (!all && failures.length > 0) throw failures[0];
+  failures.forEach(({ message }) => warn(message));
+  return { detached: removed, others: words.filter((word) => !named.has(word)) };
 }
 
 function withLog<M extends Method>(method: M, handler: Handlers[M]): Handlers[M] {

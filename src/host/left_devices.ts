@@ -114,6 +114,16 @@ export async function removeLeft(
   return removal;
 }
 
+/** The daemon that runs takes away what others have left, as far as `isMeant` says so. */
+export async function removeBesideDaemon(
+  dir: RunDir,
+  { isMeant, force }: { isMeant(left: LeftDevice): boolean; force: boolean },
+): Promise<Removal> {
+  const removal: Removal = { removed: [], words: [], failures: [] };
+  for (const left of (await leftBesideDaemon(dir)).filter(isMeant)) await removeOne(left, { force, removal });
+  return removal;
+}
+
 function removeSocket({ socketPath }: RunDir): void {
   try {
     Deno.removeSync(socketPath);

@@ -101,6 +101,10 @@ toolTest("a device whose daemon died is not detached while it is mounted, and is
     const other = (await rig.attach(...PATIENT)).stdout.trim();
     assertNotEquals(other, device);
     assertEquals((await list(rig)).left?.map((left) => [left.name, left.words]), [[NAME, words]]);
+    // The name is the new volume's; the device is known to the daemon that runs as well.
+    const beside = await rig.umpath("detach", device);
+    assertEquals(beside.code, 7, beside.stderr);
+    assertStringIncludes(beside.stderr, words);
   } finally {
     await rig.run("umount", mount);
   }
