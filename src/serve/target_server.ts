@@ -1,6 +1,6 @@
 import { native } from "../../ffi/library.ts";
-import { messageOf, UmpathError } from "../base/errors.ts";
-import { TARGET_HANDSHAKES_MAX, TARGET_LISTENERS_MAX } from "../base/limits.ts";
+import { UmpathError } from "../base/errors.ts";
+import { TARGET_HANDSHAKES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { heldBackWords, RateLimit } from "../base/rate_limit.ts";
 import { count, quote } from "../base/text.ts";
@@ -11,7 +11,7 @@ import { NSID_ALL } from "../spec/nvme.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../spec/nvme_tcp.ts";
 import { StatusCode } from "../spec/nvme_status.ts";
 import type { Controller } from "../target/controller.ts";
-import type { ListenerDescription, SubsystemDescription } from "../target/description.ts";
+import type { SubsystemDescription } from "../target/description.ts";
 import { IoCounter } from "../target/io_counters.ts";
 import { CNTLIDS, type ConnectResult, type RefusedConnect, Subsystem } from "../target/subsystem.ts";
 import { TargetTable } from "../target/target_table.ts";
@@ -23,8 +23,8 @@ import { FaultControl } from "./fault_control.ts";
 import { type Connected, type HandedOver, Handshake } from "./handshake.ts";
 import { uuidText } from "./identity.ts";
 import { IoConnections } from "./io_connections.ts";
+import { type Listener, Listeners, listenerWords } from "./listeners.ts";
 import type { Namespace } from "./namespaces.ts";
-import { Portal, portalWords } from "./portal.ts";
 import type { StorageFailure } from "./storage_errors.ts";
 
 const log = logger("serve");
@@ -37,18 +37,6 @@ const TICK_MS = 250;
 const SIZE_CHECK_MS = 2_000;
 /** A host that is refused comes again and again: a few lines say that, and then one in ten seconds. */
 const REFUSALS = { burst: 8, perMs: 10_000 };
-
-/** One place where the target listens, open or closed. */
-interface Listener {
-  readonly description: ListenerDescription;
-  /** Hosts are told of it. A fault may keep it closed all the same. */
-  isListed: boolean;
-  /** Null while it is closed. */
-  portal: Portal | null;
-  /** Settles when the portal is closed that was the last to be closed. */
-  closing: Promise<void>;
-  readonly handshakes: Set<Handshake>;
-}
 
 /** A controller with all its connections. */
 interface Session {
@@ -88,7 +76,7 @@ export class TargetServer {
   readonly #table: TargetTable;
   readonly #subsystem: Subsystem;
   readonly #connections: IoConnections;
-  readonly #listeners: (Listener | null)[] = [];
+  readonly #listeners: Listeners;
   readonly #sessions = new Map<Controller, Session>();
   readonly #past = new WeakMap<Controller, Sums>();
   #ticking: ReturnType<typeof setInterval> | undefined;
@@ -100,6 +88,7 @@ export class TargetServer {
     this.#options = options;
     this.#table = table;
     this.#connections = connections;
+    this.#listeners = new Listeners(options.poller, (listener, fd, peer) => this.#accept(listener, fd, peer));
     const ioTotals = () => connections.totals();
     const cntlidBase = crypto.getRandomValues(new Uint32Array(1))[0]! % CNTLIDS;
     const nowMs = performance.now();
@@ -108,17 +97,13 @@ export class TargetServer {
       for (const namespace of options.namespaces) this.#checkSize(namespace);
     }, SIZE_CHECK_MS);
     this.faults = new FaultControl({
-      listeners: () => this.#listed.map(({ description }) => description),
+      listeners: () => this.#listeners.listed.map(({ description }) => description),
       ana: (listener) => table.ana(listener),
       setAna: (listener, state) => this.#setAna(listener, state),
-      takeDown: (listener) => this.#takeDown(this.#listeners[listener]!),
-      bringUp: (listener) => this.#bringUp(this.#listeners[listener]!),
+      takeDown: (index) => this.#takeDown(index),
+      bringUp: (index) => this.#listeners.bringUp(this.#listeners.at(index), () => !this.faults.isDown(index)),
       tellWorkers: (plan) => connections.tellFaults(plan),
     });
-  }
-
-  get #listed(): Listener[] {
-    return this.#listeners.filter((listener) => listener?.isListed === true) as Listener[];
   }
 
   /**
@@ -145,44 +130,17 @@ export class TargetServer {
   /**
    * Listens there. A place that was removed before has its number again.
    *
-   * @throws UmpathError as `Portal` does, or "in-use" if it is listened to already or there are too many.
+   * @throws UmpathError as `Listeners.add()` does.
    */
   listen({ traddr, trsvcid, ana }: ListenSpec): ListenerInfo {
     const code = anaCode(ana);
-    const index = this.#listenerIndex(traddr, trsvcid);
-    const handshakes = new Set<Handshake>();
-    const portal = this.#open(index, { traddr, trsvcid });
-    const description: ListenerDescription = { index, traddr, trsvcid: portal.trsvcid };
-    const listener = { description, isListed: true, portal, closing: Promise.resolve(), handshakes };
-    this.#listeners[index] = listener;
+    const listener = this.#listeners.add({ traddr, trsvcid });
+    const { description } = listener;
     this.#subsystem.addListener(description);
-    this.#subsystem.setAna(index, code, performance.now());
+    this.#subsystem.setAna(description.index, code, performance.now());
     this.faults.handleListenerAdded();
     this.#tellAll();
     return this.#listenerInfo(listener);
-  }
-
-  #open(index: number, name: PortalName): Portal {
-    return new Portal(this.#options.poller, name, (fd, peer) => this.#accept(index, fd, peer));
-  }
-
-  #listenerIndex(traddr: string, trsvcid: number): number {
-    const isSame = (listener: Listener | null) =>
-      listener !== null && listener.description.traddr === traddr && listener.description.trsvcid === trsvcid;
-    const known = this.#listeners.findIndex(isSame);
-    if (known >= 0) {
-      if (!this.#listeners[known]!.isListed) return known;
-      const words = quote(portalWords(traddr, trsvcid));
-      throw new UmpathError("in-use", `Cannot listen on ${words}: this target listens there already`);
-    }
-    const isUsed = (index: number) => this.#listeners[index] !== undefined && this.#listeners[index] !== null;
-    for (let index = 0; index < TARGET_LISTENERS_MAX; index++) if (!isUsed(index)) return index;
-    const closed = this.#listeners.findIndex((listener) => !listener!.isListed);
-    if (closed >= 0) return closed;
-    throw new UmpathError(
-      "in-use",
-      `Cannot listen on more than ${count(TARGET_LISTENERS_MAX, "address", "addresses")}`,
-    );
   }
 
   /**
@@ -191,70 +149,39 @@ export class TargetServer {
    * @throws UmpathError "not-found" if it is not listened to.
    */
   async unlisten(name: PortalName): Promise<void> {
-    const listener = this.#findListener(name);
-    await this.#close(listener, "the listener was removed");
+    const listener = this.#listeners.find(name);
+    await this.#remove(listener, "the listener was removed");
     this.#tellAll();
-    log.info(`Listening on ${portalWords(name.traddr, name.trsvcid)} no more`);
+    log.info(`Listening on ${listenerWords(listener)} no more`);
   }
 
-  async #close(listener: Listener, reason: string): Promise<void> {
-    const { description: { index } } = listener;
-    listener.isListed = false;
+  async #remove(listener: Listener, reason: string): Promise<void> {
+    const { index } = listener.description;
     this.#subsystem.removeListener(index);
     this.faults.forget(index);
-    for (const handshake of [...listener.handshakes]) handshake.close();
+    const removed = this.#listeners.remove(listener);
     for (const { admin } of this.#sessionsAt(index)) admin.end(reason);
-    await this.#closePortal(listener);
-  }
-
-  #closePortal(listener: Listener): Promise<void> {
-    const { portal } = listener;
-    listener.portal = null;
-    if (portal !== null) listener.closing = portal.close();
-    return listener.closing;
+    await removed;
   }
 
   #sessionsAt(listener: number): Session[] {
     return [...this.#sessions.values()].filter(({ controller }) => controller.listener === listener);
   }
 
-  /** As if the way to it was cut. */
-  #takeDown(listener: Listener): void {
-    log.info(`${listenerWords(listener)} is down`);
-    for (const handshake of [...listener.handshakes]) handshake.reset();
-    for (const { admin } of this.#sessionsAt(listener.description.index)) admin.reset("the listener went down");
-    void this.#closePortal(listener);
-  }
-
-  #bringUp(listener: Listener): void {
-    const { closing, description } = listener;
-    void closing.then(() => {
-      const isWanted = listener.isListed && listener.portal === null && listener.closing === closing;
-      if (!isWanted || this.faults.isDown(description.index)) return;
-      listener.portal = this.#open(description.index, description);
-      log.info(`${listenerWords(listener)} is up again`);
-    }).catch((error) => log.error(`Cannot bring ${listenerWords(listener)} up again: ${messageOf(error)}`));
-  }
-
-  #findListener({ traddr, trsvcid }: PortalName): Listener {
-    const found = this.#listed.find(({ description }) =>
-      description.traddr === traddr && description.trsvcid === trsvcid
-    );
-    if (found) return found;
-    throw new UmpathError("not-found", `No listener ${quote(portalWords(traddr, trsvcid))} is there`, {
-      hint: "umpath target show lists the listeners",
-    });
+  #takeDown(index: number): void {
+    this.#listeners.takeDown(this.#listeners.at(index));
+    for (const { admin } of this.#sessionsAt(index)) admin.reset("the listener went down");
   }
 
   #listenerWords(index: number): string {
-    return listenerWords(this.#listeners[index]!);
+    return listenerWords(this.#listeners.at(index));
   }
 
   // ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #accept(index: number, fd: number, peer: string): void {
-    const listener = this.#listeners[index]!;
-    const handshakes = this.#listeners.reduce((sum, other) => sum + (other?.handshakes.size ?? 0), 0);
+  #accept(listener: Listener, fd: number, peer: string): void {
+    const { index } = listener.description;
+    const { handshakes } = this.#listeners;
     if (listener.portal === null || handshakes >= TARGET_HANDSHAKES_MAX) {
       const reason = listener.portal === null
         ? "the listener is closed"
@@ -425,7 +352,7 @@ export class TargetServer {
 
   setAna(name: PortalName & { ana: unknown }): ListenerInfo {
     const code = anaCode(name.ana);
-    const listener = this.#findListener(name);
+    const listener = this.#listeners.find(name);
     this.#setAna(listener.description.index, code);
     return this.#listenerInfo(listener);
   }
@@ -433,7 +360,7 @@ export class TargetServer {
   #setAna(index: number, code: number): void {
     this.#subsystem.setAna(index, code, performance.now());
     this.#tellAll();
-    log.info(`${listenerWords(this.#listeners[index]!)} is now ${anaName(code)}`);
+    log.info(`${this.#listenerWords(index)} is now ${anaName(code)}`);
   }
 
   resize({ nsid, sizeBytes, shrink }: TargetApi["resize"]["params"]): TargetApi["resize"]["result"] {
@@ -463,7 +390,7 @@ export class TargetServer {
       version: VERSION,
       workers,
       namespaces: namespaces.map((namespace) => namespace.info(this.#table)),
-      listeners: this.#listed.map((one) => this.#listenerInfo(one)),
+      listeners: this.#listeners.listed.map((one) => this.#listenerInfo(one)),
       controllers: [...this.#sessions.values()].map((session) => this.#controllerInfo(session)),
     };
   }
@@ -497,7 +424,7 @@ export class TargetServer {
   async close(): Promise<void> {
     clearInterval(this.#sizeChecks);
     this.faults[Symbol.dispose]();
-    await Promise.all(this.#listed.map((listener) => this.#close(listener, "the target ends")));
+    await Promise.all(this.#listeners.listed.map((listener) => this.#remove(listener, "the target ends")));
     while (this.#sessions.size > 0 || this.#connections.count > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onSessionOver = resolve;
@@ -506,10 +433,6 @@ export class TargetServer {
     this.#connections.stop();
     await Promise.all(this.#options.namespaces.map((namespace) => namespace.sync()));
   }
-}
-
-function listenerWords({ description: { traddr, trsvcid } }: Listener): string {
-  return portalWords(traddr, trsvcid);
 }
 
 function controllerWords(controller: Controller): string {
