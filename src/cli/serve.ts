@@ -11,7 +11,7 @@ import {
 } from "../base/limits.ts";
 import { listWords, quote } from "../base/text.ts";
 import { parseSize } from "../base/units.ts";
-import { nqnFault } from "../host/nqn.ts";
+import { nqnFault, nqnFormFault } from "../host/nqn.ts";
 import type { ListenSpec, TargetInfo, TargetSpec } from "../serve/api.ts";
 import type { Declare } from "./commands.ts";
 import { newFaultSeed, parseFaultSeed, readFaultScript } from "./fault_options.ts";
@@ -69,7 +69,7 @@ export const declare: Declare = (command, context) => {
     .addArgument(completedBy(new Argument("[file]", "file or block device to serve as a namespace"), "files"))
     .option("--ram <size>", "serve this much memory as a namespace", (word) => parsePositiveSize(word, "--ram"))
     .option("--namespace <spec>", "serve another namespace; repeatable", addNamespace)
-    .option("--nqn <nqn>", "NQN of the subsystem; required", parseSubsystemNqn)
+    .option("--nqn <nqn>", "NQN of the subsystem; required", parseServedNqn)
     .addOption(completedBy(
       new Option("--listen <portal>", "ADDR[:PORT][,ana=STATE] to listen on; repeatable")
         .argParser<ListenSpec[]>(addListener),
@@ -233,6 +233,16 @@ function addListener(word: string, before: ListenSpec[] = []): ListenSpec[] {
     throw new UmpathError("usage", `Cannot listen on more than ${TARGET_LISTENERS_MAX} addresses`);
   }
   return [...before, spec];
+}
+
+/** Targets of others have names of any kind; ours have those that the specification gives. */
+function parseServedNqn(word: string): string {
+  const nqn = parseSubsystemNqn(word);
+  const fault = nqnFormFault(nqn);
+  if (fault === null) return nqn;
+  throw new UmpathError("usage", `Cannot use NQN ${quote(word)}: it ${fault}`, {
+    hint: "Write it as nqn.yyyy-mm.reversed.domain:name",
+  });
 }
 
 function addHost(word: string, before: string[] = []): string[] {

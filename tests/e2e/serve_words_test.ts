@@ -10,7 +10,7 @@ const RAM = ["--ram", "1M"];
 /** Words, with FOLDER for a folder that has the files "odd" and "tiny", the exit code, and what is said. */
 const BAD_WORDS: readonly [words: string[], code: number, said: string][] = [
   [HERE, 2, "Cannot serve: nothing to serve is given"],
-  [[...RAM, "--listen", "127.0.0.1"], 2, "Cannot serve: its NQN is not given"],
+  [[...RAM, "--listen", "127.0.0.1"], 2, "Cannot serve: no NQN is given"],
   [[...RAM, "--nqn", NQN], 2, "Cannot serve: no listener is given"],
   [["FOLDER/none", ...HERE], 3, 'Cannot serve "FOLDER/none": there is no such file'],
   [["FOLDER", ...HERE], 2, 'Cannot serve "FOLDER": it is a folder'],
@@ -38,18 +38,18 @@ const BAD_WORDS: readonly [words: string[], code: number, said: string][] = [
   [[...RAM, "--uuid", "12", ...HERE], 2, 'Cannot use "12" for a UUID: it is not one'],
   [[...RAM, "--nqn", "mine", "--listen", "127.0.0.1"], 2, 'Cannot use NQN "mine": it does not start with "nqn."'],
   [[...RAM, "--nqn", NQN, "--listen", "192.0.2.77"], 6, 'on "192.0.2.77:4420": no such address on this host'],
-  [[...RAM, "--nqn", NQN, "--listen", "localhost"], 2, 'the address "localhost" is a name, not an address'],
+  [[...RAM, "--nqn", NQN, "--listen", "host.example"], 2, 'the address "host.example" is a name, not an address'],
   [[...RAM, "--nqn", NQN, "--listen", "127.0.0.1:70000"], 2, "70000"],
   [[...RAM, "--nqn", NQN, "--listen", "127.0.0.1,ana=optimised"], 2, "Did you mean optimized?"],
   [[...RAM, "--nqn", NQN, "--listen", "127.0.0.1", "--listen", "127.0.0.1:4420"], 2, "it is given twice"],
-  [[...RAM, "--allow-host", "me", ...HERE], 2, 'Cannot use "me" for --allow-host: it does not start with "nqn."'],
+  [[...RAM, "--allow-host", "", ...HERE], 2, 'Cannot use "" for --allow-host: it is empty'],
   [[...RAM, "--in-capsule", "17", ...HERE], 2, "it is no multiple of 16 up to 64K"],
   [[...RAM, "--queues", "0", ...HERE], 2, 'Cannot use "0" for --queues: it is not a number from 1 to'],
   [[...RAM, "--depth", "1", ...HERE], 2, 'Cannot use "1" for --depth: it is not a number from 2 to'],
   [[...RAM, "--serial", "ä", ...HERE], 2, "it is not 1 to 20 printable ASCII characters"],
   [[...RAM, "--listne", "127.0.0.1", ...HERE], 2, 'Cannot use option "--listne": umpath serve has no such option'],
   [["--ram"], 2, 'Cannot use option "--ram": its value is missing'],
-  [["a", "b", ...HERE], 2, 'Cannot run umpath serve with "a, b": too many arguments'],
+  [["a", "b", ...HERE], 2, 'Cannot run umpath serve with "b": it takes one <file>'],
   [[...RAM, "--fault", "1:boom", ...HERE], 2, '"boom" is not a kind of fault'],
   [[...RAM, "--fault", "2:stall", ...HERE], 2, 'the target has no listener "2"'],
   [[...RAM, "--fault-script", "FOLDER/none", ...HERE], 3, 'the faults in "FOLDER/none": there is no such file'],
@@ -87,11 +87,11 @@ Deno.test("umpath serve says that a port is taken, and takes none then", async (
 
 const BAD_TARGET_WORDS: readonly [words: string[], code: number, said: string][] = [
   [[], 2, "Cannot run umpath target: no command is given"],
-  [["sing"], 2, 'Cannot run umpath target "sing": there is none of that name'],
+  [["sing"], 2, 'Cannot run umpath target "sing": umpath target has no such command'],
   [["show", "--pid", "4194304"], 3, "No target of process 4194304 is running on this host"],
   [["stop", "--nqn", `${NQN}x`], 3, `No target of "${NQN}x" is running on this host`],
   [["ana", "PORTAL", "slow"], 2, 'Cannot use "slow" for the ANA state: it is not one of optimized,'],
-  [["ana", "PORTAL"], 2, "Cannot run umpath target: <state> is missing"],
+  [["ana", "PORTAL"], 2, "Cannot run umpath target ana: <state> is missing"],
   [["ana", "127.0.0.1:1", "optimized"], 3, 'No listener "127.0.0.1:1" is there'],
   [["ana", "127.0.0.1:0", "optimized"], 2, "none has port 0"],
   [["resize", "9", "1M"], 3, "There is no namespace 9"],
@@ -99,12 +99,16 @@ const BAD_TARGET_WORDS: readonly [words: string[], code: number, said: string][]
   [["resize", "1", "5001"], 2, "5001 bytes are no whole number of blocks of 4096"],
   [["resize", "1", "512K"], 2, "Cannot shrink namespace 1 from 1 MiB to 512 KiB: its last 512 KiB would be lost"],
   [["resize", "1", "1T"], 2, "it is in memory"],
-  [["listener", "move", "PORTAL"], 2, 'Cannot use "move" for the verb: it is not one of add and remove'],
+  [
+    ["listener", "move", "PORTAL"],
+    2,
+    'Cannot run umpath target listener "move": umpath target listener has no such command',
+  ],
   [["listener", "add", "PORTAL"], 7, 'Cannot listen on "PORTAL": this target listens there already'],
   [["listener", "add", "192.0.2.77"], 6, "no such address on this host"],
   [["fault", "3:stall"], 2, 'the target has no listener "3"'],
   [["fault", "1:drop", "clear"], 2, '"clear" is not a kind of fault'],
-  [["fault", "--fault-seed", "1"], 2, "Cannot use a seed: no fault is given"],
+  [["fault", "--fault-seed", "1"], 2, "Cannot use --fault-seed: no fault is given"],
 ];
 
 Deno.test("umpath target says what is wrong with its words, and changes nothing then", async () => {
