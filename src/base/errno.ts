@@ -99,6 +99,18 @@ const WORDS: Record<number, string> = {
   [ECANCELED]: "cancelled",
 };
 
+/** Those that I/O on a device fails with. */
+const IO_NAMES: Readonly<Record<number, string>> = {
+  ...{ [EIO]: "EIO", [EROFS]: "EROFS", [ENOSPC]: "ENOSPC", [EBADE]: "EBADE", [ENODATA]: "ENODATA" },
+  ...{ [ENOLINK]: "ENOLINK", [EILSEQ]: "EILSEQ", [EOPNOTSUPP]: "EOPNOTSUPP", [ETIMEDOUT]: "ETIMEDOUT" },
+  [EREMOTEIO]: "EREMOTEIO",
+};
+
+/** The name of an errno that I/O fails with: "EIO". */
+export function errnoName(errno: number): string {
+  return IO_NAMES[Math.abs(errno)] ?? `errno ${Math.abs(errno)}`;
+}
+
 /** An errno in words, for people: `errnoWords(111)` is "connection refused". */
 export function errnoWords(errno: number): string {
   return WORDS[Math.abs(errno)] ?? `error ${Math.abs(errno)}`;

@@ -110,8 +110,20 @@ function volumeFacts(volume: VolumeInfo): string[][] {
     ...digestFacts(volume),
     ["times", timeWords(volume).map((word) => word.replaceAll(" ", "\xa0")).join(", ")],
     ...volume.handedOver === 0 ? [] : [["handed over", `${count(volume.handedOver, "request")} to other queues`]],
+    ...failedFacts(volume),
     ["waiting", `${count(volume.waiting, "request")} for a path, ${count(volume.held, "write")} held`],
   ];
+}
+
+/** What the application was told of: nothing while nothing has failed. */
+function failedFacts({ failedReads, failedWrites, failedFlushes, failedDiscards }: VolumeInfo): string[][] {
+  const counts = [
+    ...failedReads > 0 ? [count(failedReads, "read")] : [],
+    ...failedWrites > 0 ? [count(failedWrites, "write")] : [],
+    ...failedFlushes > 0 ? [failedFlushes === 1 ? "1 flush" : `${failedFlushes} flushes`] : [],
+    ...failedDiscards > 0 ? [count(failedDiscards, "discard")] : [],
+  ];
+  return counts.length === 0 ? [] : [["failed", counts.join(", ")]];
 }
 
 function hedgeFacts(volume: VolumeInfo): string[][] {

@@ -242,6 +242,11 @@ export interface VolumeInfo {
   held: number;
   /** Requests that another queue has served, for theirs had no link of a usable path. */
   handedOver: number;
+  /** Requests that ended with an error towards the application, since attach; write zeroes count as discards. */
+  failedReads: number;
+  failedWrites: number;
+  failedFlushes: number;
+  failedDiscards: number;
   /** Reads that were sent twice, those whose second copy was answered first, and those that were late and not sent twice. */
   hedges: number;
   hedgesWon: number;

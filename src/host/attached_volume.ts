@@ -24,6 +24,7 @@ import { type KernelDevice, NO_FEED, type QueueFeed, type VolumeQueues } from ".
 import { readFailback, readPolicy } from "./defaults.ts";
 import { formatHedge, type HedgeBudget, parseHedge, readSlowPath, type SlowPathMode } from "./latency_settings.ts";
 import { pause } from "./run_sequence.ts";
+import { IoWatch } from "./io_watch.ts";
 import { createVolumeLoop } from "./loop_device.ts";
 import { NamespaceWatch } from "./namespace_watch.ts";
 import { ForeignPath, PathFailure } from "./path_failure.ts";
@@ -93,6 +94,7 @@ export class AttachedVolume implements PathOwner {
   readonly #size: VolumeSize;
   readonly #watch: NamespaceWatch;
   readonly #slow: SlowPathWatch;
+  readonly #io: IoWatch;
   readonly #namespace: ComparableNamespace;
   readonly #model: string;
   readonly #serial: string;
@@ -146,6 +148,16 @@ export class AttachedVolume implements PathOwner {
     this.settings = new VolumeSettings(this.table, plan);
     this.#slow = new SlowPathWatch({ name: plan.name, table: this.table, paths: this.paths, counters: this.#counters });
     this.#slow.setMode(plan.slowPath);
+    this.#io = new IoWatch({
+      name: plan.name,
+      blockSize: () => this.geometry.blockSize,
+      counters: this.#counters,
+      pathWords: (path) => {
+        const spec = this.paths.at(path)?.spec;
+        return spec === undefined ? null : `path ${path} (${pathWords(spec)})`;
+      },
+      waitMs: () => this.table.isCut ? 0 : waitMsOf(this.settings.timeouts),
+    });
     this.failback.setMode(plan.failback);
   }
 
@@ -226,6 +238,7 @@ export class AttachedVolume implements PathOwner {
         await this.#makeDevice(driver, this.#queuesFor(spec, first));
       }
       this.#isOpened = true;
+      this.#io.begin();
       // The namespace may have changed its size while the device was made.
       void this.#size.settle();
     } catch (error) {
@@ -506,6 +519,9 @@ export class AttachedVolume implements PathOwner {
     this.#opening?.handlePaths(this.paths.all.some(({ isServing }) => isServing));
     this.#links.judgeHelpers();
     this.#judgeHope();
+    const { all } = this.paths;
+    const serving = all.filter(({ isServing }) => isServing).length;
+    if (!this.isDetaching && !this.#isCutForGood) this.#io.handlePaths({ serving, all: all.length }, performance.now());
     this.wakeWorkers();
   }
 
@@ -686,6 +702,7 @@ export class AttachedVolume implements PathOwner {
   async #abandon(): Promise<void> {
     this.cutWaits();
     this.#slow.end();
+    this.#io.end();
     await Promise.all(this.paths.all.map((path) => this.paths.remove(path)));
     this.#workersLeft = this.#workers.length;
     if (this.#workersLeft > 0) {
@@ -747,6 +764,12 @@ function inUse(name: string, why: string): UmpathError {
   return new UmpathError("in-use", `Cannot detach ${name}: ${why}`, {
     hint: "Unmount or close it first, or use --force, which fails all I/O from then on",
   });
+}
+
+/** How long I/O waits when all paths are lost at once; null: without end. */
+function waitMsOf({ noPathTimeoutMs, fastIoFailTimeoutMs }: Timeouts): number | null {
+  const waitMs = Math.min(noPathTimeoutMs ?? Infinity, fastIoFailTimeoutMs ?? Infinity);
+  return waitMs === Infinity ? null : waitMs;
 }
 
 /** Somebody says which paths are to be used: that holds at once. */

@@ -33,7 +33,17 @@ export function volumeInfo(facts: VolumeFacts, { paths, counters, table, slow }:
 /** What the queues have counted of themselves. */
 type QueueFacts = Pick<
   VolumeInfo,
-  "waiting" | "held" | "handedOver" | "hedges" | "hedgesWon" | "hedgesSuppressed" | "hedgeMs"
+  | "waiting"
+  | "held"
+  | "handedOver"
+  | "failedReads"
+  | "failedWrites"
+  | "failedFlushes"
+  | "failedDiscards"
+  | "hedges"
+  | "hedgesWon"
+  | "hedgesSuppressed"
+  | "hedgeMs"
 >;
 
 function queueFacts(counters: readonly Counters[]): QueueFacts {
@@ -42,6 +52,10 @@ function queueFacts(counters: readonly Counters[]): QueueFacts {
     waiting: count(QueueCounter.WAITING),
     held: count(QueueCounter.HELD),
     handedOver: count(QueueCounter.HANDED),
+    failedReads: count(QueueCounter.FAILED_READS),
+    failedWrites: count(QueueCounter.FAILED_WRITES),
+    failedFlushes: count(QueueCounter.FAILED_FLUSHES),
+    failedDiscards: count(QueueCounter.FAILED_DISCARDS),
     hedges: count(QueueCounter.HEDGES),
     hedgesWon: count(QueueCounter.HEDGES_WON),
     hedgesSuppressed: count(QueueCounter.HEDGES_SUPPRESSED),

@@ -40,10 +40,17 @@ export const QueueCounter = {
   HEDGE_MS: 5,
   /** Requests that another queue has served, for this one had no link of a usable path. */
   HANDED: 6,
+  /** Requests that ended with an errno towards the application; write zeroes count as discards. */
+  FAILED_READS: 7,
+  FAILED_WRITES: 8,
+  FAILED_FLUSHES: 9,
+  FAILED_DISCARDS: 10,
+  /** The first of the words about the request that failed last (`failed_requests.ts`). */
+  LAST_FAILED: 11,
 } as const;
 
 const PATH_WORDS = 16;
-const QUEUE_WORDS = 8;
+const QUEUE_WORDS = 20;
 
 /**
  * Counters of one queue of a volume in shared memory: its worker adds, the main thread reads whenever it is asked.

@@ -26,6 +26,8 @@ export class RequestStates {
   /** Times that it was sent again because it was refused, and the status of the last refusal. */
   readonly retries: Uint8Array;
   readonly lastStatus: Uint16Array;
+  /** The path that refused it last; only with `lastStatus`. */
+  readonly lastPath: Uint8Array;
   /** The longest delay that a controller asked for with it. */
   readonly controllerDelayMs: Float64Array;
   /** 1 once a command of the request was not answered in time. */
@@ -48,6 +50,7 @@ export class RequestStates {
     this.again = new Uint8Array(depth);
     this.retries = new Uint8Array(depth);
     this.lastStatus = new Uint16Array(depth);
+    this.lastPath = new Uint8Array(depth);
     this.controllerDelayMs = new Float64Array(depth);
     this.isTimedOut = new Uint8Array(depth);
     this.refusedPaths = new Uint16Array(depth);

@@ -24,6 +24,7 @@ import type { Connection } from "../nvme/connection.ts";
 import { statusDisposition } from "../nvme/status.ts";
 import { CommandEncoder, type PathLimits } from "./command_encoder.ts";
 import { type Counters, PathCounter, QueueCounter } from "./counters.ts";
+import { noteFailed } from "./failed_requests.ts";
 import { type Handover, UNSERVED } from "./handover.ts";
 import { type CopySender, HedgedReads, LOST, type ReadInFlight } from "./hedged_reads.ts";
 import { PathChoice } from "./path_choice.ts";
@@ -441,6 +442,7 @@ export class Volume implements BlockDevice, CopySender {
     this.#countDigestErrors(path, this.#connections[path]!);
     this.#counters.addPath(path, PathCounter.ERRORS, 1);
     const slot = this.#servedBy(owner);
+    if (slot >= 0) this.#states.lastPath[slot] = path;
     if (slot >= 0) this.#retries.handleDelay(slot, status, this.#limits[path]?.retryDelaysMs ?? []);
     if (statusDisposition(status) !== "failover") return;
     this.#counters.addPath(path, PathCounter.FAILOVERS, 1);
@@ -492,8 +494,19 @@ export class Volume implements BlockDevice, CopySender {
     this.#endTurn(slot);
     this.#inside--;
     if (slot >= this.#firstGuest) return this.#handover!.answer(slot, errno, 0);
+    if (errno !== 0) this.#noteFailed(slot, errno);
     this.#requests.status[slot] = errno;
     this.#completions.push(slot);
+  }
+
+  #noteFailed(slot: number, errno: number): void {
+    const { op, lbaLow, lbaHigh, blocks } = this.#requests;
+    const status = this.#states.lastStatus[slot];
+    noteFailed(this.#counters, {
+      ...{ op: op[slot], lba: lbaHigh[slot] * 2 ** 32 + lbaLow[slot], blocks: blocks[slot], errno, status },
+      path: status === 0 ? -1 : this.#states.lastPath[slot],
+      pathlessMs: Number.isNaN(this.#noPathSinceMs) ? -1 : this.#nowMs - this.#noPathSinceMs,
+    });
   }
 
   // ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────

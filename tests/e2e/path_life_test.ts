@@ -1,5 +1,6 @@
 /** The packed program and paths that do not come back: how long I/O and a detach wait for them. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { delay } from "./host/host_fixture.ts";
 import { loopTest } from "./loop_case.ts";
 import { LoopRig } from "./loop_rig.ts";
 
@@ -13,15 +14,23 @@ loopTest(
     const device = await rig.device("--fast-io-fail-timeout", "1s");
     const read = () => rig.run("dd", `if=${device}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct");
     assertEquals((await read()).code, 0);
-    assertStringIncludes((await rig.umpath("show")).stdout, "fast-io-fail 1s");
+    assertStringIncludes((await rig.umpath("show")).stdout, "fast-io-fail-timeout 1s");
     for (const index of [0, 1]) await rig.listener("remove", index);
     const startMs = performance.now();
     const failed = await read();
     assertMatch(failed.stderr, /Input\/output error/);
     assert(performance.now() - startMs < SOON_MS_MAX, `${performance.now() - startMs} ms`);
     assertMatch(rig.log(), /no path is expected to come back soon: I\/O fails until one does/);
+    assertMatch(rig.log(), /loop-n1: no path is left: I\/O waits, for 1s at most/);
+    const { failedReads } = await rig.volume();
+    assert(failedReads > 0);
+    const words = /error volume: loop-n1: read of [0-9.]+ \S+ at LBA \d+ failed with EIO: no path for [0-9.]+ s/;
+    for (let tries = 0; tries < 100 && !words.test(rig.log()); tries++) await delay(50);
+    assertMatch(rig.log(), words);
+    assertMatch((await rig.umpath("show")).stdout, /failed +\d+ reads?/);
     await rig.listener("add", 1);
     await rig.when("degraded", ({ state }) => state === "degraded");
+    assertMatch(rig.log(), /loop-n1: a path serves again: I\/O goes on after [0-9.]+ s/);
     assertEquals((await read()).code, 0);
     assertEquals((await rig.umpath("detach", "--all")).code, 0);
   },

@@ -61,6 +61,10 @@ export const VOLUME: VolumeInfo = {
   hedgesWon: 0,
   hedgesSuppressed: 0,
   handedOver: 0,
+  failedReads: 0,
+  failedWrites: 0,
+  failedFlushes: 0,
+  failedDiscards: 0,
   hedgeMs: null,
   timeouts: {
     connectTimeoutMs: 5000,

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import type { VolumeInfo } from "../../../src/host/api.ts";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { findVolume } from "../../../src/cli/daemon_calls.ts";
 import { volumeDetails, volumeLines } from "../../../src/cli/volume_text.ts";
@@ -109,6 +110,14 @@ Deno.test("volumeDetails() tells of a path with fewer queues than the volume has
   const lines = volumeDetails({ ...VOLUME, handedOver: 5, paths: [{ ...PATH, queues: 1 }] });
   assert(lines.includes("    1  127.0.0.1:4420  live, optimized, controller 7, 1 of 2 queues"), lines.join("\n"));
   assert(lines.includes("  handed over  5 requests to other queues"), lines.join("\n"));
+});
+
+Deno.test("volumeDetails() tells of requests that failed, once any has", () => {
+  const line = (failed: Partial<VolumeInfo>) =>
+    volumeDetails({ ...VOLUME, ...failed }).find((words) => words.startsWith("  failed"));
+  assertEquals(line({}), undefined);
+  const failed = { failedReads: 2, failedWrites: 1, failedFlushes: 3, failedDiscards: 1 };
+  assertEquals(line(failed)?.trim().split(/ {2,}/), ["failed", "2 reads, 1 write, 3 flushes, 1 discard"]);
 });
 
 Deno.test("volumeDetails() tells of reads that are sent twice", () => {

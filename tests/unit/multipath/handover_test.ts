@@ -1,12 +1,14 @@
 /** Queues of a volume that hand requests over to each other, for they have no link of a usable path. */
 import { assert, assertEquals } from "@std/assert";
-import { EIO } from "../../../src/base/errno.ts";
+import { EIO, ENODATA } from "../../../src/base/errno.ts";
 import { LOSSES_MAX } from "../../../src/base/limits.ts";
 import { BlockOp } from "../../../src/block/request.ts";
+import { failedCount } from "../../../src/multipath/failed_requests.ts";
 import { GUESTS_MAX } from "../../../src/multipath/handover.ts";
 import { HANDED_MAX } from "../../../src/multipath/handover_table.ts";
 import { chooseHelpers, dealLinks } from "../../../src/multipath/link_deal.ts";
 import { NvmOpcode } from "../../../src/spec/nvme.ts";
+import { StatusCode } from "../../../src/spec/nvme_status.ts";
 import type { TargetCommand } from "../nvme/scripted_target.ts";
 import { makeNeighbours, pumpAll, type RigOptions } from "./rig.ts";
 
@@ -74,6 +76,16 @@ Deno.test("Volume does not hand over what it has a path for, and waits where nob
   assertEquals([asking.answers(), asking.waiting], [[], 1]);
   asking.advance(100);
   assertEquals(asking.answers(), [[1, EIO]]);
+});
+
+Deno.test("Volume counts the failure of a request that it has handed over, and its helper does not", () => {
+  const storage = { execute: () => StatusCode.UNRECOVERED_READ_ERROR };
+  const { rigs, table } = makeNeighbours([0, 1], { storage });
+  table.setHelper(0, 1);
+  rigs[0].submit(0, BlockOp.READ, 40, 8);
+  pumpAll(rigs);
+  assertEquals(rigs[0].answers(), [[0, ENODATA]]);
+  assertEquals(rigs.map(({ counters }) => failedCount(counters)), [1, 0]);
 });
 
 Deno.test("Volume hands over no more than its helper has room for, and all are served in the end", () => {

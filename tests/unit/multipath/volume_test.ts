@@ -9,6 +9,8 @@ import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
 import { responsePdu, type TargetCommand, withDigests } from "../nvme/scripted_target.ts";
 import { pattern } from "../nvme/wire.ts";
+import { lastFailed } from "../../../src/multipath/failed_requests.ts";
+import { QueueCounter } from "../../../src/multipath/counters.ts";
 import { Rig } from "./rig.ts";
 
 const MANUAL = { manners: { answers: false } };
@@ -926,4 +928,24 @@ Deno.test("Volume uses a path on standby only while no other serves, or for a re
   rig.answer(0, rig.commands(0)[0]);
   assertEquals(rig.answers(), [[0, 0], [1, 0]]);
   rig.checkIdle();
+});
+
+Deno.test("Volume counts requests that fail by what they were, and keeps what the last one was and why", () => {
+  const rig = new Rig({ paths: 1, noPathTimeoutMs: 2_000, ...MANUAL });
+  rig.submit(0, BlockOp.READ, 2 ** 32 + 5, 8);
+  rig.pump();
+  rig.answer(0, rig.commands(0)[0], StatusCode.UNRECOVERED_READ_ERROR);
+  const read = { op: BlockOp.READ, lba: 2 ** 32 + 5, blocks: 8, errno: ENODATA, pathlessMs: -1 };
+  assertEquals(lastFailed(rig.counters), { ...read, status: StatusCode.UNRECOVERED_READ_ERROR, path: 0 });
+  rig.losePath(0);
+  rig.submit(1, BlockOp.WRITE, 7, 1);
+  rig.submit(2, BlockOp.FLUSH, 0, 0);
+  rig.submit(3, BlockOp.WRITE_ZEROES, 9, 1);
+  rig.advance(2_000);
+  assertEquals(rig.answers().map(([slot, errno]) => [slot, errno]), [[0, ENODATA], [1, EIO], [2, EIO], [3, EIO]]);
+  const { FAILED_READS, FAILED_WRITES, FAILED_FLUSHES, FAILED_DISCARDS } = QueueCounter;
+  const counters = [FAILED_READS, FAILED_WRITES, FAILED_FLUSHES, FAILED_DISCARDS];
+  assertEquals(counters.map((counter) => rig.counters.queue(counter)), [1, 1, 1, 1]);
+  const zeroes = { op: BlockOp.WRITE_ZEROES, lba: 9, blocks: 1, errno: EIO, status: 0, path: -1, pathlessMs: 2_000 };
+  assertEquals(lastFailed(rig.counters), zeroes);
 });
