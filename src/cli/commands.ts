@@ -50,6 +50,11 @@ export const COMMANDS: readonly CommandEntry[] = Object.freeze([
     load: () => import("./path.ts"),
   },
   {
+    name: "rescan",
+    summary: "look at the namespaces of volumes again",
+    load: () => import("./rescan.ts"),
+  },
+  {
     name: "serve",
     summary: "serve a file or memory over NVMe/TCP",
     load: () => import("./serve.ts"),

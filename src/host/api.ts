@@ -309,6 +309,23 @@ export interface DaemonInfo {
   leaving?: boolean;
 }
 
+/** Which volumes are looked at anew. */
+export interface RescanParams {
+  volumes: string[];
+  all: boolean;
+}
+
+export interface RescanResult {
+  volumes: RescannedVolume[];
+}
+
+/** A volume after its namespace was looked at anew over all live paths. */
+export interface RescannedVolume {
+  volume: VolumeInfo;
+  /** What has changed, in words: "size 1 GiB → 2 GiB". */
+  changes: string[];
+}
+
 /** Every method of the control socket with its parameters and result. */
 export interface Api {
   attach: { params: AttachParams; result: AttachResult };
@@ -318,6 +335,7 @@ export interface Api {
   "path-remove": { params: PathAwayParams; result: PathResult };
   "path-disable": { params: PathAwayParams; result: PathResult };
   "path-enable": { params: PathParams; result: PathResult };
+  rescan: { params: RescanParams; result: RescanResult };
   list: { params: Record<string, never>; result: ListResult };
   info: { params: Record<string, never>; result: DaemonInfo };
 }

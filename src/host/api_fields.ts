@@ -137,6 +137,7 @@ export const API_FIELDS: { readonly [M in keyof Api]: Check } = Object.freeze({
   "path-remove": pathAway,
   "path-disable": pathAway,
   "path-enable": record<Api["path-enable"]["params"]>({ volume: volumeWord, path: pathName }),
+  rescan: record<Api["rescan"]["params"]>({ volumes: list(volumeWord, { max: WORDS_MAX }), all: flag }),
   list: record<Api["list"]["params"]>({}),
   info: record<Api["info"]["params"]>({}),
 });

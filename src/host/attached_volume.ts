@@ -555,6 +555,11 @@ export class AttachedVolume implements PathOwner {
     this.handlePathChanged();
   }
 
+  /** Resolves when the queues and the kernel device have the size that the volume has by now. */
+  sizeSettled(): Promise<void> {
+    return this.#size.settle();
+  }
+
   resize(blocks: number): void {
     this.#size.change(blocks);
   }

@@ -44,6 +44,7 @@ export function daemonHandlers({ volumes, info, left, removeLeft, onVolumes, onC
     "path-remove": (params) => volumes.removePath(params),
     "path-disable": (params) => volumes.disablePath(params),
     "path-enable": (params, context) => volumes.enablePath(params, context.warn, context),
+    rescan: (params, context) => volumes.rescan(params, context.warn),
     list: async () => {
       await volumes.lookAtDevices();
       const attached = volumes.all.map((volume) => volume.info());

@@ -1,7 +1,7 @@
 /** Requests of the control socket and how they end, as the log tells them. */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { listWords, midSentence, quote } from "../base/text.ts";
-import type { Api, AttachParams, DetachParams, Method, PathName, SetParams } from "./api.ts";
+import type { Api, AttachParams, DetachParams, Method, PathName, RescanParams, SetParams } from "./api.ts";
 import { pathWords } from "./path_words.ts";
 import { changeWords } from "./setting_changes.ts";
 
@@ -21,6 +21,10 @@ export function requestWords<M extends Method>(method: M, params: Api[M]["params
     }
     case "set":
       return `set of ${(params as SetParams).volume}`;
+    case "rescan": {
+      const { volumes, all } = params as RescanParams;
+      return `rescan of ${all ? "all volumes" : listWords(volumes)}`;
+    }
     case "path-add":
     case "path-remove":
     case "path-enable":
@@ -58,6 +62,11 @@ function doneWords<M extends Method>(method: M, result: Api[M]["result"]): strin
     case "set": {
       const { changes } = result as Api["set"]["result"];
       return changes.length === 0 ? "no change" : changes.map(changeWords).join(", ");
+    }
+    case "rescan": {
+      const changed = (result as Api["rescan"]["result"]).volumes.filter(({ changes }) => changes.length > 0);
+      if (changed.length === 0) return "no change";
+      return changed.map(({ volume, changes }) => `${volume.name}: ${listWords(changes)}`).join("; ");
     }
     case "path-add":
     case "path-remove":

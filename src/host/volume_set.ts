@@ -15,6 +15,8 @@ import type {
   PathParams,
   PathResult,
   PathSpec,
+  RescanParams,
+  RescanResult,
   SetParams,
   SetResult,
 } from "./api.ts";
@@ -41,6 +43,7 @@ import { changePaths } from "./path_changes.ts";
 import { ForeignPath, reasonOf } from "./path_failure.ts";
 import { pathWords } from "./path_words.ts";
 import { notServing, servesIo, servingFirst, settleAna } from "./serving_paths.ts";
+import { rescanVolume } from "./rescan.ts";
 import { settingChanges } from "./setting_changes.ts";
 import { Turns } from "./turns.ts";
 import { matchesVolume } from "./volume_match.ts";
@@ -163,6 +166,8 @@ export class VolumeSet {
     checkPromises(params, before);
     if (existing.deviceReason !== null) return await this.#remake(existing, params, asked);
     await changePaths(existing, params.paths, { ...asked, force: params.force === true });
+    // An event may have been lost, or there are none: who attaches again expects what is there now.
+    await asked.errand.unlessOver(rescanVolume(existing, () => {}));
     const ignored = ignoredWords(params, before);
     if (ignored !== null) asked.warn(ignored);
     return resultOf(existing, false);
@@ -371,6 +376,13 @@ export class VolumeSet {
     volume.change(params, warn);
     const after = volume.info();
     return { volume: after, changes: settingChanges(before, after) };
+  }
+
+  /** Looks anew at the namespace over all live paths, and says what has changed. */
+  async rescan({ volumes, all }: RescanParams, warn: Warn): Promise<RescanResult> {
+    const wanted = all ? this.all : [...new Set(volumes.map((word) => this.#findAttached(word)))];
+    const open = wanted.filter((volume) => !volume.isDetaching);
+    return { volumes: await Promise.all(open.map((volume) => rescanVolume(volume, warn))) };
   }
 
   /** Adds a path as attaching the volume again would. */

@@ -26,7 +26,7 @@ export class VolumeSize {
   /** Blocks that the queues have, and that the kernel device was asked to have. */
   #queueBlocks: number;
   #deviceBlocks: number;
-  #isRunning = false;
+  #running: Promise<void> | null = null;
   readonly #volume: SizedVolume;
 
   constructor(volume: SizedVolume, geometry: Geometry) {
@@ -51,14 +51,13 @@ export class VolumeSize {
   }
 
   /** Brings queues and kernel device to the size that the volume has by now; a device may be there only since. */
-  async settle(): Promise<void> {
-    if (this.#isRunning) return;
-    this.#isRunning = true;
-    try {
-      while (this.#needsWork) await this.#step();
-    } finally {
-      this.#isRunning = false;
-    }
+  settle(): Promise<void> {
+    this.#running ??= this.#run().finally(() => this.#running = null);
+    return this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#needsWork) await this.#step();
   }
 
   get #needsWork(): boolean {

@@ -18,6 +18,7 @@ const COMMAND_NAMES = [
   "show",
   "set",
   "path",
+  "rescan",
   "serve",
   "target",
   "demo",

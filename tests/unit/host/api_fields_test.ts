@@ -59,6 +59,7 @@ const GOOD: { [M in Method]: Api[M]["params"][] } = {
   "path-remove": [{ volume: "v", path: { id: 15 }, force: false }],
   "path-disable": [{ volume: "v", path: PATH, force: true }],
   "path-enable": [{ volume: "v", path: { id: 0 } }],
+  rescan: [{ volumes: ["a"], all: false }, { volumes: [], all: true }],
   list: [{}],
   info: [{}],
 };

@@ -5,7 +5,7 @@ import type { Handlers } from "../../../src/host/control_server.ts";
 export function refusingHandlers(answers: Partial<Handlers>): Handlers {
   const refuse = () => Promise.reject(new UmpathError("refused", "Not here", { hint: "Go there" }));
   return {
-    ...{ attach: refuse, detach: refuse, set: refuse, list: refuse, info: refuse },
+    ...{ attach: refuse, detach: refuse, set: refuse, rescan: refuse, list: refuse, info: refuse },
     ...{ "path-add": refuse, "path-remove": refuse, "path-disable": refuse, "path-enable": refuse },
     ...answers,
   };
