@@ -51,6 +51,7 @@ export function parseDuration(word: string, options: DurationOptions = {}): numb
 /** A duration in the largest unit that keeps it whole: `1500ms`, `5s`, `2m`; `off` for null. */
 export function formatDuration(ms: number | null): string {
   if (ms === null) return "off";
+  if (ms === 0) return "0s";
   for (const unit of ["h", "m", "s"]) {
     const factor = DURATION_UNITS_MS[unit]!;
     if (ms >= factor && ms % factor === 0) return `${ms / factor}${unit}`;

@@ -101,7 +101,9 @@ export function fillTimeouts(named: NamedTimeouts, { prefix = "--" } = {}): Time
   const fault = contradiction(all, given);
   if (fault === null) return all;
   const [one, other] = fault.pair.map((key) => `${prefix}${TIMEOUT_WORDS[key]}`);
-  const [oneTime, otherTime] = fault.pair.map((key) => formatDuration(all[key]));
+  const [oneTime, otherTime] = fault.pair.map((key) =>
+    `${formatDuration(all[key])}${given[key] === undefined ? " (default)" : ""}`
+  );
   throw new UmpathError("usage", `Cannot use ${one} ${oneTime} with ${other} ${otherTime}: ${fault.why}`, {
     hint: fault.isLonger ? `Make ${one} shorter or ${other} longer` : `Give one of them a limit`,
   });

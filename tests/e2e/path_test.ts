@@ -119,7 +119,7 @@ Deno.test("umpath set says no in words: unknown volume 3, path 3, key 2, policy 
       ["policy=weighted", "reconnect-delay=5s", "reconnect-delay-max=1s"],
       "reconnect-delay 5s with reconnect-delay-max 1s",
     ],
-    [2, ["policy=weighted", "no-path-timeout=1s"], "write-hold 5s with no-path-timeout 1s"],
+    [2, ["policy=weighted", "no-path-timeout=1s"], "write-hold 5s (default) with no-path-timeout 1s"],
     [2, ["ctrl-loss-timeout=10ms"], "reconnect-delay 20ms with ctrl-loss-timeout 10ms"],
     [2, ["keep-alive=off", "io-timeout=off"], "keep-alive off with io-timeout off"],
     [3, ["policy=weighted", "preferred-path=7"], "Cannot find path number 7 of vol-n1"],

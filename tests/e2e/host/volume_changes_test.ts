@@ -193,7 +193,7 @@ testSet("set() changes all or nothing, and says what is wrong", 2, async (rig, t
   const policy = "weighted";
   const cases: [changes: Partial<VolumeChanges>, code: string, words: RegExp][] = [
     [{ policy: "fastest" }, "usage", /policy "fastest": it is not one of round-robin/],
-    [{ policy, timeouts: { noPathTimeoutMs: 1_000 } }, "usage", /write-hold 5s with no-path-timeout 1s/],
+    [{ policy, timeouts: { noPathTimeoutMs: 1_000 } }, "usage", /write-hold 5s \(default\) with no-path-timeout 1s/],
     [{ policy, slowPath: "shun" }, "usage", /"shun" for slow-path: it is not one of off and demote/],
     [{ policy, hedgeReads: "p12" }, "usage", /"p12" for hedge-reads: percentiles are from p50/],
     [{ policy, preferredPath: { id: 7 } }, "not-found", /path number 7 of vol-n1/],

@@ -52,7 +52,7 @@ Deno.test("formatDuration() takes the largest unit that is whole, and parseDurat
     assertEquals(parseDuration(words), ms);
   }
   assertEquals(formatDuration(null), "off");
-  assertEquals(formatDuration(0), "0ms");
+  assertEquals(formatDuration(0), "0s");
 });
 
 Deno.test("parseSize() reads powers of two", () => {

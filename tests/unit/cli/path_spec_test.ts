@@ -8,6 +8,7 @@ Deno.test("parsePathSpec() reads every form, and pathWords() writes it back", ()
     ["127.0.0.1", "127.0.0.1", 4420, null, null],
     ["10.0.0.2:4421", "10.0.0.2", 4421, null, null],
     ["10.0.0.2:65535", "10.0.0.2", 65535, null, null],
+    ["localhost:4421", "127.0.0.1", 4421, null, null],
     ["::1", "::1", 4420, null, null],
     ["[::1]", "::1", 4420, null, null],
     ["[::1]:1", "::1", 1, null, null],

@@ -24,7 +24,7 @@ Deno.test("fillTimeouts() makes the longest reconnect delay no shorter than the 
 Deno.test("fillTimeouts() refuses times that contradict each other and names both", () => {
   const hold = assertThrows(() => fillTimeouts({ noPathTimeoutMs: 2_000 }), UmpathError);
   assertEquals(hold.code, "usage");
-  assertStringIncludes(hold.message, "--write-hold 5s with --no-path-timeout 2s");
+  assertStringIncludes(hold.message, "--write-hold 5s (default) with --no-path-timeout 2s");
   const delay = assertThrows(
     () => fillTimeouts({ reconnectDelayMs: 3_000, noPathTimeoutMs: 2_000, writeHoldMs: null }),
     UmpathError,
@@ -37,7 +37,7 @@ Deno.test("fillTimeouts() names the time that was given, where the hold follows 
   assertStringIncludes(given.message, "--keep-alive 2m with --no-path-timeout 1m");
   assertEquals(fillTimeouts({ keepAliveMs: 120_000, writeHoldMs: 5_000 }).keepAliveMs, 120_000);
   const off = assertThrows(() => fillTimeouts({ keepAliveMs: null, noPathTimeoutMs: 2_000 }), UmpathError);
-  assertStringIncludes(off.message, "--write-hold 5s with --no-path-timeout 2s");
+  assertStringIncludes(off.message, "--write-hold 5s (default) with --no-path-timeout 2s");
 });
 
 Deno.test("fillTimeouts() refuses to give a lost path up before it is tried again", () => {
@@ -49,8 +49,14 @@ Deno.test("fillTimeouts() refuses to give a lost path up before it is tried agai
 
 Deno.test("fillTimeouts() refuses a fast-io-fail-timeout that comes before a reconnect, or after I/O has failed", () => {
   const cases: [Partial<Timeouts>, string][] = [
-    [{ fastIoFailTimeoutMs: 100 }, "--reconnect-delay 250ms with --fast-io-fail-timeout 100ms: I/O would fail before"],
-    [{ fastIoFailTimeoutMs: 90_000 }, "--fast-io-fail-timeout 90s with --no-path-timeout 1m: I/O would have failed"],
+    [
+      { fastIoFailTimeoutMs: 100 },
+      "--reconnect-delay 250ms (default) with --fast-io-fail-timeout 100ms: I/O would fail before",
+    ],
+    [
+      { fastIoFailTimeoutMs: 90_000 },
+      "--fast-io-fail-timeout 90s with --no-path-timeout 1m (default): I/O would have failed",
+    ],
     [{ fastIoFailTimeoutMs: 9_000, ctrlLossTimeoutMs: 8_000 }, "--fast-io-fail-timeout 9s with --ctrl-loss-timeout 8s"],
   ];
   for (const [times, words] of cases) {
@@ -69,7 +75,7 @@ Deno.test("fillTimeouts() refuses to notice a silent controller by nothing at al
 
 Deno.test("fillTimeouts() names times as settings where they are settings", () => {
   const failure = assertThrows(() => fillTimeouts({ noPathTimeoutMs: 2_000 }, { prefix: "" }), UmpathError);
-  assertStringIncludes(failure.message, "Cannot use write-hold 5s with no-path-timeout 2s");
+  assertStringIncludes(failure.message, "Cannot use write-hold 5s (default) with no-path-timeout 2s");
   const both = { reconnectDelayMs: 8_000, reconnectDelayMaxMs: 2_000 };
   const delays = assertThrows(() => fillTimeouts(both, { prefix: "" }), UmpathError);
   assertStringIncludes(delays.message, "Cannot use reconnect-delay 8s with reconnect-delay-max 2s");
