@@ -30,7 +30,7 @@ export const SYMBOLS = {
   um_eventfd_signal: { parameters: ["i32"], result: "i32" },
   um_eventfd_drain: { parameters: ["i32"], result: "i32" },
   um_page_bytes: { parameters: [], result: "i32" },
-  um_open: { parameters: ["buffer", "u32"], result: "i32" },
+  um_open: { parameters: ["buffer", "u32"], result: "i32", nonblocking: true },
   um_close: { parameters: ["i32"], result: "i32" },
   um_io_flusher: { parameters: [], result: "i32" },
   um_thread_name: { parameters: ["buffer"], result: "i32" },

@@ -3,7 +3,7 @@
  * folder or a control group of whoever attached first must not be theirs.
  */
 import { native } from "../../ffi/library.ts";
-import { UmpathError } from "../base/errors.ts";
+import { hostCall, UmpathError } from "../base/errors.ts";
 import { tellFilesMax } from "../base/host_error.ts";
 import { logger } from "../base/log.ts";
 import { midSentence, quote } from "../base/text.ts";
@@ -30,7 +30,7 @@ const CGROUP_NAME = "umpath";
  */
 export function standAlone(): FileLimit {
   Deno.umask(0o077);
-  Deno.chdir("/");
+  hostCall("Cannot leave the folder of the caller", () => Deno.chdir("/"));
   // These end a process that has done no wrong.
   for (const resource of [Limit.CPU, Limit.FSIZE]) raise(resource);
   protectFromOom();

@@ -54,8 +54,8 @@ async function loopLack(): Promise<UmpathError | null> {
     [{ kind: "add-loop", deadlineMs: 1 }, "/dev/loop-control", "loop"],
   ];
   for (const [step, path, module] of probes) {
-    let fd = native().um_open(cString(path), 1);
-    if (fd === -ENOENT && await loadModule(module)) fd = native().um_open(cString(path), 1);
+    let fd = await native().um_open(cString(path), 1);
+    if (fd === -ENOENT && await loadModule(module)) fd = await native().um_open(cString(path), 1);
     if (fd < 0) return loopStepError(step, fd, "a loop device");
     native().um_close(fd);
   }

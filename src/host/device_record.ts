@@ -7,6 +7,7 @@ import { messageOf, UmpathError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import { quote } from "../base/text.ts";
 import type { DeviceDriver } from "./api.ts";
+import { folderEntries } from "./folder_entries.ts";
 import { ownIdentity, type ProcessIdentity } from "./process_identity.ts";
 import { errnoOf } from "./run_sequence.ts";
 import { type RunDir, runDir } from "./run_dir.ts";
@@ -97,7 +98,7 @@ export function forgetDevice(device: Pick<DeviceNote, "driver" | "number">, dir 
 /** The notes in the run folder, in the order of their devices. */
 export async function readNotes(dir: RunDir): Promise<DeviceNote[]> {
   const notes: DeviceNote[] = [];
-  for await (const { name } of Deno.readDir(dir.path)) {
+  for (const { name } of await folderEntries(dir.path)) {
     const [, driver, number] = NOTE.exec(name) ?? [];
     if (driver === undefined) continue;
     const text = await textOf(`${dir.path}/${name}`);

@@ -3,8 +3,8 @@
  * `/etc/nvme/hostnqn`, the host identifier in `/etc/nvme/hostid`. What is missing is made; where `/etc` cannot be written,
  * it is kept in the run folder, which lasts until the next boot.
  */
-import { messageOf, UmpathError } from "../base/errors.ts";
-import { quote } from "../base/text.ts";
+import { hostCall, messageOf, UmpathError } from "../base/errors.ts";
+import { midSentence, quote } from "../base/text.ts";
 import { isUuid, nqnFormFault, uuidNqn, uuidOfNqn } from "./nqn.ts";
 
 const ETC_NVME = "/etc/nvme";
@@ -62,7 +62,7 @@ function keptIdentity(options: HostIdentityOptions): HostIdentity {
     return keepIdentity(etcPath, wanted);
   } catch (error) {
     options.onWarning?.(
-      `Cannot keep the identity of this host in ${quote(etcPath)}: ${messageOf(error)}; ` +
+      `Cannot keep the identity of this host in ${quote(etcPath)}: ${midSentence(messageOf(error))}; ` +
         `it is kept in ${quote(options.runDirPath)} until the next boot`,
     );
     return keepIdentity(options.runDirPath, wanted);
@@ -71,7 +71,7 @@ function keptIdentity(options: HostIdentityOptions): HostIdentity {
 
 /** Writes what is missing; of two that write at once the first wins, and both get what it wrote. */
 function keepIdentity(folder: string, wanted: HostIdentity): HostIdentity {
-  Deno.mkdirSync(folder, { recursive: true });
+  hostCall(`Cannot make folder ${quote(folder)}`, () => Deno.mkdirSync(folder, { recursive: true }));
   writeIfMissing(`${folder}/hostnqn`, wanted.hostNqn);
   writeIfMissing(`${folder}/hostid`, uuidOf(readWord(`${folder}/hostnqn`)) ?? wanted.hostId);
   const kept = readIdentity(folder);
@@ -116,7 +116,10 @@ function readText(path: string): string | null {
 function writeIfMissing(path: string, word: string): void {
   if (readWord(path) !== null) return;
   const draft = `${path}.${crypto.randomUUID()}`;
-  Deno.writeTextFileSync(draft, `${word}\n`, { createNew: true, mode: 0o644 });
+  hostCall(
+    `Cannot write ${quote(path)}`,
+    () => Deno.writeTextFileSync(draft, `${word}\n`, { createNew: true, mode: 0o644 }),
+  );
   try {
     if (readText(path)?.trim() === "") Deno.renameSync(draft, path);
     else Deno.linkSync(draft, path);

@@ -1,3 +1,5 @@
+import { hostCall } from "../base/errors.ts";
+import { folderEntries } from "./folder_entries.ts";
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
 import { EIO } from "../base/errno.ts";
@@ -135,8 +137,8 @@ function numberOf(device: string): number {
 
 async function readTraces(folder: string, noted: ReadonlyMap<string, DeviceNote>): Promise<LoopTraces> {
   return {
-    files: (await Array.fromAsync(Deno.readDir(folder))).filter((entry) => entry.isFile).map((entry) => entry.name),
-    mountinfo: await Deno.readTextFile("/proc/self/mountinfo"),
+    files: (await folderEntries(folder)).filter((entry) => entry.isFile).map((entry) => entry.name),
+    mountinfo: await hostCall("Cannot read the table of mounts", () => Deno.readTextFile("/proc/self/mountinfo")),
     backingFiles: await readBackingFiles(folder, noted),
   };
 }
@@ -146,7 +148,7 @@ async function readBackingFiles(
   noted: ReadonlyMap<string, DeviceNote>,
 ): Promise<Map<string, string>> {
   const found = new Map<string, string>();
-  for await (const { name } of Deno.readDir("/sys/block")) {
+  for (const { name } of await folderEntries("/sys/block")) {
     if (!/^loop\d+$/.test(name)) continue;
     const file = await fileOf(`/dev/${name}`, folder, noted.get(`/dev/${name}`));
     if (file !== null) found.set(`/dev/${name}`, file);

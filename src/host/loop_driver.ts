@@ -4,6 +4,7 @@ import { EEXIST, EIO, ENOENT } from "../base/errno.ts";
 import { logger } from "../base/log.ts";
 import { loopStepWords } from "../loopdev/loop_error.ts";
 import type { LoopResult, LoopSequence, LoopStep } from "../loopdev/loop_step.ts";
+import { folderEntries } from "./folder_entries.ts";
 import { errnoOf, loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
 
 const log = logger("loop");
@@ -87,7 +88,7 @@ async function resultOf(
     case "open-fuse":
       return await openLoading("fuse", () => Promise.resolve(lib.um_fuse_open()));
     case "make-file":
-      return makeFile(step.path);
+      return await makeFile(step.path);
     case "mount":
       return await withPath(step.path, (path) => lib.um_fuse_mount(step.fd, path, step.maxRead));
     case "write-answer":
@@ -113,10 +114,10 @@ async function resultOf(
     case "wait-node":
       return await waitNode(step.path, step.deadlineMs);
     case "make-node":
-      return makeNode(step.path, step.number);
+      return await makeNode(step.path, step.number);
     case "remove-node":
     case "remove-file":
-      return removeFile(step.path);
+      return await removeFile(step.path);
     case "configure-loop":
       return await configure(step, sequence);
     case "loop-flags":
@@ -179,7 +180,7 @@ async function configure(
 
 /** A number that /sys/block does not have: another process may be faster each time. */
 async function addLoop(): Promise<number> {
-  const used = new Set([...Deno.readDirSync("/sys/block")].map(({ name }) => name));
+  const used = new Set((await folderEntries("/sys/block")).map(({ name }) => name));
   for (let number = 0, tried = 0; tried < NUMBERS_MAX; number++) {
     if (used.has(`loop${number}`)) continue;
     tried++;
@@ -189,19 +190,19 @@ async function addLoop(): Promise<number> {
   return -EEXIST;
 }
 
-function makeFile(path: string): number {
+async function makeFile(path: string): Promise<number> {
   try {
-    Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
-    Deno.writeFileSync(path, new Uint8Array(0), { mode: 0o600 });
+    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
+    await Deno.writeFile(path, new Uint8Array(0), { mode: 0o600 });
     return 0;
   } catch (error) {
     return -errnoOf(error);
   }
 }
 
-function removeFile(path: string): number {
+async function removeFile(path: string): Promise<number> {
   try {
-    Deno.removeSync(path);
+    await Deno.remove(path);
     return 0;
   } catch (error) {
     return -errnoOf(error);
@@ -209,9 +210,9 @@ function removeFile(path: string): number {
 }
 
 /** The numbers of a device are in sysfs, whatever made the node or did not. */
-function makeNode(path: string, number: number): number {
+async function makeNode(path: string, number: number): Promise<number> {
   try {
-    const [major, minor] = Deno.readTextFileSync(`/sys/block/loop${number}/dev`).trim().split(":").map(Number);
+    const [major, minor] = (await Deno.readTextFile(`/sys/block/loop${number}/dev`)).trim().split(":").map(Number);
     return native().um_loop_make_node(cString(path), major!, minor!);
   } catch (error) {
     return -errnoOf(error);

@@ -1,3 +1,5 @@
+import { hostCall } from "../base/errors.ts";
+
 /** A process by its number and its start: a number alone is given to others later. */
 export interface ProcessIdentity {
   pid: number;
@@ -11,7 +13,10 @@ const START = 19;
 
 /** This process. */
 export function ownIdentity(): ProcessIdentity {
-  return { pid: Deno.pid, start: fieldsOf(Deno.readTextFileSync("/proc/self/stat"))[START] ?? null };
+  return {
+    pid: Deno.pid,
+    start: fieldsOf(hostCall("Cannot read /proc", () => Deno.readTextFileSync("/proc/self/stat")))[START] ?? null,
+  };
 }
 
 /** True while that very process runs. */

@@ -51,7 +51,7 @@ async function carryOut(step: ControlStep, queues: QueueControl): Promise<Contro
     case "wait-node":
       return { result: await waitNode(step.path, step.deadlineMs) };
     case "open-char-device":
-      return { result: native().um_open(cString(step.path), 1) };
+      return { result: await native().um_open(cString(step.path), 1) };
     case "start-queues":
       return { result: await waited(step, queues.startQueues(step).then(() => 0)) };
     case "drain-queues":
@@ -92,8 +92,8 @@ function undoLate(step: ControlStep, result: number): void {
 
 /** The driver does not load by itself: nothing asks for its device before it is there. */
 async function openControl(path: string): Promise<number> {
-  if (controlFd < 0) controlFd = native().um_open(cString(path), 1);
-  if (controlFd === -ENOENT && await loadModule("ublk_drv")) controlFd = native().um_open(cString(path), 1);
+  if (controlFd < 0) controlFd = await native().um_open(cString(path), 1);
+  if (controlFd === -ENOENT && await loadModule("ublk_drv")) controlFd = await native().um_open(cString(path), 1);
   return Math.min(controlFd, 0);
 }
 

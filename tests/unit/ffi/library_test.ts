@@ -56,8 +56,8 @@ Deno.test("check() passes results on and tells errors with their errno", () => {
   assertEquals(error.errno, 2);
 });
 
-Deno.test("um_open() tells what there is", () => {
-  assertEquals(native().um_open(cString("/nonexistent/file"), 0), -2);
+Deno.test("um_open() tells what there is", async () => {
+  assertEquals(await native().um_open(cString("/nonexistent/file"), 0), -2);
 });
 
 Deno.test("um_tcp_connect() refuses what is no address", () => {
