@@ -1,8 +1,14 @@
 #define _GNU_SOURCE
 #include "umpath.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -68,4 +74,67 @@ int um_io_flusher(void)
 int um_thread_name(const char *name)
 {
 	return prctl(PR_SET_NAME, name, 0, 0, 0) ? -errno : 0;
+}
+
+/* True if `path` is the device or a partition of it: a name that ends in a digit has these behind a "p". */
+static int is_of(const char *path, const char *device)
+{
+	size_t length = strlen(device);
+
+	if (strncmp(path, device, length))
+		return 0;
+	path += length;
+	if (*path == 0)
+		return 1;
+	if (*path++ != 'p' || *path == 0)
+		return 0;
+	while (isdigit((unsigned char)*path))
+		path++;
+	return *path == 0;
+}
+
+/* True if one of the descriptors in the folder is of the device. Only their names are read: nothing is opened. */
+static int has_open(const char *folder, const char *device)
+{
+	char target[PATH_MAX];
+	struct dirent *entry;
+	DIR *fds = opendir(folder);
+	int found = 0;
+
+	if (!fds)
+		return 0;
+	while (!found && (entry = readdir(fds))) {
+		ssize_t bytes = readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1);
+
+		if (bytes <= 0)
+			continue;
+		target[bytes] = 0;
+		found = is_of(target, device);
+	}
+	closedir(fds);
+	return found;
+}
+
+/* The processes, other than this one, that have the device or a partition of it open, as far as the folder `proc` shows
+ * them: their numbers in `pids`, at most `max`; the result is how many. Processes come and go meanwhile. */
+int um_device_openers(const char *proc, const char *device, int32_t *pids, uint32_t max)
+{
+	char folder[PATH_MAX];
+	struct dirent *entry;
+	uint32_t count = 0;
+	DIR *processes = opendir(proc);
+
+	if (!processes)
+		return -errno;
+	while (count < max && (entry = readdir(processes))) {
+		int32_t pid = (int32_t)atoi(entry->d_name);
+
+		if (pid <= 0 || pid == getpid())
+			continue;
+		snprintf(folder, sizeof(folder), "%s/%d/fd", proc, pid);
+		if (has_open(folder, device))
+			pids[count++] = pid;
+	}
+	closedir(processes);
+	return (int)count;
 }

@@ -73,6 +73,7 @@ UM_API int um_open(const char *path, uint32_t writable);
 UM_API int um_close(int32_t fd);
 UM_API int um_io_flusher(void);
 UM_API int um_thread_name(const char *name);
+UM_API int um_device_openers(const char *proc, const char *device, int32_t *pids, uint32_t max);
 
 /* um_host.c */
 UM_API int um_stdio_to(const char *path);

@@ -34,6 +34,7 @@ export const SYMBOLS = {
   um_close: { parameters: ["i32"], result: "i32" },
   um_io_flusher: { parameters: [], result: "i32" },
   um_thread_name: { parameters: ["buffer"], result: "i32" },
+  um_device_openers: { parameters: ["buffer", "buffer", "buffer", "u32"], result: "i32", nonblocking: true },
 
   um_stdio_to: { parameters: ["buffer"], result: "i32", nonblocking: true },
   um_write: { parameters: ["i32", "buffer", "u32"], result: "i32", nonblocking: true },

@@ -2,11 +2,16 @@
  * Who uses a device, as /proc and /sys tell. The device itself is never opened: this process may be the one that serves
  * it, and an open waits for I/O. Whatever is read here is read off the main thread.
  */
+import { native } from "../../ffi/library.ts";
+import { cString } from "../../ffi/result.ts";
 import { listWords, quote } from "../base/text.ts";
+import { formatDuration } from "../base/units.ts";
 import { pause } from "./run_sequence.ts";
 
-/** How long a search may take: a host has any number of processes. One that takes longer finds nothing. Milliseconds. */
-const SEARCH_MS_MAX = 2_000;
+/** How long a search may take: a host has any number of processes. Milliseconds. */
+const SEARCH_MS_MAX = 20_000;
+/** Those that are named. */
+const USERS_MAX = 64;
 /** Processes that are looked at at the same time. */
 const LOOKS_MAX = 16;
 /** Others open a device for a moment: udev, mkfs, whoever looks for a free loop device. Milliseconds. */
@@ -37,7 +42,7 @@ interface Names {
   numbers: Set<string>;
 }
 
-/** How `device` is used, as in "is mounted on "/mnt"", or null if nothing shows a user within two seconds. */
+/** How `device` is used, or may be, as in "is mounted on "/mnt""; null if it is not. */
 export async function deviceUseWords(device: string, kernel = KERNEL): Promise<string | null> {
   const over = new AbortController();
   const timer = setTimeout(() => over.abort(), SEARCH_MS_MAX);
@@ -51,11 +56,12 @@ export async function deviceUseWords(device: string, kernel = KERNEL): Promise<s
 
 /** The same, but a user that is gone again within 300 ms is none. */
 export async function lastingUseWords(device: string, momentMs = MOMENT_MS): Promise<string | null> {
-  for (const end = Date.now() + momentMs;;) {
-    const words = await deviceUseWords(device);
-    if (words === null || Date.now() >= end) return words;
+  let words = await deviceUseWords(device);
+  for (const end = Date.now() + momentMs; words !== null && Date.now() < end;) {
     await pause(MOMENT_POLL_MS);
+    words = await deviceUseWords(device);
   }
+  return words;
 }
 
 /** Where `device` or a partition of it is mounted. */
@@ -73,7 +79,7 @@ async function findUse(device: string, kernel: KernelFolders, over: AbortSignal)
   if (holders.length > 0) return `is held by ${listWords(holders)}`;
   const elsewhere = await mountElsewhere(names, kernel, over);
   if (elsewhere !== null) return elsewhere;
-  const users = await deviceUsers(device, kernel, over);
+  const users = await deviceUsers(device, kernel);
   return users.length === 0 ? null : `is open in ${listWords(users.map(processWords))}`;
 }
 
@@ -158,17 +164,13 @@ async function holderWords(sys: string, holder: string): Promise<string> {
 // ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** The processes that have `device` or a partition of it open, other than this one, as far as /proc shows them to us. */
-export async function deviceUsers(
-  device: string,
-  kernel = KERNEL,
-  over = new AbortController().signal,
-): Promise<DeviceUser[]> {
-  const users: DeviceUser[] = [];
-  await forEachProcess(kernel, over, async (pid) => {
-    if (pid === Deno.pid || !await hasOpen(kernel.proc, pid, device)) return;
-    users.push({ pid, name: await nameOf(kernel.proc, pid) });
-  });
-  return users.sort((a, b) => a.pid - b.pid);
+export async function deviceUsers(device: string, { proc } = KERNEL): Promise<DeviceUser[]> {
+  const pids = new Int32Array(USERS_MAX);
+  const [folder, path] = [cString(proc), cString(device)];
+  const count = await native().um_device_openers(folder, path, new Uint8Array(pids.buffer), pids.length);
+  void [folder.length, path.length];
+  const found = [...pids.subarray(0, Math.max(count, 0))].sort((a, b) => a - b);
+  return await Promise.all(found.map(async (pid) => ({ pid, name: await nameOf(proc, pid) })));
 }
 
 /** Processes come and go while /proc is read: one that is gone has nothing open. */
@@ -178,13 +180,6 @@ async function forEachProcess({ proc }: KernelFolders, over: AbortSignal, look: 
     for (let pid = pids.pop(); pid !== undefined && !over.aborted; pid = pids.pop()) await look(pid);
   };
   await Promise.all(Array.from({ length: LOOKS_MAX }, next));
-}
-
-async function hasOpen(proc: string, pid: number, device: string): Promise<boolean> {
-  for (const fd of await namesIn(`${proc}/${pid}/fd`)) {
-    if (isOf(device, await linkOf(`${proc}/${pid}/fd/${fd}`))) return true;
-  }
-  return false;
 }
 
 async function nameOf(proc: string, pid: number): Promise<string> {
@@ -198,9 +193,10 @@ function isOf(device: string, path: string): boolean {
 
 // ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Null once the signal says that it is over. */
-function aborted(signal: AbortSignal): Promise<null> {
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(null), { once: true }));
+/** What is to be said once the signal says that it is over: not to find a user does not mean that there is none. */
+function aborted(signal: AbortSignal): Promise<string> {
+  const words = `may be in use: what uses it was not found within ${formatDuration(SEARCH_MS_MAX)}`;
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(words), { once: true }));
 }
 
 /** The text of a file; empty if there is none to read. */
