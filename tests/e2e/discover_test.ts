@@ -108,7 +108,7 @@ Deno.test("umpath attach --discover takes the paths of the log, from every host 
       ...[first, second].flatMap(({ words }) => [`${words} 127.0.0.9 - live`, `${words} - lo live`]),
     ].sort(),
   );
-  assertFailed(await attach("--discover", first.words, "--host-traddr", "::1"), 3, "none of its entries");
+  assertFailed(await attach("--discover", first.words, "--host-traddr", "::1"), 3, "no entry can be reached");
   const other = await cli.run("attach", "nqn.2026-11.io.test:none", "--discover", first.words, ...HOST);
   assertFailed(other, 3, `Cannot find "nqn.2026-11.io.test:none" at "${first.words}": it offers "${NQN}"`);
   await detachAll(cli);
@@ -166,7 +166,7 @@ Deno.test("umpath attach --discover --all goes on when something fails, names it
     [
       [nqnOf("gone"), null, "unreachable"],
       [nqnOf("refusing"), null, "refused"],
-      [nqnOf("rdma"), null, "unreachable"],
+      [nqnOf("rdma"), null, "not-found"],
     ],
   );
   await detachAll(cli);

@@ -36,7 +36,7 @@ const BAD_WORDS: readonly [words: string[], code: number, said: string][] = [
   [[...RAM, "--namespace", "ram=1M,colour=red", ...HERE], 2, 'it has no option "colour=red"'],
   [["--namespace", "ram=1M,nsid=2", "--namespace", "ram=1M,nsid=2", ...HERE], 2, "Cannot serve two namespaces 2"],
   [[...RAM, "--uuid", "12", ...HERE], 2, 'Cannot use "12" for a UUID: it is not one'],
-  [[...RAM, "--nqn", "mine", "--listen", "127.0.0.1"], 2, 'Cannot use NQN "mine": it does not start with "nqn."'],
+  [[...RAM, "--nqn", "n".repeat(224), "--listen", "127.0.0.1"], 2, "it is longer than 223 bytes"],
   [[...RAM, "--nqn", NQN, "--listen", "192.0.2.77"], 6, 'on "192.0.2.77:4420": no such address on this host'],
   [[...RAM, "--nqn", NQN, "--listen", "host.example"], 2, 'the address "host.example" is a name, not an address'],
   [[...RAM, "--nqn", NQN, "--listen", "127.0.0.1:70000"], 2, "70000"],

@@ -6,6 +6,8 @@ import type { SessionOptions } from "../../../src/host/controller_session.ts";
 import { type FakePortal, NQN } from "./fake_target.ts";
 
 const HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:0f0e0d0c-0b0a-4908-8706-050403020100";
+/** Only what never comes is waited for so long. */
+const EVENTUALLY_MS_MAX = 30_000;
 const HOST_ID = "0f0e0d0c-0b0a-4908-8706-050403020100";
 
 /** Options of a session with that portal. */
@@ -44,7 +46,7 @@ export function attachParams(portals: FakePortal[], more: Partial<AttachParams> 
 }
 
 /** Waits until `holds`; fails after `limitMs`, saying what was waited for. */
-export async function eventually(what: string, holds: () => boolean, limitMs = 5_000): Promise<void> {
+export async function eventually(what: string, holds: () => boolean, limitMs = EVENTUALLY_MS_MAX): Promise<void> {
   const end = performance.now() + limitMs;
   while (!holds()) {
     if (performance.now() > end) fail(`After ${limitMs} ms, still not: ${what}`);
