@@ -24,6 +24,7 @@ export async function askOrStart<M extends Method>(
   params: Api[M]["params"],
   options: CallOptions & { start(): Promise<void> },
 ): Promise<Api[M]["result"]> {
+  await tellOtherNetwork(options.onWarning);
   for (let tries = 1; tries <= TRIES_MAX; tries++) {
     const result = await ask(method, params, options);
     if (result !== null) return result;
@@ -32,6 +33,22 @@ export async function askOrStart<M extends Method>(
   throw new UmpathError("bug", "The umpath daemon leaves as soon as it has started", {
     hint: "See its log for why",
   });
+}
+
+/** Warns when the daemon, which connects, is in another network namespace than this command: it has other addresses. */
+export async function tellOtherNetwork(warn?: (message: string) => void): Promise<void> {
+  const daemon = await ask("info", {});
+  if (daemon === null) return;
+  const [ours, theirs] = await Promise.all(["self", daemon.pid].map(networkOf));
+  if (ours === null || theirs === null || ours === theirs) return;
+  warn?.(
+    `The umpath daemon, process ${daemon.pid}, is in another network namespace than this command, and connects there`,
+  );
+}
+
+/** The network namespace of a process, or null if /proc does not tell. */
+function networkOf(pid: number | string): Promise<string | null> {
+  return Deno.readLink(`/proc/${pid}/ns/net`).catch(() => null);
 }
 
 /** What is attached or on its way; nothing if no daemon runs. */

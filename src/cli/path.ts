@@ -4,7 +4,7 @@ import { quote } from "../base/text.ts";
 import type { Api, PathName, PathResult } from "../host/api.ts";
 import { pathWords } from "../host/path_words.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, notAttached } from "./daemon_calls.ts";
+import { ask, notAttached, tellOtherNetwork } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { untilInterrupted } from "./interruption.ts";
 import { isPathWord, parsePathName, parsePathSpec } from "./path_spec.ts";
@@ -138,6 +138,7 @@ async function change<M extends PathMethod>(
 ): Promise<void> {
   const onWarning = (message: string) => output.warn(message);
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? PATH_MS_MAX * SLOW_FACTOR : PATH_MS_MAX;
+  if (method === "path-add") await tellOtherNetwork(onWarning);
   const run = async (cancel?: AbortSignal) => {
     const options = { timeoutMs, onWarning, ...cancel && { cancel } };
     return await output.waiting(WAITS[method], ask(method, params, options)) ?? notAttached(params.volume);
