@@ -1,8 +1,10 @@
 import { native } from "../../ffi/library.ts";
 import { messageOf, UmpathError, type UmpathErrorOptions } from "../base/errors.ts";
+import { hostHint } from "../base/host_error.ts";
 import { logger } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
 import type { Poller } from "../io/poller.ts";
+import { ConnectFailure, HOST_LIMITS } from "../io/tcp.ts";
 import { bringUp, BringUpError, type ConnectedController } from "../nvme/bring_up.ts";
 import { connectIoQueueCommand, identifyControllerCommand, keepAliveCommand } from "../nvme/commands.ts";
 import type { Digests, TransferParameters } from "../nvme/connection.ts";
@@ -272,6 +274,9 @@ export function failureOf(
     const { header, data } = options.digests ?? NO_DIGESTS;
     const hint = "Switch the digests on at the target, or leave them out here";
     return new PathFailure("refused", words, more(header || data ? hint : undefined));
+  }
+  if (error.cause instanceof ConnectFailure && HOST_LIMITS.includes(error.cause.errno)) {
+    return new PathFailure("host-lacks", words, more(hostHint(error.cause.errno)));
   }
   if (error instanceof ConnectionLost) {
     return new PathFailure("unreachable", words, more("Check the address, the port and the target"));

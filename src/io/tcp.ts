@@ -1,6 +1,7 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
-import { ECANCELED, EINVAL, ENODEV, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
+import { ECANCELED, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
+import { hostReason } from "../base/host_error.ts";
 import { quote } from "../base/text.ts";
 import type { Poller, Watch } from "./poller.ts";
 
@@ -11,6 +12,9 @@ export interface TcpEndpoints {
   hostTraddr: string | null;
   hostIface: string | null;
 }
+
+/** What this host has run out of, whatever is at the other end. */
+export const HOST_LIMITS: readonly number[] = [EMFILE, ENFILE, ENOMEM];
 
 /** A TCP connection that could not be made: why, in words, and the errno. */
 export class ConnectFailure extends Error {
@@ -59,6 +63,7 @@ function beginWords(to: TcpEndpoints, errno: number): string {
   if (errno === EINVAL) return `the address${host} is not valid`;
   if (errno === ENODEV && to.hostIface !== null) return `there is no interface ${quote(to.hostIface)} on this host`;
   if (errno === EPERM && to.hostIface !== null) return `binding to ${to.hostIface} needs root`;
+  if (HOST_LIMITS.includes(errno)) return hostReason(errno);
   return `${errnoWords(errno)}${host}`;
 }
 

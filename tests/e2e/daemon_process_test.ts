@@ -232,3 +232,50 @@ function linkOf(path: string): string {
     return "";
   }
 }
+
+Deno.test("a daemon that is out of descriptors says so with the limit, and still answers", async () => {
+  await using cli = new Cli();
+  await using served = await Served.start(cli, { nqn: NQN, portals: 16, words: ["--ram", "16M"] });
+  const paths = served.portals.flatMap(({ words }) => ["-p", words]);
+  const limit = "too many open files: this process may have 110 (ulimit -n, LimitNOFILE=)";
+  const first = await attachUnder(cli, "ulimit -n 110", ...paths.slice(0, 2));
+  assertEquals(first.code, 0, first.stderr);
+  const all = await attachUnder(cli, "true", ...paths);
+  assertStringIncludes(all.stderr, limit);
+  // Connections that stay open take what is left of the descriptors.
+  const clients: Deno.UnixConn[] = [];
+  try {
+    for (let i = 0; i < 60; i++) {
+      clients.push(await Deno.connect({ transport: "unix", path: `${cli.runDir}/control.sock` }));
+    }
+    const { code, stdout, stderr } = await cli.run("list");
+    assertEquals(code, 0, stderr);
+    assertStringIncludes(stdout, NQN);
+  } finally {
+    clients.forEach((client) => client.close());
+  }
+  const detached = await cli.run("detach", "--all");
+  assertEquals(detached.code, 0, detached.stderr);
+  await assertGone(cli);
+  const lines = logOf(cli).split("\n").filter((line) => line.includes("Cannot accept a client"));
+  assert(lines.length <= 2, lines.join("\n"));
+});
+
+const NAMESPACES = Deno.uid() === 0 ? null : "it takes root";
+
+Deno.test({
+  name: `umpath attach tells of a daemon in another network namespace${
+    NAMESPACES === null ? "" : ` (left out: ${NAMESPACES})`
+  }`,
+  ignore: NAMESPACES !== null,
+  fn: async () => {
+    await withDaemon(async (cli, pid) => {
+      const attach = [UMPATH, "attach", NQN, "-p", "127.0.0.1:1", "--device", "none", "--nsid", "2", ...HOST];
+      const other = await cli.runProgram(["unshare", "-n", ...attach]);
+      const words = `The umpath daemon, process ${pid}, is in another network namespace than this command`;
+      assertStringIncludes(other.stderr, words);
+      const same = await cli.runProgram(attach as [string, ...string[]]);
+      assert(!same.stderr.includes("network namespace"), same.stderr);
+    });
+  },
+});
