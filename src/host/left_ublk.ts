@@ -1,3 +1,4 @@
+import { UmpathError } from "../base/errors.ts";
 import { removeStaleDevice } from "../ublk/control.ts";
 import { bootId, type DeviceNote, forgetDevice, notedDevice, noteDetached } from "./device_record.ts";
 import { diskSequence } from "./disk_sequence.ts";
@@ -6,7 +7,6 @@ import { lastingUseWords } from "./device_users.ts";
 import type { RunDir } from "./run_dir.ts";
 import { pause } from "./run_sequence.ts";
 import { NO_QUEUES, runControl } from "./ublk_driver.ts";
-import { UmpathError } from "../base/errors.ts";
 
 /** A process that was killed loses the lock of the run folder a moment before it is gone. */
 const EXIT_MS = 2_000;
@@ -45,7 +45,7 @@ function leftUblk(dir: RunDir, note: DeviceNote): LeftDevice {
       await pause(EXIT_POLL_MS);
       outcome = await attempt();
     }
-    if (outcome === "alive") throw stillServed(owner.pid);
+    if (outcome === "alive") throw stillServed(device, owner.pid);
     if (outcome === "removed" && isUsed) {
       noteDetached(note, dir);
       return "in-use";
@@ -56,8 +56,9 @@ function leftUblk(dir: RunDir, note: DeviceNote): LeftDevice {
   return { name: volume, device, driver: "ublk", isDetached, remove };
 }
 
-function stillServed(pid: number): UmpathError {
-  return new UmpathError("in-use", `The process that made it, ${pid}, still runs: it is left alone`, {
+function stillServed(device: string, pid: number): UmpathError {
+  const why = `process ${pid}, which made it, still runs`;
+  return new UmpathError("in-use", `Cannot remove ${device}: ${why}, so it is left alone`, {
     hint: "End that process, or remove the device by hand once you know whose it is",
   });
 }
