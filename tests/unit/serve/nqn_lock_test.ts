@@ -28,7 +28,24 @@ Deno.test("NqnLock.take() waits for one that is about to go", async () => {
   const taking = NqnLock.take(dir, NQN);
   first[Symbol.dispose]();
   using _second = await taking;
-  assertEquals(folder.names.length, 1, "the second has not locked the file that the first removed");
+  assertEquals(folder.names.length, 1);
+});
+
+Deno.test("NqnLock.take() does not take a file that its owner removes at the same moment", async () => {
+  using folder = new TempFolder();
+  const dir = runDirAt(folder.path);
+  const { tryLockSync } = Deno.FsFile.prototype;
+  let locks = 0;
+  Deno.FsFile.prototype.tryLockSync = function (...args) {
+    if (locks++ === 0) { for (const name of folder.names) Deno.removeSync(`${folder.path}/${name}`); }
+    return tryLockSync.apply(this, args);
+  };
+  try {
+    using _lock = await NqnLock.take(dir, NQN);
+    assertEquals([locks, folder.names.length], [2, 1], "the file that is locked is the one that others find");
+  } finally {
+    Deno.FsFile.prototype.tryLockSync = tryLockSync;
+  }
 });
 
 Deno.test("removeLeftLocks() removes what dead targets have left, and nothing that is held or not theirs", async () => {
