@@ -3,7 +3,7 @@ import type { VolumeInfo } from "../host/api.ts";
 import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
 import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../host/latency_settings.ts";
 import { pathWords } from "../host/path_words.ts";
-import { matchesVolume } from "../host/volume_match.ts";
+import { matchesVolume, volumesMeant } from "../host/volume_match.ts";
 import { ANA_NAMES } from "../serve/ana_names.ts";
 import type { TargetInfo } from "../serve/api.ts";
 import { runningTargets } from "../serve/target_client.ts";
@@ -62,7 +62,7 @@ async function volumes(): Promise<VolumeInfo[]> {
 }
 
 async function volumeOf(word = ""): Promise<VolumeInfo | undefined> {
-  return (await volumes()).find((volume) => matchesVolume(volume, word));
+  return volumesMeant(await volumes(), word)[0];
 }
 
 async function targets(): Promise<TargetInfo[]> {

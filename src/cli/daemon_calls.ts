@@ -1,9 +1,9 @@
 /** How commands ask the daemon. */
 import { UmpathError } from "../base/errors.ts";
-import { quote } from "../base/text.ts";
-import type { Api, ListResult, Method, VolumeInfo } from "../host/api.ts";
+import type { Api, LeftInfo, ListResult, Method, VolumeInfo } from "../host/api.ts";
 import { ask, type CallOptions } from "../host/control_client.ts";
-import { matchesVolume } from "../host/volume_match.ts";
+import { checkRunDir, runDir } from "../host/run_dir.ts";
+import { matchesVolume, volumeMeant } from "../host/volume_match.ts";
 import type { Output } from "./output.ts";
 
 /** A daemon may leave for want of a volume as soon as it has started; one that does so three times has a fault. */
@@ -51,10 +51,18 @@ function networkOf(pid: number | string): Promise<string | null> {
   return Deno.readLink(`/proc/${pid}/ns/net`).catch(() => null);
 }
 
-/** What is attached or on its way; nothing if no daemon runs. */
+/** What is attached, on its way, or left; without a daemon, what one that died has left. */
 export async function listed(output?: Output): Promise<Required<ListResult>> {
   const onWarning = (message: string) => output?.warn(message);
-  return { volumes: [], attaching: [], left: [], ...await ask("list", {}, { onWarning }) };
+  const answer = await ask("list", {}, { onWarning });
+  return { volumes: [], attaching: [], left: [], ...answer ?? { left: await leftWithoutDaemon() } };
+}
+
+/** What a daemon that died has left. */
+async function leftWithoutDaemon(): Promise<LeftInfo[]> {
+  const dir = runDir();
+  if (!checkRunDir(dir)) return [];
+  return await (await import("../host/left_devices.ts")).listLeft(dir, { besideDaemon: false });
 }
 
 /** The volumes that are attached; none if no daemon runs. */
@@ -62,16 +70,22 @@ export async function attachedVolumes(): Promise<VolumeInfo[]> {
   return (await listed()).volumes;
 }
 
-/** The volume that `word` names. */
-export function findVolume(volumes: readonly VolumeInfo[], word: string): VolumeInfo {
-  const volume = volumes.find((volume) => matchesVolume(volume, word));
-  return volume ?? notAttached(word);
+/** What `work` gives; if it finds no volume of that name, but what is left of one, it says so. */
+export async function unlessLeft<T>(word: string, work: Promise<T | null>): Promise<T> {
+  try {
+    return await work ?? volumeMeant<VolumeInfo>([], word) as never;
+  } catch (error) {
+    if (!(error instanceof UmpathError) || error.code !== "not-found") throw error;
+    const left = (await listed()).left.find((left) => matchesVolume({ ...left, uuid: "" }, word));
+    throw left === undefined ? error : isLeft(left);
+  }
 }
 
-/** Ends the command because `word` names nothing that is attached. */
-export function notAttached(word: string): never {
-  throw new UmpathError("not-found", `No volume ${quote(word)} is attached`, {
-    hint: "umpath list shows the attached volumes",
+/** Nothing can be changed of a volume that nobody serves any more. */
+function isLeft({ name, device, why }: LeftInfo): UmpathError {
+  const what = name === "" ? device : name;
+  return new UmpathError("not-found", `${what} is not attached any more: ${why}, and ${device} is left`, {
+    hint: `Attach the volume again, or take away what is left: umpath detach ${what}`,
   });
 }
 

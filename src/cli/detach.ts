@@ -5,10 +5,12 @@ import { formatDuration } from "../base/units.ts";
 import type { DetachParams, DetachResult } from "../host/api.ts";
 import type { LeftDevice, Removal } from "../host/left_devices.ts";
 import { checkRunDir, runDir, RunDirLock } from "../host/run_dir.ts";
+import { volumeMeant } from "../host/volume_match.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, awaitDaemonEnd, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
+import { ask, awaitDaemonEnd, DAEMON_WAIT } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import type { Output } from "./output.ts";
+import { volumeWord } from "./volume_words.ts";
 import { completedBy } from "./word_sources.ts";
 
 /** Flushing and stopping many devices takes its time. */
@@ -30,7 +32,9 @@ export const declare: Declare = (command, context) => {
   command
     .description("Detach volumes: remove their devices and close their connections.")
     .usage("<volume>... [options]")
-    .addArgument(completedBy(new Argument("[volume...]", "name, device or UUID of a volume"), "volumes"))
+    .addArgument(
+      completedBy(new Argument("[volume...]", "name, device, mount point, UUID or NQN of a volume"), "volumes"),
+    )
     .option("--all", "every volume")
     .option("--force", "even if the device is in use")
     .addHelpText("after", HELP)
@@ -43,7 +47,10 @@ export const declare: Declare = (command, context) => {
       if (!all && volumes.length === 0) {
         throw new UmpathError("usage", "Cannot detach: no volume is named", { hint: "Name volumes or use --all" });
       }
-      await detach({ volumes: [...volumes], all: all === true, force: force === true }, context);
+      await detach(
+        { volumes: volumes.map((word) => volumeWord(word)), all: all === true, force: force === true },
+        context,
+      );
     });
 };
 
@@ -70,7 +77,7 @@ async function detachLeft(params: DetachParams, output: Output): Promise<DetachR
   for (const deadline = Date.now() + LOCK_MS_MAX;;) {
     const all = checkRunDir(dir) ? await leftDevices(dir) : [];
     const missing = params.volumes.find((word) => !all.some((left) => matchesLeft(left, word)));
-    if (missing !== undefined) notAttached(missing);
+    if (missing !== undefined) volumeMeant([], missing);
     if (all.length === 0) {
       await sweepLeft(dir);
       return { detached: [] };

@@ -1,10 +1,11 @@
 import { Argument } from "@commander-js/extra-typings";
-import type { VolumeInfo } from "../host/api.ts";
-import { matchesVolume } from "../host/volume_match.ts";
+import type { ListResult } from "../host/api.ts";
+import { volumeMeant, volumesMeant } from "../host/volume_match.ts";
 import type { Declare } from "./commands.ts";
-import { DAEMON_WAIT, listed, notAttached } from "./daemon_calls.ts";
+import { DAEMON_WAIT, listed } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { volumeLines } from "./volume_text.ts";
+import { volumeWord } from "./volume_words.ts";
 import { completedBy } from "./word_sources.ts";
 
 const HELP = commandHelp({
@@ -24,22 +25,33 @@ export const declare: Declare = (command, { output }) => {
   command
     .description("List the volumes, one on each line.")
     .addArgument(
-      completedBy(new Argument("[volume...]", "only volumes with this name, device, UUID or NQN"), "volumes"),
+      completedBy(new Argument("[volume...]", "only these: name, device, mount point, UUID or NQN"), "volumes"),
     )
     .addHelpText("after", HELP)
     .action(async (words) => {
       const all = await output.waiting(DAEMON_WAIT, listed(output));
-      const volumes = chosen(all.volumes, words);
-      const attaching = words.length === 0 ? all.attaching : [];
-      if (output.json) output.object({ volumes, attaching });
-      else if (volumes.length + attaching.length === 0) output.note("Nothing is attached");
-      else volumeLines([...volumes, ...attaching], output.columns).forEach((line) => output.line(line));
+      const { volumes, attaching, left } = chosen(all, words.map((word) => volumeWord(word)));
+      if (output.json) return output.object({ volumes, attaching, left });
+      if (volumes.length + attaching.length + left.length === 0) output.note("Nothing is attached");
+      volumeLines([...volumes, ...attaching, ...left], output.columns).forEach((line) => output.line(line));
+      for (const { words, name, device } of left) {
+        output.note(`${words}; umpath detach ${name || device} takes it away`);
+      }
     });
 };
 
-function chosen(volumes: readonly VolumeInfo[], words: readonly string[]): readonly VolumeInfo[] {
-  const isMeant = (volume: VolumeInfo, word: string) => volume.nqn === word || matchesVolume(volume, word);
-  const missing = words.find((word) => !volumes.some((volume) => isMeant(volume, word)));
-  if (missing !== undefined) notAttached(missing);
-  return words.length === 0 ? volumes : volumes.filter((volume) => words.some((word) => isMeant(volume, word)));
+/** What the words mean; everything without a word. */
+function chosen({ volumes, attaching, left }: Required<ListResult>, words: readonly string[]): Required<ListResult> {
+  if (words.length === 0) return { volumes, attaching, left };
+  const all = [
+    ...volumes,
+    ...attaching.map((one) => ({ ...one, device: null, uuid: "" })),
+    ...left.map((one) => ({ ...one, uuid: "" })),
+  ];
+  const meant = words.map((word) => volumesMeant(all, word));
+  const missing = meant.findIndex((found) => found.length === 0);
+  if (missing !== -1) volumeMeant(all, words[missing]!);
+  const names = new Set(meant.flat().map(({ name }) => name));
+  const isMeant = ({ name }: { name: string }) => names.has(name);
+  return { volumes: volumes.filter(isMeant), attaching: attaching.filter(isMeant), left: left.filter(isMeant) };
 }

@@ -4,11 +4,12 @@ import { quote } from "../base/text.ts";
 import type { Api, PathName, PathResult } from "../host/api.ts";
 import { pathWords } from "../host/path_words.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, notAttached, tellOtherNetwork } from "./daemon_calls.ts";
+import { ask, tellOtherNetwork, unlessLeft } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { untilInterrupted } from "./interruption.ts";
 import { isPathWord, parsePathName, parsePathSpec } from "./path_spec.ts";
 import { explainFaults } from "./usage_errors.ts";
+import { volumeWord } from "./volume_words.ts";
 import { completedBy } from "./word_sources.ts";
 
 /** The daemon bounds each step itself; this only ends the wait for one that hangs. */
@@ -44,7 +45,7 @@ export const declare: Declare = (command, context) => {
     examples: ["umpath path add vol1-n1 198.51.100.1:4421", "umpath path add vol1-n1 [2001:db8::1]"],
   }).option("--force", "even if the path cannot be reached yet")
     .action(async (volume, word, { force = false }) => {
-      const params = { volume, path: newPath(volume, word), force: force === true };
+      const params = { volume: volumeWord(volume), path: newPath(volume, word), force: force === true };
       await change("path-add", params, { context, result: "added" });
     });
   verb(command, "remove", "remove a path", {
@@ -52,14 +53,15 @@ export const declare: Declare = (command, context) => {
     examples: ["umpath path remove vol1-n1 198.51.100.1:4421", "umpath path remove vol1-n1 1 --force"],
   }).option("--force", "even if no other path serves the volume")
     .action(async (volume, word, { force = false }) => {
-      const params = { volume, path: namedPath("remove", { volume, word }), force: force === true };
+      const params = { volume: volumeWord(volume), path: namedPath("remove", { volume, word }), force: force === true };
       await change("path-remove", params, { context, result: "removed" });
     });
   verb(command, "enable", "use a path again that was disabled or given up", {
     notes: [NAME_FORM, "If the path does not come up, a warning names the reason and umpath keeps retrying."],
     examples: ["umpath path enable vol1-n1 192.0.2.1"],
   }).action(async (volume, word) => {
-    await change("path-enable", { volume, path: namedPath("enable", { volume, word }) }, {
+    const params = { volume: volumeWord(volume), path: namedPath("enable", { volume, word }) };
+    await change("path-enable", params, {
       context,
       result: "enabled",
     });
@@ -69,7 +71,11 @@ export const declare: Declare = (command, context) => {
     examples: ["umpath path disable vol1-n1 192.0.2.1"],
   }).option("--force", "even if no other path serves the volume")
     .action(async (volume, word, { force = false }) => {
-      const params = { volume, path: namedPath("disable", { volume, word }), force: force === true };
+      const params = {
+        volume: volumeWord(volume),
+        path: namedPath("disable", { volume, word }),
+        force: force === true,
+      };
       await change("path-disable", params, { context, result: "disabled" });
     });
 };
@@ -84,7 +90,9 @@ interface VerbHelp {
 function verb(command: Command, name: string, summary: string, { isNew = false, ...help }: VerbHelp) {
   const path = new Argument("<path>", isNew ? "address of the new path" : "address or number of the path");
   return command.command(name).summary(summary).description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
-    .addArgument(completedBy(new Argument("<volume>", "name, device or UUID of the volume"), "volumes"))
+    .addArgument(
+      completedBy(new Argument("<volume>", "name, device, mount point, UUID or NQN of the volume"), "volumes"),
+    )
     .addArgument(completedBy(path, isNew ? "portals" : "volume-paths"))
     .addHelpText("after", commandHelp(help));
 }
@@ -141,7 +149,7 @@ async function change<M extends PathMethod>(
   if (method === "path-add") await tellOtherNetwork(onWarning);
   const run = async (cancel?: AbortSignal) => {
     const options = { timeoutMs, onWarning, ...cancel && { cancel } };
-    return await output.waiting(WAITS[method], ask(method, params, options)) ?? notAttached(params.volume);
+    return await unlessLeft(params.volume, output.waiting(WAITS[method], ask(method, params, options)));
   };
   const back = UNDOING[method];
   const undo = async ({ path, changed }: PathResult) => {

@@ -1,8 +1,9 @@
 import { Argument } from "@commander-js/extra-typings";
 import { listWords } from "../base/text.ts";
 import type { Declare } from "./commands.ts";
-import { ask, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
+import { ask, DAEMON_WAIT, unlessLeft } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
+import { volumeWord } from "./volume_words.ts";
 import { completedBy } from "./word_sources.ts";
 
 const HELP = commandHelp({
@@ -17,13 +18,19 @@ const HELP = commandHelp({
 export const declare: Declare = (command, { output }) => {
   command
     .description("Read size, identity and ANA states of the namespaces again.")
-    .addArgument(completedBy(new Argument("[volume...]", "name, device or UUID; all volumes without one"), "volumes"))
+    .addArgument(
+      completedBy(
+        new Argument("[volume...]", "name, device, mount point, UUID or NQN; all volumes without one"),
+        "volumes",
+      ),
+    )
     .addHelpText("after", HELP)
-    .action(async (words) => {
+    .action(async (given) => {
+      const words = given.map((word) => volumeWord(word));
       const onWarning = (message: string) => output.warn(message);
       const asked = ask("rescan", { volumes: words, all: words.length === 0 }, { onWarning });
-      const result = await output.waiting(DAEMON_WAIT, asked);
-      if (result === null && words.length > 0) notAttached(words[0]!);
+      const answer = output.waiting(DAEMON_WAIT, asked);
+      const result = words.length > 0 ? await unlessLeft(words[0]!, answer) : await answer;
       const rescanned = result?.volumes ?? [];
       if (output.json) return output.object({ volumes: rescanned });
       if (rescanned.length === 0) output.note("Nothing is attached");

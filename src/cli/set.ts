@@ -2,10 +2,11 @@ import { Argument } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
 import type { Declare } from "./commands.ts";
-import { ask, DAEMON_WAIT, notAttached } from "./daemon_calls.ts";
+import { ask, DAEMON_WAIT, unlessLeft } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import { isSetting, parseSettings, SETTING_KEYS } from "./settings.ts";
 import { explainFaults } from "./usage_errors.ts";
+import { volumeWord } from "./volume_words.ts";
 import { completedBy } from "./word_sources.ts";
 
 const HELP = commandHelp({
@@ -32,7 +33,9 @@ export const declare: Declare = (command, { output }) => {
   explainFaults(command, ({ kind, args }) => kind === "missing" ? volumeIsMissing(args) : null);
   command
     .description("Change settings of a volume while it is attached.")
-    .addArgument(completedBy(new Argument("<volume>", "name, device or UUID of the volume"), "volumes"))
+    .addArgument(
+      completedBy(new Argument("<volume>", "name, device, mount point, UUID or NQN of the volume"), "volumes"),
+    )
     .addArgument(completedBy(new Argument("<setting...>", "KEY=VALUE; repeatable"), "settings"))
     .addHelpText("after", HELP)
     .action(async (word, settings) => {
@@ -40,8 +43,9 @@ export const declare: Declare = (command, { output }) => {
       if (misplaced !== null) throw misplaced;
       const wanted = parseSettings(settings);
       const onWarning = (message: string) => output.warn(message);
-      const asked = ask("set", { volume: word, ...wanted }, { onWarning });
-      const { volume, changes } = await output.waiting(DAEMON_WAIT, asked) ?? notAttached(word);
+      const named = volumeWord(word);
+      const asked = ask("set", { volume: named, ...wanted }, { onWarning });
+      const { volume, changes } = await unlessLeft(named, output.waiting(DAEMON_WAIT, asked));
       if (output.json) return output.object({ volume, changes });
       const changed = changes.length > 0 || wanted.failback === "now";
       output.done(volume.name, listWords(settings.map(resultWords)), { changed });

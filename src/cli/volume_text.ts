@@ -1,7 +1,7 @@
 /** Volumes and paths as text for people. */
 import { alignRows, count, cutLine, oneLine, wrapWords } from "../base/text.ts";
 import { formatDuration, formatSize } from "../base/units.ts";
-import type { AttachingInfo, PathInfo, VolumeInfo } from "../host/api.ts";
+import type { AttachingInfo, LeftInfo, PathInfo, VolumeInfo } from "../host/api.ts";
 import { pathWords } from "../host/path_words.ts";
 import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
@@ -20,7 +20,7 @@ const NQN_COLUMNS_MIN = 20;
  * out. Elsewhere (`columns: null`) scripts get all of every line and no header.
  */
 export function volumeLines(
-  volumes: readonly (VolumeInfo | AttachingInfo)[],
+  volumes: readonly (VolumeInfo | AttachingInfo | LeftInfo)[],
   columns: number | null = null,
 ): string[] {
   const rows = volumes.toSorted((a, b) => a.name < b.name ? -1 : 1).map(listRow);
@@ -41,8 +41,12 @@ export function volumeLines(
 }
 
 type ListRow = Record<ListColumn, string>;
+const UNKNOWN_ROW: ListRow = Object.freeze({
+  ...{ NAME: "-", DEVICE: "-", SIZE: "-", STATE: "-", PATHS: "-", POLICY: "-", NQN: "-", NSID: "-", REMARKS: "" },
+});
 
-function listRow(volume: VolumeInfo | AttachingInfo): ListRow {
+function listRow(volume: VolumeInfo | AttachingInfo | LeftInfo): ListRow {
+  if ("why" in volume) return { ...UNKNOWN_ROW, NAME: volume.name || "-", DEVICE: volume.device, STATE: "dead" };
   if (!("paths" in volume)) return attachingRow(volume);
   const { name, nsid, device, sizeBytes, sizeWarning, readOnly, state, paths, policy, nqn } = volume;
   return {
@@ -59,8 +63,7 @@ function listRow(volume: VolumeInfo | AttachingInfo): ListRow {
 }
 
 function attachingRow({ name, nqn, nsid, state }: AttachingInfo): ListRow {
-  const unknown = { DEVICE: "-", SIZE: "-", PATHS: "-", POLICY: "-" };
-  return { ...unknown, NAME: name, STATE: state, NQN: oneLine(nqn), NSID: `${nsid}`, REMARKS: "" };
+  return { ...UNKNOWN_ROW, NAME: name, STATE: state, NQN: oneLine(nqn), NSID: `${nsid}` };
 }
 
 function listLines(rows: readonly ListRow[], columns: readonly ListColumn[]): string[] {
@@ -86,6 +89,18 @@ export function volumeDetails(volume: VolumeInfo, columns: number | null = null)
       const id = `    ${path.id}  `;
       return [...hanging(id, first!, width), ...further.flatMap((line) => hanging(" ".repeat(id.length), line, width))];
     }),
+  ];
+}
+
+/** What is to be said of a device that a volume has left. */
+export function leftDetails({ name, device, driver, why, use }: LeftInfo): string[] {
+  return [
+    `${name || device}: dead, ${why}`,
+    ...alignRows([
+      ["device", `${device} (${driver}): all I/O on it fails`],
+      ...use === null ? [] : [["use", `it ${use}`]],
+      ["remedy", `${use === null ? "" : "close or unmount it, then "}umpath detach ${name || device}, or attach again`],
+    ]).map((line) => `  ${line}`),
   ];
 }
 

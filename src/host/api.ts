@@ -212,6 +212,8 @@ export interface VolumeInfo {
   nsid: number;
   /** UUID, or NGUID or EUI-64 in hexadecimal where the namespace has no UUID. */
   uuid: string;
+  /** Its NGUID and EUI-64 beside that, as far as it has them. */
+  identifiers?: string[];
   /** Null if there is none, or none any more. */
   device: string | null;
   driver: DeviceDriver;

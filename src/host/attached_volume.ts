@@ -178,6 +178,16 @@ export class AttachedVolume implements PathOwner {
     return this.#namespace.uuid || this.#namespace.nguid || this.#namespace.eui64;
   }
 
+  /** What the world calls it besides. */
+  get identifiers(): string[] {
+    const { nguid, eui64 } = this.#namespace;
+    return [nguid, eui64].filter((id) => id !== "" && id !== this.uuid);
+  }
+
+  get nqn(): string {
+    return this.plan.nqn;
+  }
+
   get geometry(): Geometry {
     return this.#size.geometry;
   }
@@ -736,6 +746,7 @@ export class AttachedVolume implements PathOwner {
       headerDigest: session.digests?.header ?? false,
       dataDigest: session.digests?.data ?? false,
       uuid: this.uuid,
+      identifiers: this.identifiers,
       device: this.device,
       deviceReason: this.deviceReason,
       driver: this.kernelDriver,

@@ -1,7 +1,7 @@
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
 import { QUEUE_DEPTH_DEFAULT, VOLUMES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
-import { midSentence, quote } from "../base/text.ts";
+import { midSentence } from "../base/text.ts";
 import { Poller } from "../io/poller.ts";
 import type {
   AttachingInfo,
@@ -46,7 +46,7 @@ import { notServing, servesIo, servingFirst, settleAna } from "./serving_paths.t
 import { rescanVolume } from "./rescan.ts";
 import { settingChanges } from "./setting_changes.ts";
 import { Turns } from "./turns.ts";
-import { matchesVolume } from "./volume_match.ts";
+import { volumeMeant } from "./volume_match.ts";
 import type { VolumePath } from "./volume_path.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
@@ -458,16 +458,12 @@ export class VolumeSet {
   // ── detach ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * The volume of that name, device or UUID.
+   * The volume that a word means.
    *
-   * @throws UmpathError "not-found"
+   * @throws UmpathError "not-found", or "usage" if several may be meant.
    */
   find(word: string): AttachedVolume {
-    const found = this.all.find((volume) => matchesVolume(volume, word));
-    if (found !== undefined) return found;
-    throw new UmpathError("not-found", `No volume ${quote(word)} is attached`, {
-      hint: "umpath list shows the attached volumes",
-    });
+    return volumeMeant(this.all, word);
   }
 
   /** Detaches volumes. One that is being attached is not attached then: that attach is called off. */
@@ -491,16 +487,19 @@ export class VolumeSet {
     return { detached: [...volumes.map((volume) => volume.name), ...calledOffNames], calledOff: calledOffNames };
   }
 
-  /** @throws UmpathError "usage" if there is no choice, "not-found" if there is no such volume. */
+  /** @throws UmpathError "usage" if it is not clear which are meant, "not-found" if there is no such volume. */
   #chosen({ volumes: words, all }: DetachParams): { volumes: AttachedVolume[]; attaches: Errand[] } {
     if (all !== (words.length === 0)) {
       const why = all ? "volumes are named and all of them are meant" : "no volume is named";
       throw new UmpathError("usage", `Cannot detach: ${why}`, { hint: "Name volumes or use --all" });
     }
     if (all) return { volumes: this.all, attaches: this.#attaches };
-    const attaches = words.flatMap((word) => this.#attaches.filter(({ subject }) => isNamed(subject, word)));
-    const others = words.filter((word) => !attaches.some(({ subject }) => isNamed(subject, word)));
-    return { volumes: [...new Set(others.map((word) => this.find(word)))], attaches: [...new Set(attaches)] };
+    const onTheirWay = this.#attaches.map((errand) => ({ ...errand.subject, device: null, uuid: "", errand }));
+    const meant = words.map((word) => volumeMeant([...this.all, ...onTheirWay], word));
+    return {
+      volumes: [...new Set(meant.filter((one) => one instanceof AttachedVolume))],
+      attaches: [...new Set(meant.flatMap((one) => one instanceof AttachedVolume ? [] : [one.errand]))],
+    };
   }
 
   async #detachInTurn(volume: AttachedVolume, { force }: DetachParams, warn: Warn): Promise<void> {
@@ -541,11 +540,6 @@ const NOBODY = Object.freeze({ warn: () => {}, client: {} });
 
 function calledOff(name: string): UmpathError {
   return new UmpathError("in-use", `Cannot attach ${name}: it was detached meanwhile`);
-}
-
-/** True if the word names a volume that is on its way. */
-function isNamed({ name, nqn }: Errand["subject"], word: string): boolean {
-  return word === name || word === nqn;
 }
 
 function closing(): UmpathError {

@@ -304,6 +304,54 @@ toolTest(
   },
 );
 
+loopTest("list and show tell of the device that a killed daemon has left, and set says why it cannot", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device();
+  rig.killDaemon();
+  const list = await rig.umpath("list");
+  assertMatch(list.stdout, new RegExp(`^${NAME} +${device} .* dead `));
+  assertStringIncludes(list.stderr, `umpath detach ${NAME} takes it away`);
+  const { left } = JSON.parse((await rig.umpath("list", "--json")).stdout);
+  assertEquals(left.map(({ name, device }: { name: string; device: string }) => [name, device]), [[NAME, device]]);
+  for (const word of [NAME, device]) {
+    const show = await rig.umpath("show", word);
+    assertEquals([show.code, show.stdout.split("\n")[0]], [0, `${NAME}: dead, its daemon died`], show.stderr);
+    const set = await rig.umpath("set", word, "policy=round-robin");
+    assertEquals(set.code, 3);
+    assertStringIncludes(set.stderr, `${NAME} is not attached any more: its daemon died, and ${device} is left`);
+  }
+  assertEquals((await rig.umpath("detach", NAME)).code, 0);
+  await rig.assertNothingLeft();
+});
+
+loopTest("a volume is named by links to its device, a mount point, its NQN or the beginning of its name", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const device = await rig.device();
+  await rig.ok("mkfs.ext4", "-q", device);
+  const folder = Deno.makeTempDirSync({ prefix: "umpath-names-" });
+  try {
+    Deno.mkdirSync(`${folder}/mnt`);
+    Deno.symlinkSync(device, `${folder}/by-id`);
+    await rig.ok("mount", device, `${folder}/mnt`);
+    try {
+      const words = [device, device.slice("/dev/".length), `${folder}/by-id`, `${folder}/mnt`, NAME.slice(0, 4)];
+      for (const word of words) {
+        const { code, stdout, stderr } = await rig.umpath("show", word, "--json");
+        assertEquals([code, JSON.parse(stdout || "{}").volumes?.[0]?.name], [0, NAME], `${word}: ${stderr}`);
+        const set = await rig.umpath("set", word, "io-timeout=20s");
+        assertEquals(set.code, 0, `${word}: ${set.stderr}`);
+      }
+      assertEquals((await rig.umpath("detach", `${folder}/mnt`)).code, 7);
+    } finally {
+      await rig.ok("umount", `${folder}/mnt`);
+    }
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+  assertEquals((await rig.umpath("detach", NAME.slice(0, 4))).code, 0);
+  await rig.assertNothingLeft();
+});
+
 loopTest("the next attach removes what a killed daemon has left, and says so once", async () => {
   await using rig = await LoopRig.start(["--ram", "16M"]);
   const device = await rig.device();

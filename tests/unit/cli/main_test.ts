@@ -204,10 +204,15 @@ Deno.test("runProgram() has help with the defaults that hold", async () => {
 Deno.test("runProgram() finds nothing attached where no daemon runs", async () => {
   assertEquals(await run("list"), { stdout: "", stderr: "Nothing is attached\n", exitCode: 0 });
   const json = await run("list", "--json");
-  assertEquals(JSON.parse(json.stdout), { schemaVersion: 1, volumes: [], attaching: [] });
+  assertEquals(JSON.parse(json.stdout), { schemaVersion: 1, volumes: [], attaching: [], left: [] });
   assertEquals([json.stderr, json.exitCode], ["", 0]);
   assertEquals((await run("show")).exitCode, 0);
-  assertEquals(JSON.parse((await run("show", "--json")).stdout), { schemaVersion: 1, volumes: [], daemon: null });
+  assertEquals(JSON.parse((await run("show", "--json")).stdout), {
+    schemaVersion: 1,
+    volumes: [],
+    left: [],
+    daemon: null,
+  });
   assertEquals((await run("list", "vol")).exitCode, 3);
   assertEquals((await run("show", "vol")).exitCode, 3);
   assertEquals((await run("detach", "vol")).exitCode, 3);

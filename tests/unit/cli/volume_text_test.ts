@@ -1,7 +1,5 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { VolumeInfo } from "../../../src/host/api.ts";
-import { UmpathError } from "../../../src/base/errors.ts";
-import { findVolume } from "../../../src/cli/daemon_calls.ts";
 import { volumeDetails, volumeLines } from "../../../src/cli/volume_text.ts";
 import { PATH, VOLUME } from "./volume_fixture.ts";
 
@@ -129,21 +127,4 @@ Deno.test("volumeDetails() tells of reads that are sent twice", () => {
   assertEquals(line("20ms", 20), `  hedge-reads  20ms: ${counts}`);
   assertEquals(line("p99", 1.2345), `  hedge-reads  p99, 1.23 ms now: ${counts}`);
   assertEquals(line("p99", null), `  hedge-reads  p99, not known yet: ${counts}`);
-});
-
-Deno.test("findVolume() takes a name, a device or an identifier", () => {
-  const volumes = [{ ...VOLUME, name: "other", device: null, uuid: "00112233445566778899aabbccddeeff" }, VOLUME];
-  const words = [
-    "vol-n1",
-    "/dev/ublkb0",
-    "ublkb0",
-    VOLUME.uuid,
-    VOLUME.uuid.toUpperCase(),
-    VOLUME.uuid.replaceAll("-", ""),
-  ];
-  for (const word of words) assertEquals(findVolume(volumes, word).name, "vol-n1", word);
-  assertEquals(findVolume(volumes, "00112233-4455-6677-8899-AABBCCDDEEFF").name, "other");
-  for (const word of ["", "vol", "/dev/ublkb1", "/dev/vol-n1", "-"]) {
-    assertEquals(assertThrows(() => findVolume(volumes, word), UmpathError).code, "not-found", word);
-  }
 });
