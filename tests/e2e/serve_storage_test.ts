@@ -218,6 +218,21 @@ loopTest(
   },
 );
 
+loopTest("umpath serve says that its run folder is full or read-only before it says that it serves", async () => {
+  await using cli = new Cli();
+  Deno.mkdirSync(cli.runDir);
+  await ok(cli, "mount", "-t", "tmpfs", "-o", "size=16K,mode=0700", "tmpfs", cli.runDir);
+  await using _unmount = { [Symbol.asyncDispose]: async () => void await ok(cli, "umount", cli.runDir) };
+  await cli.runProgram(["dd", "if=/dev/zero", `of=${cli.runDir}/fill`, "bs=4K"]);
+  for (const why of ["no space left on device", "read-only file system"]) {
+    const { code, stdout, stderr } = await cli.run("serve", "--ram", "1M", ...HERE);
+    assertEquals([code, stdout], [6, ""], stderr);
+    assertEquals(stderr.split("\n")[0], `umpath: Cannot write to run folder "${cli.runDir}": ${why}`);
+    assertEquals([...Deno.readDirSync(cli.runDir)].map(({ name }) => name), ["fill"]);
+    await ok(cli, "mount", "-o", "remount,ro", cli.runDir);
+  }
+});
+
 Deno.test("umpath serve notices that another program has cut its file, and that it was mended", async () => {
   await using cli = new Cli();
   const file = makeFile(cli, "disk.img", 4 * MIB);
