@@ -5,6 +5,7 @@ import { logger } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
 import type { Poller } from "../io/poller.ts";
 import { ConnectFailure, HOST_LIMITS } from "../io/tcp.ts";
+import { isAttributeRefused } from "../nvme/admin_steps.ts";
 import { bringUp, BringUpError, type ConnectedController } from "../nvme/bring_up.ts";
 import { connectIoQueueCommand, identifyControllerCommand, keepAliveCommand } from "../nvme/commands.ts";
 import type { Digests, TransferParameters } from "../nvme/connection.ts";
@@ -72,12 +73,13 @@ export class ControllerSession {
     const { digests = NO_DIGESTS } = options;
     let admin: HostConnection | null = null;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    const phase = { words: "" };
     try {
       admin = await HostConnection.open(poller, options.spec, options.connectTimeoutMs, { signal, digests });
       const connection = admin;
       using _calledOff = admin.failOn(signal);
       timer = setTimeout(
-        () => connection.fail(`it did not come up within ${options.connectTimeoutMs / 1000} s`),
+        () => connection.fail(`it did not come up within ${options.connectTimeoutMs / 1000} s: ${phase.words}`),
         leftMs(options.connectTimeoutMs, startMs),
       );
       const steps = bringUp({
@@ -89,12 +91,12 @@ export class ControllerSession {
         wantedQueues: options.queues,
         wantedQueueDepth: options.depth,
       });
-      const controller = await drive(admin, steps);
+      const controller = await drive(admin, steps, phase);
       const queuesTimeoutMs = leftMs(options.connectTimeoutMs, startMs);
       return new ControllerSession(poller, admin, { controller, options, queuesTimeoutMs });
     } catch (error) {
       admin?.close();
-      throw failureOf(options, error, { isFinal: isFinal(error) });
+      throw failureOf(options, error, { isFinal: isFinal(error), isConnected: admin !== null });
     } finally {
       clearTimeout(timer);
     }
@@ -185,7 +187,10 @@ export class ControllerSession {
       return queues;
     }
     closeQueues(queues);
-    throw failureOf(this.#options, lost === null ? failures[0] : new ConnectionLost(lost), { isFinal: false });
+    throw failureOf(this.#options, lost === null ? failures[0] : new ConnectionLost(lost), {
+      isFinal: false,
+      isConnected: true,
+    });
   }
 
   async #openQueue(qid: number, signal: AbortSignal | undefined): Promise<OpenQueue> {
@@ -199,8 +204,10 @@ export class ControllerSession {
       leftMs(this.#queuesTimeoutMs, startMs),
     );
     try {
-      const connect = connectIoQueueCommand({ qid, queueDepth, cntlid, hostId, subsystemNqn: nqn, hostNqn });
-      const answer = await connection.request(connect, null);
+      const connect = (flowControl: boolean) =>
+        connectIoQueueCommand({ qid, queueDepth, cntlid, hostId, subsystemNqn: nqn, hostNqn, flowControl });
+      let answer = await connection.request(connect(this.controller.flowControl), null);
+      if (isAttributeRefused(answer)) answer = await connection.request(connect(true), null);
       if (answer.status !== 0) {
         const refusal = connectRefusal(answer.status, answer.result0);
         const words = `its I/O queue ${qid} is refused: ${refusal.words}`;
@@ -264,7 +271,7 @@ function isFinal(error: unknown): boolean {
 export function failureOf(
   options: Pick<SessionOptions, "spec" | "hostNqn" | "digests">,
   error: unknown,
-  { isFinal }: { isFinal: boolean },
+  { isFinal, isConnected = false }: { isFinal: boolean; isConnected?: boolean },
 ): UmpathError {
   if (!(error instanceof ConnectionLost || error instanceof BringUpError)) return UmpathError.from(error);
   const words = { action: `Cannot connect to "${pathWords(options.spec)}"`, reason: midSentence(error.message) };
@@ -279,19 +286,33 @@ export function failureOf(
     return new PathFailure("host-lacks", words, more(hostHint(error.cause.errno)));
   }
   if (error instanceof ConnectionLost) {
-    return new PathFailure("unreachable", words, more("Check the address, the port and the target"));
+    // Where a controller has answered, address and port are right.
+    const hint = isConnected ? undefined : "Check the address, the port and the target";
+    return new PathFailure("unreachable", words, more(hint));
   }
   switch (error.kind) {
-    case "refused": {
-      const hint = `Check the NQN, and that the target allows this host, which is ${options.hostNqn}`;
-      return new PathFailure("refused", words, more(hint));
-    }
+    case "refused":
+      return new PathFailure("refused", words, more(refusalHint(error, options.hostNqn)));
     case "unsupported":
       return new PathFailure("refused", words, more());
     case "not-found":
       return new PathFailure("not-found", words, more("Name another namespace with --nsid"));
     default:
       return new PathFailure("unreachable", words, more());
+  }
+}
+
+/** What can be done about a refusal, where its cause is known. */
+function refusalHint({ about }: BringUpError, hostNqn: string): string | undefined {
+  switch (about) {
+    case "names":
+      return `Check the NQN, and that the target allows this host, which is ${hostNqn}`;
+    case "keep-alive":
+      return "Name another --keep-alive, or --keep-alive off";
+    case "authentication":
+      return `Let the target take this host, ${hostNqn}, without authentication`;
+    default:
+      return undefined;
   }
 }
 

@@ -8,7 +8,7 @@ import { type AdminCommand, connectCommand, propertyGetCommand } from "./command
 import { type Capabilities, parseCapabilities } from "./enable.ts";
 import { IdentifyError } from "./identify.ts";
 import { connectRefusal, isLastingRefusal } from "./status.ts";
-import { ask, BringUpError, commandFailure, demand, type Steps, wait } from "./steps.ts";
+import { ask, BringUpError, type CommandAnswer, commandFailure, demand, type Steps, wait } from "./steps.ts";
 
 /** Commands that may be outstanding on the admin queue; also its SQSIZE, 0's based. */
 export const ADMIN_QUEUE_DEPTH = 31;
@@ -30,31 +30,48 @@ export interface AdminQueueOptions {
   keepAliveMs: number | null;
 }
 
-/** Connects the admin queue; the CNTLID that the controller gave. */
-export function* connectAdminQueue(options: AdminQueueOptions): Steps<number> {
-  const command = connectCommand({
-    qid: QID_ADMIN,
-    sqsize: ADMIN_QUEUE_DEPTH,
-    keepAliveMs: options.keepAliveMs ?? 0,
-    hostId: options.hostId,
-    cntlid: CNTLID_DYNAMIC,
-    subsystemNqn: options.subsystemNqn,
-    hostNqn: options.hostNqn,
-  });
-  const answer = yield* ask(command);
+/** What a Connect of the admin queue gave. */
+export interface AdminConnected {
+  cntlid: number;
+  /** The target takes only Connects that leave flow control on. */
+  flowControl: boolean;
+}
+
+/** Connects the admin queue: without flow control, or with it where a target does not take that attribute. */
+export function* connectAdminQueue(options: AdminQueueOptions): Steps<AdminConnected> {
+  const connect = (flowControl: boolean) =>
+    connectCommand({
+      qid: QID_ADMIN,
+      sqsize: ADMIN_QUEUE_DEPTH,
+      keepAliveMs: options.keepAliveMs ?? 0,
+      hostId: options.hostId,
+      cntlid: CNTLID_DYNAMIC,
+      subsystemNqn: options.subsystemNqn,
+      hostNqn: options.hostNqn,
+      flowControl,
+    });
+  let answer = yield* ask(connect(false));
+  const flowControl = isAttributeRefused(answer);
+  if (flowControl) answer = yield* ask(connect(true));
   if (answer.status !== 0) {
-    const refusal = connectRefusal(answer.status, answer.result0);
-    throw new BringUpError(refusal.kind, refusal.words, refusal.retryable, answer.status);
+    const { kind, words, retryable, about } = connectRefusal(answer.status, answer.result0);
+    throw new BringUpError(kind, words, retryable, answer.status, about);
   }
   const cntlid = answer.result0 & ConnectDw0.CNTLID_MASK;
   const authentication = ConnectDw0.AUTHENTICATION_REQUIRED | ConnectDw0.SECURE_CHANNEL_REQUIRED;
   if ((answer.result0 & authentication) !== 0) {
-    throw new BringUpError("refused", "The target requires authentication, which is not configured", false);
+    const words = "The target requires authentication, which is not configured";
+    throw new BringUpError("refused", words, false, undefined, "authentication");
   }
   if (cntlid >= CNTLID_RESERVED) {
     throw new BringUpError("protocol", `Connect gave the reserved controller ID ${cntlid}`, true);
   }
-  return cntlid;
+  return { cntlid, flowControl };
+}
+
+/** True if a Connect may be taken without its attributes. */
+export function isAttributeRefused({ status, result0 }: Pick<CommandAnswer, "status" | "result0">): boolean {
+  return status !== 0 && connectRefusal(status, result0).about === "attributes";
 }
 
 /** Reads CAP and VS. */

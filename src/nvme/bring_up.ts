@@ -64,6 +64,8 @@ export interface BringUpOptions extends AdminQueueOptions {
 /** A controller that is ready for I/O queues. */
 export interface ConnectedController extends NamespaceController, KnownNamespace {
   cntlid: number;
+  /** Its queues have flow control: it takes no Connect that switches that off. */
+  flowControl: boolean;
   /** I/O queues to connect: 1 to `wantedQueues`. */
   queues: number;
   /** Commands that one I/O queue may have outstanding: what `connectIoQueueCommand` takes. */
@@ -81,7 +83,7 @@ export interface ConnectedController extends NamespaceController, KnownNamespace
 /** Brings a controller up; the IC exchange is done. Waits are answered with null, commands with their completion. */
 export function* bringUp(options: BringUpOptions): Steps<ConnectedController> {
   assert(options.nsid >= 1 && options.nsid <= NSID_MAX, "The namespace is checked where it is read from the user");
-  const cntlid = yield* connectAdminQueue(options);
+  const { cntlid, flowControl } = yield* connectAdminQueue(options);
   const capabilities = yield* readCapabilities();
   yield* enable(capabilities);
   const controller = yield* identifyController(cntlid);
@@ -96,6 +98,7 @@ export function* bringUp(options: BringUpOptions): Steps<ConnectedController> {
   const anaLog = plan === null ? null : yield* readAnaLog(plan);
   return {
     cntlid,
+    flowControl,
     ...known,
     namespace,
     descriptors,

@@ -56,15 +56,20 @@ export interface ConnectOptions {
   cntlid: number;
   subsystemNqn: string;
   hostNqn: string;
+  /** Submission queue flow control stays on: the target does not take Connect that switches it off. */
+  flowControl?: boolean;
 }
 
-/** Connect (Base 2.0, section 6.3), asking for no submission queue flow control. */
+/**
+ * Connect (Base 2.0, section 6.3), asking for no submission queue flow control unless that is refused. With it a queue
+ * never overflows either: no more commands are outstanding than the queue has entries.
+ */
 export function connectCommand(options: ConnectOptions): AdminCommand {
   assert(options.qid !== QID_ADMIN || options.cntlid === CNTLID_DYNAMIC, "An admin queue asks for a new controller");
   const { sqe, view } = fabricsSqe(FabricsType.CONNECT);
   view.setUint16(ConnectAt.QID, options.qid, true);
   view.setUint16(ConnectAt.SQSIZE, options.sqsize, true);
-  view.setUint8(ConnectAt.CATTR, ConnectAttribute.DISABLE_SQ_FLOW_CONTROL);
+  view.setUint8(ConnectAt.CATTR, options.flowControl === true ? 0 : ConnectAttribute.DISABLE_SQ_FLOW_CONTROL);
   view.setUint32(ConnectAt.KATO, options.qid === QID_ADMIN ? options.keepAliveMs : 0, true);
   const name = options.qid === QID_ADMIN ? "connect" : `connect of I/O queue ${options.qid}`;
   return { name, sqe, dataOut: connectData(options), dataInBytes: 0 };
@@ -93,6 +98,7 @@ export interface ConnectIoQueueOptions {
   hostId: Uint8Array;
   subsystemNqn: string;
   hostNqn: string;
+  flowControl?: boolean;
 }
 
 /** Connect of an I/O queue over its own connection, after bring-up (Base 2.0, section 6.3). */

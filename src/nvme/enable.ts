@@ -91,7 +91,7 @@ function* waitReady(capabilities: Capabilities, ready: boolean): Steps<void> {
       const words = `The controller is not ${ready ? "ready" : "disabled"} after ${waitedMs} ms (CSTS.RDY)`;
       throw new BringUpError("unreachable", words, true);
     }
-    yield* wait(pollMs);
+    yield* wait(pollMs, `the controller does not become ${ready ? "ready" : "disabled"} (CSTS.RDY)`);
     waitedMs += pollMs;
     pollMs = Math.min(2 * pollMs, READY_POLL_MS_MAX);
   }

@@ -183,7 +183,12 @@ export interface ConnectRefusal {
   words: string;
   /** False if another attempt would fail too: the controller says so, or it needs what we cannot give. */
   retryable: boolean;
+  /** What of the Connect is refused, where a host can do something about it. */
+  about: ConnectSubject | null;
 }
+
+/** "names": which host asks for which subsystem. */
+export type ConnectSubject = "names" | "attributes" | "keep-alive" | "authentication";
 
 const CONNECT_WORDS: Record<number, string> = {
   [Code.CONNECT_INCOMPATIBLE_FORMAT]: "the target does not know this format of Connect",
@@ -211,6 +216,16 @@ const CONNECT_DATA_FIELDS: Record<number, string> = {
   [ConnectDataAt.HOSTNQN]: "the host NQN",
 };
 
+function connectSubject(code: number, result0: number): ConnectSubject | null {
+  if (code === Code.CONNECT_INVALID_HOST) return "names";
+  if (code === Code.AUTHENTICATION_REQUIRED) return "authentication";
+  if (code === Code.KEEP_ALIVE_TIMEOUT_INVALID) return "keep-alive";
+  if (code !== Code.CONNECT_INVALID_PARAMETERS) return null;
+  const offset = result0 & ConnectInvalidDw0.IPO_MASK;
+  if ((result0 & ConnectInvalidDw0.IATTR_DATA) !== 0) return offset === ConnectDataAt.CNTLID ? null : "names";
+  return offset === ConnectAt.CATTR ? "attributes" : offset === ConnectAt.KATO ? "keep-alive" : null;
+}
+
 /** Explains the status of a Connect that failed; `result0` is dword 0 of its completion (Base 2.0, section 6.3). */
 export function connectRefusal(status: number, result0: number): ConnectRefusal {
   const code = status & StatusField.CODE_MASK;
@@ -218,12 +233,14 @@ export function connectRefusal(status: number, result0: number): ConnectRefusal 
   const known = code === Code.CONNECT_INVALID_PARAMETERS ? badParameterWords(result0) : CONNECT_WORDS[code];
   if (known === undefined) {
     const kind = statusDisposition(status) === "fail" ? "refused" : "unreachable";
-    return { kind, words: `the target refuses Connect: ${statusWords(status)}`, retryable: mayRetry(status) };
+    const words = `the target refuses Connect: ${statusWords(status)}`;
+    return { kind, words, retryable: mayRetry(status), about: connectSubject(code, result0) };
   }
   return {
     kind: busy ? "unreachable" : "refused",
     words: known,
     retryable: mayRetry(status) && code !== Code.AUTHENTICATION_REQUIRED,
+    about: connectSubject(code, result0),
   };
 }
 

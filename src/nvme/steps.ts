@@ -3,12 +3,12 @@
 import { assert } from "../base/assert.ts";
 import { StatusCode, StatusField } from "../spec/nvme_status.ts";
 import type { AdminCommand } from "./commands.ts";
-import { isLastingRefusal, mayRetry, statusNumberWords, statusWords } from "./status.ts";
+import { type ConnectSubject, isLastingRefusal, mayRetry, statusNumberWords, statusWords } from "./status.ts";
 
 /** What bring-up wants next. */
 export type BringUpStep =
   | { readonly kind: "command"; readonly command: AdminCommand }
-  | { readonly kind: "wait"; readonly ms: number };
+  | { readonly kind: "wait"; readonly ms: number; readonly why?: string };
 
 /** The completion of a command. */
 export interface CommandAnswer {
@@ -44,6 +44,8 @@ export class BringUpError extends Error {
     readonly retryable: boolean,
     /** The status that the controller gave, if that is why: its number is the cause. */
     status?: number,
+    /** What of a Connect was refused. */
+    readonly about: ConnectSubject | null = null,
   ) {
     super(message, status === undefined ? undefined : { cause: new Error(statusNumberWords(status)) });
   }
@@ -63,9 +65,9 @@ export function* demand(command: AdminCommand): Steps<CommandAnswer> {
   return answer;
 }
 
-/** Lets time pass. */
-export function* wait(ms: number): Steps<void> {
-  const answer = yield { kind: "wait", ms };
+/** Lets time pass; `why` completes "it did not come up in time: ". */
+export function* wait(ms: number, why?: string): Steps<void> {
+  const answer = yield { kind: "wait", ms, ...why === undefined ? {} : { why } };
   assert(answer === null, "A wait is answered with null");
 }
 
@@ -74,6 +76,6 @@ export function commandFailure(command: AdminCommand, status: number): BringUpEr
   const words = `${command.name[0].toUpperCase()}${command.name.slice(1)} failed: ${statusWords(status)}`;
   const passes = !isLastingRefusal(status);
   const authentication = (status & StatusField.CODE_MASK) === StatusCode.AUTHENTICATION_REQUIRED;
-  if (authentication) return new BringUpError("refused", words, false, status);
+  if (authentication) return new BringUpError("refused", words, false, status, "authentication");
   return new BringUpError(passes ? "unreachable" : "refused", words, passes || mayRetry(status), status);
 }

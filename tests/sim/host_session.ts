@@ -132,12 +132,12 @@ export class HostSession {
 
   // ── I/O queues ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #openQueue(qid: number, { queueDepth, cntlid }: ConnectedController): void {
+  #openQueue(qid: number, { queueDepth, cntlid, flowControl }: ConnectedController): void {
     this.#options.connect((socket) => {
       if (this.#isOver) return socket?.close();
       if (socket === null) return this.#lose("connection of an I/O queue refused");
       const { hostId, hostNqn, subsystemNqn } = this.#options.bringUp;
-      const command = connectIoQueueCommand({ qid, queueDepth, cntlid, hostId, hostNqn, subsystemNqn });
+      const command = connectIoQueueCommand({ qid, queueDepth, cntlid, hostId, hostNqn, subsystemNqn, flowControl });
       const connection: HostAdmin = new HostAdmin(this.#shared, socket, {
         onReady: () =>
           connection.request(command, null, (answer) => this.#handleQueue(qid, connection, answer?.status ?? -1)),

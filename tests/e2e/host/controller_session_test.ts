@@ -3,6 +3,7 @@ import { closeQueues, ControllerSession } from "../../../src/host/controller_ses
 import { PathFailure } from "../../../src/host/path_failure.ts";
 import { Poller } from "../../../src/io/poller.ts";
 import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
+import { ConnectAt } from "../../../src/spec/nvme_fabrics.ts";
 import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
 import { type FakePortal, FakeTarget, type Fault, type Step, STEPS } from "./fake_target.ts";
 import { delay, eventually, failureOf, openSockets, sessionOptions } from "./host_fixture.ts";
@@ -420,4 +421,36 @@ Deno.test("openQueues() ends when the admin queue does, and closes what was open
   assertEquals(failure.code, "unreachable");
   took.assertWithin(3_000);
   await eventually("all connections are closed", () => target.connections === 0);
+});
+
+Deno.test("open() gives a hint for the cause of a failure, or none", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  const hintOf = async (more: Parameters<typeof sessionOptions>[1] = {}) =>
+    (await failureOf(ControllerSession.open(poller, sessionOptions(portal, more)))).hint;
+  portal.connectRefusal = { status: StatusCode.KEEP_ALIVE_TIMEOUT_INVALID, result0: 0 };
+  assertEquals(await hintOf(), "Name another --keep-alive, or --keep-alive off");
+  portal.connectRefusal = { status: StatusCode.AUTHENTICATION_REQUIRED, result0: 0 };
+  assertMatch(await hintOf() ?? "", /^Let the target take this host, nqn\..*, without authentication$/);
+  portal.connectRefusal = { status: StatusCode.CONNECT_INVALID_PARAMETERS, result0: ConnectAt.SQSIZE };
+  assertEquals(await hintOf(), undefined);
+  portal.connectRefusal = null;
+  portal.fault = { at: "set number of queues", how: "close" };
+  assertEquals(await hintOf(), undefined, "address and port are right");
+  portal.fault = null;
+  portal.becomesReady = false;
+  const late = await failureOf(ControllerSession.open(poller, sessionOptions(portal, { connectTimeoutMs: 300 })));
+  assertMatch(late.message, /it did not come up within 0\.3 s: the controller does not become ready \(CSTS\.RDY\)$/);
+  assertEquals(late.hint, undefined);
+});
+
+Deno.test("open() and openQueues() connect with flow control where a target refuses the attribute", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const [portal] = target.portals;
+  portal.refusesAttributes = true;
+  const session = await ControllerSession.open(poller, sessionOptions(portal));
+  assertEquals(session.controller.flowControl, true);
+  closeQueues(await session.openQueues(2));
+  assertEquals([portal.count("connect"), portal.count("io connect")], [2, 2]);
+  session.abandon();
 });

@@ -152,6 +152,10 @@ export class FakePortal {
   /** The ID of its controllers; null: as the target counts them. */
   cntlid: number | null = null;
   refusesHosts = false;
+  /** It takes no Connect with an attribute. */
+  refusesAttributes = false;
+  /** What each Connect is answered with, if it is refused. */
+  connectRefusal: { status: number; result0: number } | null = null;
   queuesMax = 16;
   /** Logs end where there is nothing more in them, though more was asked for. */
   endsLogs = false;
@@ -500,6 +504,12 @@ class FakeConnection {
     if (this.#isFaulty(qid === 0 ? "connect" : "io connect")) return;
     const portal = this.#portal;
     if (text(data, ConnectDataAt.SUBNQN) !== portal.nqn) return this.#refuseData(sqe, ConnectDataAt.SUBNQN);
+    if (portal.connectRefusal !== null) {
+      return this.#answer(sqe, portal.connectRefusal.status, portal.connectRefusal.result0);
+    }
+    if (portal.refusesAttributes && sqe[ConnectAt.CATTR] !== 0) {
+      return this.#answer(sqe, StatusCode.CONNECT_INVALID_PARAMETERS, ConnectAt.CATTR);
+    }
     if (portal.refusesHosts) return this.#answer(sqe, NO_SUCH_HOST);
     if (qid === 0) {
       const cntlid = portal.cntlid ?? ++portal.target.controllers;

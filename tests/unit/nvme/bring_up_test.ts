@@ -136,6 +136,31 @@ Deno.test("bringUp() tells why Connect was refused", () => {
   expectFailure(refused(0x006), "unreachable", "internal error", true);
 });
 
+Deno.test("bringUp() connects with flow control where a target refuses the attribute that switches it off", () => {
+  const attributes: number[] = [];
+  const connect = (sqe: Uint8Array) => {
+    attributes.push(sqe[46]);
+    return sqe[46] === 0 ? answer({ result0: 7 }) : answer({ status: 0x182 | DNR, result0: 46 });
+  };
+  const controller = run(new FakeController({ connect }));
+  assertEquals([attributes, controller.cntlid, controller.flowControl], [[4, 0], 7, true]);
+  assertEquals(run(new FakeController()).flowControl, false);
+  const never = new FakeController({ connect: answer({ status: 0x182, result0: 46 }) });
+  expectFailure(failure(never), "refused", "the target refuses the connect attributes", true);
+  assertEquals(never.seen, ["connect", "connect"]);
+});
+
+Deno.test("bringUp() tells what of a Connect was refused, and nothing where a host can do nothing about it", () => {
+  const about = (status: number, result0 = 0) =>
+    failure(new FakeController({ connect: answer({ status, result0 }) })).about;
+  assertEquals([about(0x184 | DNR), about(0x182, 0x10100), about(0x182, 0x10000)], ["names", "names", "names"]);
+  assertEquals([about(0x01a), about(0x182, 48)], ["keep-alive", "keep-alive"]);
+  assertEquals(about(0x191), "authentication");
+  assertEquals([about(0x180), about(0x002), about(0x182, 44), about(0x182, 0x10010)], [null, null, null, null]);
+  const late = failure(new FakeController({ "features 7": answer({ status: 0x002 | DNR }) }));
+  assertEquals([late.kind, late.about], ["refused", null]);
+});
+
 Deno.test("bringUp() says that authentication is required", () => {
   for (const authreq of [1 << 17, 1 << 18]) {
     const fake = new FakeController({ connect: answer({ result0: 7 | authreq }) });

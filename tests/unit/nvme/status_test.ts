@@ -133,11 +133,13 @@ Deno.test("connectRefusal() classifies", () => {
     kind: "refused",
     words: "this host is not allowed on the subsystem",
     retryable: false,
+    about: "names",
   });
   assertEquals(connectRefusal(0x181, 0), {
     kind: "unreachable",
     words: "the controller is busy",
     retryable: true,
+    about: null,
   });
   const cases: [status: number, kind: string, retryable: boolean][] = [
     [0x180 | DNR, "refused", false],
