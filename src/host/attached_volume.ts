@@ -135,6 +135,7 @@ export class AttachedVolume implements PathOwner {
       prng: new Prng(deps.seed),
       session: () => ({ ...plan.session, queues: plan.queues, depth: plan.depth }),
       onMake: (index, { isNew }) => this.#handlePathMade(index, isNew),
+      onRemove: (index) => this.#handlePathRemoved(index),
     });
     const { controller, name, limits } = first.controller;
     this.#namespace = { ...name, blockSize: limits.blockSize };
@@ -308,7 +309,8 @@ export class AttachedVolume implements PathOwner {
       const message: AddVolume = {
         type: "add-volume",
         volume: this.plan.index,
-        geometry: this.geometry,
+        // A namespace that is write protected refuses writes itself, and may take them later.
+        geometry: { ...this.geometry, readOnly: this.plan.readOnly },
         nsid: this.plan.nsid,
         depth: this.plan.depth,
         requestBytes,
@@ -419,6 +421,18 @@ export class AttachedVolume implements PathOwner {
     this.#slow.handlePathMade(index);
   }
 
+  /** What follows from all paths follows without it. */
+  #handlePathRemoved(index: number): void {
+    this.failback.forget(index);
+    this.#slow.handlePathMade(index);
+    if (this.paths.count > 0) this.#foldExecutes();
+    this.handlePathChanged();
+  }
+
+  #foldExecutes(): void {
+    this.settings.setExecutes(Math.max(...this.paths.all.map((path) => path.executesMs)));
+  }
+
   objection(path: VolumePath, session: ControllerSession): PathFailure | null {
     const action = this.#cannotUse(path.spec);
     if (this.#strangers.has(portalOf(path.spec))) {
@@ -467,7 +481,7 @@ export class AttachedVolume implements PathOwner {
 
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
     const { queueDepth, inCapsuleBytes, limits } = session.controller;
-    this.#watch.handleLive(path, limits.blocks);
+    this.#watch.handleLive(path, limits);
     return this.#links.deal(path.index, queues.length).map(({ id, worker }, i) => {
       const queue = queues[i];
       this.#pool.post(worker, {
@@ -513,7 +527,7 @@ export class AttachedVolume implements PathOwner {
 
   handleLive(): void {
     const { writeHoldMs: holdMs } = this.settings.timeouts;
-    this.settings.setExecutes(Math.max(...this.paths.all.map((path) => path.executesMs)));
+    this.#foldExecutes();
     if (this.settings.timeouts.writeHoldMs !== holdMs) this.settings.warnIfHoldIsLong(this.name);
   }
 
@@ -568,6 +582,10 @@ export class AttachedVolume implements PathOwner {
   /** Resolves when the queues and the kernel device have the size that the volume has by now. */
   sizeSettled(): Promise<void> {
     return this.#size.settle();
+  }
+
+  setProtected(isProtected: boolean): void {
+    this.#size.setReadOnly(this.plan.readOnly || isProtected);
   }
 
   resize(blocks: number): void {

@@ -1,5 +1,5 @@
 import { logger } from "../base/log.ts";
-import type { IdentityDifference } from "../nvme/namespace.ts";
+import type { IdentityDifference, NamespaceLimits } from "../nvme/namespace.ts";
 import type { KnownNamespace } from "../nvme/namespace_steps.ts";
 import type { VolumePath } from "./volume_path.ts";
 
@@ -14,18 +14,23 @@ export interface WatchedVolume {
   difference(shown: KnownNamespace): IdentityDifference | null;
   /** The namespace has another size. */
   resize(blocks: number): void;
+  /** The namespace is write protected, or not. */
+  setProtected(isProtected: boolean): void;
 }
 
 /**
  * Notices when the namespace of a volume changes under it, by what the controllers of its live paths show. Another size
  * is taken over: the volume is as large as the smallest that a live path shows, so that no path gets I/O beyond its end.
- * A path that shows a new size has the others asked, whose event may be late or lost. Another namespace in its place is
+ * It is read-only while one shows it write protected. A path that shows something new has the others asked, whose event
+ * may be late or lost. Another namespace in its place is
  * not taken over: the path is refused.
  */
 export class NamespaceWatch {
   readonly #volume: WatchedVolume;
   /** Blocks that the controllers of live paths show, by path. */
   readonly #sizes = new Map<VolumePath, number>();
+  /** Live paths whose controllers show it write protected. */
+  readonly #protecting = new Set<VolumePath>();
   #isDisagreeing = false;
 
   constructor(volume: WatchedVolume) {
@@ -47,12 +52,13 @@ export class NamespaceWatch {
   }
 
   /** A path has a new controller, which shows the volume's namespace. */
-  handleLive(path: VolumePath, blocks: number): void {
-    this.#setSize(path, blocks);
+  handleLive(path: VolumePath, limits: Pick<NamespaceLimits, "blocks" | "readOnly">): void {
+    this.#setLimits(path, limits);
   }
 
   /** A path has no controller any more: what the others show counts. */
   handleDown(path: VolumePath): void {
+    this.#protecting.delete(path);
     if (this.#sizes.delete(path)) this.#settle();
   }
 
@@ -62,15 +68,19 @@ export class NamespaceWatch {
     const difference = this.#volume.difference(shown);
     if (difference?.isProved) return path.refuse(`it leads to another namespace now: ${difference.words}`);
     // What is not told is no news.
-    if (difference === null) this.#setSize(path, shown.limits.blocks);
+    if (difference === null) this.#setLimits(path, shown.limits);
   }
 
-  #setSize(path: VolumePath, blocks: number): void {
-    const isNews = this.#sizes.get(path) !== blocks;
+  #setLimits(path: VolumePath, { blocks, readOnly }: Pick<NamespaceLimits, "blocks" | "readOnly">): void {
+    const isNews = this.#sizes.get(path) !== blocks || this.#protecting.has(path) !== readOnly;
     this.#sizes.set(path, blocks);
+    if (readOnly) this.#protecting.add(path);
+    else this.#protecting.delete(path);
     this.#settle();
     if (!isNews) return;
-    for (const [other, shown] of this.#sizes) if (shown !== blocks) other.readNamespace();
+    for (const [other, shown] of this.#sizes) {
+      if (shown !== blocks || this.#protecting.has(other) !== readOnly) other.readNamespace();
+    }
   }
 
   #settle(): void {
@@ -79,6 +89,7 @@ export class NamespaceWatch {
     const isNew = words !== null && !this.#isDisagreeing;
     this.#isDisagreeing = words !== null;
     if (isNew) log.info(`${this.#volume.name}: ${words}`);
+    this.#volume.setProtected(this.#protecting.size > 0);
     const { smallest } = this.#range;
     if (smallest !== this.#volume.blocks) this.#volume.resize(smallest);
   }

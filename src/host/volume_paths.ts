@@ -19,6 +19,8 @@ export interface PathsOptions {
   session(): PathOptions;
   /** A path is made: a new one, so that what was counted under its index is forgotten, or one in its own place. */
   onMake(index: number, options: { isNew: boolean }): void;
+  /** A path is gone. */
+  onRemove(index: number): void;
 }
 
 /** The paths of one volume: how they come, go, and are found. An index is what the workers know a path by. */
@@ -97,6 +99,7 @@ export class VolumePaths {
     this.#paths.delete(path.index);
     table.setWeight(path.index, WEIGHT_DEFAULT);
     if (table.preferred === path.index) table.setPreferred(-1);
+    this.#options.onRemove(path.index);
   }
 
   /** Ends a path that stays in the volume, not used and not tried again. */

@@ -16,8 +16,8 @@ export interface SizedVolume {
 }
 
 /**
- * The geometry of a volume, whose size may change while it is in use: first in its queues, so that nothing beyond the
- * end reaches a path, then in the kernel device, one change after the other.
+ * The geometry of a volume, whose size may change while it is in use, and whether it takes writes. A size goes into its
+ * queues first, so that nothing beyond the end reaches a path, then into the kernel device, one change after the other.
  */
 export class VolumeSize {
   /** Why the kernel device has another size than the volume, in words; null if it has not. */
@@ -26,6 +26,7 @@ export class VolumeSize {
   /** Blocks that the queues have, and that the kernel device was asked to have. */
   #queueBlocks: number;
   #deviceBlocks: number;
+  #isDeviceReadOnly: boolean;
   #running: Promise<void> | null = null;
   readonly #volume: SizedVolume;
 
@@ -34,6 +35,7 @@ export class VolumeSize {
     this.#geometry = geometry;
     this.#queueBlocks = geometry.blocks;
     this.#deviceBlocks = geometry.blocks;
+    this.#isDeviceReadOnly = geometry.readOnly;
   }
 
   get geometry(): Geometry {
@@ -50,7 +52,16 @@ export class VolumeSize {
     void this.settle();
   }
 
-  /** Brings queues and kernel device to the size that the volume has by now; a device may be there only since. */
+  /** The volume takes no writes any more, or takes them again. */
+  setReadOnly(readOnly: boolean): void {
+    if (readOnly === this.#geometry.readOnly) return;
+    const words = readOnly ? "is write protected now: writes fail" : "is not write protected any more";
+    log.warn(`${this.#volume.name}: its namespace ${words}`);
+    this.#geometry = { ...this.#geometry, readOnly };
+    void this.settle();
+  }
+
+  /** Brings queues and kernel device to what the volume has by now; a device may be there only since. */
   settle(): Promise<void> {
     this.#running ??= this.#run().finally(() => this.#running = null);
     return this.#running;
@@ -61,8 +72,10 @@ export class VolumeSize {
   }
 
   get #needsWork(): boolean {
-    const { blocks } = this.#geometry;
-    return blocks !== this.#queueBlocks || (this.#volume.kernelDevice !== null && blocks !== this.#deviceBlocks);
+    const { blocks, readOnly } = this.#geometry;
+    if (blocks !== this.#queueBlocks) return true;
+    const isDeviceOther = blocks !== this.#deviceBlocks || readOnly !== this.#isDeviceReadOnly;
+    return this.#volume.kernelDevice !== null && isDeviceOther;
   }
 
   async #step(): Promise<void> {
@@ -71,8 +84,9 @@ export class VolumeSize {
       this.#queueBlocks = geometry.blocks;
       return await this.#volume.resizeQueues(geometry.blocks);
     }
-    this.#deviceBlocks = geometry.blocks;
     const device = this.#volume.kernelDevice!;
+    if (geometry.readOnly !== this.#isDeviceReadOnly) return await this.#protect(device, geometry.readOnly);
+    this.#deviceBlocks = geometry.blocks;
     try {
       await device.resize(geometry);
       this.warning = null;
@@ -81,6 +95,17 @@ export class VolumeSize {
       const failure = UmpathError.from(error);
       this.warning = messageOf(failure);
       log.warn(`${this.#volume.name}: ${failure.message}${failure.hint === undefined ? "" : `: ${failure.hint}`}`);
+    }
+  }
+
+  async #protect(device: KernelDevice, readOnly: boolean): Promise<void> {
+    this.#isDeviceReadOnly = readOnly;
+    try {
+      await device.setReadOnly(readOnly);
+      log.info(`${this.#volume.name}: ${device.path} ${readOnly ? "is read-only now" : "takes writes again"}`);
+    } catch (error) {
+      const { message, hint } = UmpathError.from(error);
+      log.warn(`${this.#volume.name}: ${message}${hint === undefined ? "" : `: ${hint}`}`);
     }
   }
 }

@@ -185,6 +185,10 @@ export class FakePortal {
   discoveryLog: Uint8Array | null = null;
   /** Blocks that it shows; null: as many as the target has. */
   blocks: number | null = null;
+  /** How long its controllers take to end all commands of a host that is lost, as they say; 0: they do not. */
+  quiesceMs = 0;
+  /** It shows the namespace write protected. */
+  isProtected = false;
   /** Shift of the block size that it shows. */
   blockShift = 9;
   /** Answers Asynchronous Event Requests at once, over and over. */
@@ -629,6 +633,7 @@ class FakeConnection {
     set32(data, at.VER, 0x00020000);
     const events = AsyncEventConfig.NAMESPACE_ATTRIBUTE_NOTICES | AsyncEventConfig.ANA_CHANGE_NOTICES;
     set32(data, at.OAES, portal.hasEvents ? events : 0);
+    set16(data, at.CQT, portal.quiesceMs);
     data[at.CNTRLTYPE] = portal.discoveryLog === null ? 1 : 2;
     data[at.AERL] = 3;
     set16(data, at.KAS, 1);
@@ -654,6 +659,7 @@ class FakeConnection {
     set32(data, at.NCAP, blocks);
     data[at.NMIC] = 1;
     set32(data, at.ANAGRPID, this.#portal.anaGroup);
+    data[at.NSATTR] = this.#portal.isProtected ? 1 : 0;
     data[at.LBAF + 2] = this.#portal.blockShift;
     return data;
   }

@@ -201,3 +201,22 @@ testWatch("a path that cannot read the descriptors when it is back is tried unti
   await eventually("it is live again", () => rig.states === "live" && rig.volume.paths[0].reconnects === 1);
   assert(rig.logged(/nothing shows that it leads to the same namespace/));
 });
+
+testWatch(
+  "a volume is read-only while its namespace is write protected, also from attach on",
+  1,
+  async (rig, target) => {
+    const [only] = target.portals;
+    assertEquals(rig.volume.readOnly, false);
+    only.isProtected = true;
+    only.tellNamespaceChange();
+    await eventually("it is read-only", () => rig.volume.readOnly);
+    assert(rig.logged(/ warn .*vol-n1: its namespace is write protected now: writes fail/));
+    await rig.set.detach({ volumes: ["vol-n1"], all: false, force: false });
+    await rig.attach([only]);
+    assertEquals(rig.volume.readOnly, true);
+    only.isProtected = false;
+    only.tellNamespaceChange();
+    await eventually("it takes writes again", () => !rig.volume.readOnly);
+  },
+);

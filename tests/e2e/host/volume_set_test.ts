@@ -303,6 +303,17 @@ testSet("a path whose controller reports a persistent error is reset and connect
   assert(rig.log.some((line) => /is reconnecting: its controller reports a persistent internal error/.test(line)));
 });
 
+testSet("the write hold follows the controllers that are left when a path is removed", 2, async (rig, target) => {
+  const [first, second] = target.portals;
+  second.quiesceMs = 20_000;
+  await rig.attach([first, second], { timeouts: { keepAliveMs: 5_000 } });
+  const holdMs = () => rig.set.find("vol-n1").info().timeouts.writeHoldMs;
+  assertEquals(holdMs(), 30_000);
+  const path = rig.set.find("vol-n1").paths.find(second.spec)!;
+  await rig.set.removePath({ volume: "vol-n1", path: { id: path.index }, force: false });
+  assertEquals(holdMs(), 5_000);
+});
+
 testSet("a path whose I/O connection alone is lost connects again", 1, async (rig, target) => {
   await rig.attach(target.portals);
   const { cntlid } = rig.paths()[0];

@@ -12,6 +12,8 @@ function rig() {
     sizes: [] as number[],
     differs: null as IdentityDifference | null,
     difference: () => volume.differs,
+    isProtected: false,
+    setProtected: (isProtected: boolean) => void (volume.isProtected = isProtected),
     resize(blocks: number) {
       volume.blocks = blocks;
       volume.sizes.push(blocks);
@@ -23,15 +25,15 @@ function rig() {
     return { ...made, readNamespace: () => void made.asked++, refuse: (why: string) => made.refused.push(why), made };
   };
   const as = (one: ReturnType<typeof path>) => one as unknown as VolumePath;
-  const show = (one: ReturnType<typeof path>, blocks: number) =>
-    watch.handleShown(as(one), { limits: { blocks } } as KnownNamespace);
+  const show = (one: ReturnType<typeof path>, blocks: number, readOnly = false) =>
+    watch.handleShown(as(one), { limits: { blocks, readOnly } } as KnownNamespace);
   return { volume, watch, path, as, show };
 }
 
 Deno.test("NamespaceWatch heeds no answer of a controller whose path went down meanwhile", () => {
   const { volume, watch, path, as, show } = rig();
   const only = path();
-  watch.handleLive(as(only), 1000);
+  watch.handleLive(as(only), { blocks: 1000, readOnly: false });
   watch.handleDown(as(only));
   show(only, 2000);
   assertEquals(volume.sizes, []);
@@ -40,8 +42,8 @@ Deno.test("NamespaceWatch heeds no answer of a controller whose path went down m
 Deno.test("NamespaceWatch takes the size of those that are left when the path with the smallest is lost", () => {
   const { volume, watch, path, as, show } = rig();
   const [first, second] = [path(), path()];
-  watch.handleLive(as(first), 1000);
-  watch.handleLive(as(second), 1000);
+  watch.handleLive(as(first), { blocks: 1000, readOnly: false });
+  watch.handleLive(as(second), { blocks: 1000, readOnly: false });
   show(first, 2000);
   assertEquals([volume.sizes, watch.disagreement], [
     [],
@@ -56,8 +58,8 @@ Deno.test("NamespaceWatch takes the size of those that are left when the path wi
 Deno.test("NamespaceWatch has the others asked when one path shows a new size, and not without end", () => {
   const { watch, path, as, show } = rig();
   const [first, second] = [path(), path()];
-  watch.handleLive(as(first), 1000);
-  watch.handleLive(as(second), 1000);
+  watch.handleLive(as(first), { blocks: 1000, readOnly: false });
+  watch.handleLive(as(second), { blocks: 1000, readOnly: false });
   show(first, 2000);
   assertEquals([first.made.asked, second.made.asked], [0, 1]);
   show(second, 1000);
@@ -69,11 +71,25 @@ Deno.test("NamespaceWatch has the others asked when one path shows a new size, a
 Deno.test("NamespaceWatch refuses a path that is proved to lead elsewhere, and no other", () => {
   const { volume, watch, path, as, show } = rig();
   const only = path();
-  watch.handleLive(as(only), 1000);
+  watch.handleLive(as(only), { blocks: 1000, readOnly: false });
   volume.differs = { words: "nobody knows", isProved: false };
   show(only, 2000);
   assertEquals([only.made.refused, volume.sizes], [[], []]);
   volume.differs = { words: "its UUID is b", isProved: true };
   show(only, 2000);
   assertEquals(only.made.refused, ["it leads to another namespace now: its UUID is b"]);
+});
+
+Deno.test("NamespaceWatch takes a namespace for write protected while one live path shows it so", () => {
+  const { volume, watch, path, as, show } = rig();
+  const [first, second] = [path(), path()];
+  watch.handleLive(as(first), { blocks: 1000, readOnly: false });
+  watch.handleLive(as(second), { blocks: 1000, readOnly: false });
+  show(first, 1000, true);
+  assertEquals([volume.isProtected, second.made.asked], [true, 1]);
+  show(second, 1000, true);
+  show(first, 1000);
+  assertEquals(volume.isProtected, true);
+  watch.handleDown(as(second));
+  assertEquals(volume.isProtected, false);
 });
