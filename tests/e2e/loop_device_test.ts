@@ -12,6 +12,7 @@ const MIB = 1 << 20;
 const GIB = 1024 * MIB;
 const NAME = "loop-n1";
 const WAIT_MS_MAX = 60_000;
+const ROUNDS_MAX = 10;
 /** As much as fio has time to write in a test; a run that fails leaves no file of its state in the working folder. */
 const QUICK = { size: "6m", rate: "6m,6m", verify_state_save: 0 };
 
@@ -212,22 +213,29 @@ loopTest("nobody but root sees the file of a loop device", async () => {
 toolTest("a listener that is removed and comes back costs a verified load nothing", ["fio"], async () => {
   await using rig = await LoopRig.start(["--ram", "32M"]);
   const device = await rig.device();
-  // Late answers: there are commands in flight whenever the listener goes.
+  // Late answers: there are commands in flight whenever the listener goes, or the time after that.
   await rig.target.fault("*:delay=5ms..20ms");
+  const hasMoved = async () => (await rig.volume()).paths.some(({ failovers }) => failovers > 0);
+  let rounds = 0;
   const results = await underLoad({ ...mixedLoad(device, SEED), bsrange: "4k-32k", size: "16m" }, async () => {
-    for (const index of [1, 0]) {
-      await rig.listener("remove", index);
-      await rig.when("degraded", ({ state, paths }) => state === "degraded" && paths[index]!.state === "reconnecting");
-      await rig.listener("add", index);
-      await rig.when("live", ({ state }) => state === "live");
-      const { reads } = (await rig.volume()).paths[index]!;
-      await rig.when("used again", ({ paths }) => paths[index]!.reads > reads);
+    for (; rounds === 0 || (rounds < ROUNDS_MAX && !await hasMoved()); rounds++) {
+      for (const index of [1, 0]) {
+        await rig.listener("remove", index);
+        await rig.when(
+          "degraded",
+          ({ state, paths }) => state === "degraded" && paths[index]!.state === "reconnecting",
+        );
+        await rig.listener("add", index);
+        await rig.when("live", ({ state }) => state === "live");
+        const { reads } = (await rig.volume()).paths[index]!;
+        await rig.when("used again", ({ paths }) => paths[index]!.reads > reads);
+      }
     }
   });
   assertEquals(loadErrors(results), [], `seed ${SEED}\n${rig.log()}`);
   const { paths } = await rig.volume();
-  assertEquals(paths.map(({ reconnects }) => reconnects), [1, 1]);
-  assert(paths.some(({ failovers }) => failovers > 0), "no command has moved to the other path");
+  assertEquals(paths.map(({ reconnects }) => reconnects), [rounds, rounds]);
+  assert(await hasMoved(), "no command has moved to the other path");
 });
 
 loopTest("I/O without a path waits for the no-path timeout, and fails with EIO after it", async () => {

@@ -64,7 +64,7 @@ Deno.test("umpath set changes policy, times, weights and the preferred path, and
   assertEquals(volume.paths.map(({ weight }) => weight), [3, 1]);
   const { stdout } = await done(cli, "show", "vol-n1");
   assertStringIncludes(stdout, "policy     active-passive, preferred-path 1");
-  assertStringIncludes(stdout, "io 7s");
+  assertStringIncludes(stdout, "io-timeout 7s");
   assertMatch(stdout, new RegExp(`0 {2}${first.words} {2}live.*, weight 3\\n`));
   assertStringIncludes((await done(cli, "list")).stdout, "active-passive");
   const json = JSON.parse((await done(cli, "set", "vol-n1", "keep-alive=2s", "--json")).stdout);
