@@ -267,7 +267,7 @@ testSet("attach() fails in words and with the right code, and leaves nothing", 2
     rig.attach([first], { timeouts: { writeHoldMs: 5_000, noPathTimeoutMs: 1_000 } }),
   );
   assertEquals(contradiction.code, "usage");
-  assertStringIncludes(contradiction.message, "--write-hold 5s (default) with --no-path-timeout 1s");
+  assertStringIncludes(contradiction.message, "--write-hold 5s with --no-path-timeout 1s");
 });
 
 testSet(
