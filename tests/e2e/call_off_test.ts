@@ -99,6 +99,8 @@ Deno.test("umpath attach of a volume that is attached refuses what it would not 
   assertEquals([refused.code, refused.stdout], [7, ""]);
   assertStringIncludes(refused.stderr, "Cannot attach read-only: vol-n1 is attached and takes writes");
   assertEquals(second.count("connect"), 0);
+  const { version, daemon } = JSON.parse((await cli.run("version", "--json")).stdout);
+  assertEquals(daemon, { version, pid: cli.daemonPid() });
   assertEquals((await cli.run("detach", "--all")).code, 0);
   await cli.assertNoDaemonIsLeft();
 });

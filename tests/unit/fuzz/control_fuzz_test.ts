@@ -1,5 +1,6 @@
 /** Requests on the control socket that no client sends, and notes of devices in the run folder that no daemon wrote. */
 import { assert, assertEquals } from "@std/assert";
+import { UmpathError } from "../../../src/base/errors.ts";
 import { joinBytes } from "../../../src/base/bytes.ts";
 import { setLogSink } from "../../../src/base/log.ts";
 import { notedDevice, readNotes } from "../../../src/host/device_record.ts";
@@ -65,6 +66,69 @@ fuzz("serveControl() answers every garbled line with an error or a result, and g
     assert(last, "The last request is a good one, and is answered");
   });
 }, answersSeen.atEnd());
+
+const PATH = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr: null, hostIface: null };
+const CHANGES = { policy: null, preferredPath: { id: 0 }, weights: [{ path: PATH, weight: 2 }], timeouts: {} };
+/** Good parameters of each method that changes something. */
+const GOOD_PARAMS: Record<string, Record<string, unknown>> = {
+  attach: {
+    ...{ nqn: "nqn.2026-11.io.test:vol", nsid: 1, name: "vol", paths: [PATH], device: "auto", policy: "weighted" },
+    ...{ queues: 1, depth: 16, readOnly: false, timeouts: { ioTimeoutMs: 5, writeHoldMs: "auto" } },
+    ...{ hostNqn: "nqn.2026-11.io.test:host", hostId: "0f0e0d0c-0b0a-4908-8706-050403020100", force: true },
+  },
+  detach: { volumes: ["vol"], all: false, force: true },
+  set: { volume: "vol", ...CHANGES },
+  "path-add": { volume: "vol", path: PATH, force: true },
+  "path-remove": { volume: "vol", path: { id: 3 }, force: true },
+  "path-enable": { volume: "vol", path: PATH },
+};
+/** Values of every type, of which no field takes one. */
+const WRONG_VALUES = [-1, 0.5, 1e300, -(2 ** 53), "\u0000", "../..", { x: 1 }, [[]], [{}], { id: {} }, true, []];
+
+/** Every place in a value, as the keys that lead there. */
+function placesIn(value: unknown, at: (string | number)[] = []): (string | number)[][] {
+  if (typeof value !== "object" || value === null) return [at];
+  const keys = Array.isArray(value) ? [...value.keys()] : Object.keys(value);
+  return [at, ...keys.flatMap((key) => placesIn((value as Record<string | number, unknown>)[key], [...at, key]))];
+}
+
+const paramsSeen = new Tally();
+
+fuzz("serveControl() gives no handler a value of another type, whatever the field", 100, async (prng) => {
+  await withRunDir(async (dir) => {
+    const method = pick(prng, Object.keys(GOOD_PARAMS));
+    const good = GOOD_PARAMS[method]!;
+    const asked: unknown[] = [];
+    const handler = (params: unknown) => {
+      asked.push(params);
+      return Promise.reject(new UmpathError("refused", "Not here"));
+    };
+    await using _server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: refusingHandlers({ [method]: handler }),
+    });
+    const params = structuredClone(good);
+    const place = pick(prng, placesIn(good).filter((keys) => keys.length > 0));
+    const last = place.at(-1)!;
+    const holder = place.slice(0, -1).reduce((value, key) => value[key] as never, params as Record<string, unknown>);
+    const before = (holder as Record<string | number, unknown>)[last];
+    const value = prng.below(4) === 0 ? before : pick(prng, WRONG_VALUES);
+    (holder as Record<string | number, unknown>)[last] = value;
+    using socket = await Deno.connect({ transport: "unix", path: dir.socketPath });
+    await socket.write(new TextEncoder().encode(`${JSON.stringify({ id: 1, method, params })}\n`));
+    for await (const line of readLines(socket, 1 << 20)) {
+      const { error } = parseLine(line) as { error: { code: string; message: string } };
+      const isTaken = error.code === "refused";
+      paramsSeen.note(isTaken);
+      assert(isTaken || error.code === "usage", `${method} ${place.join(".")}: ${error.code} ${error.message}`);
+      if (!isTaken) assertEquals([asked.length, error.message.startsWith(`Cannot do "${method}": `)], [0, true]);
+      const isSameType = typeof value === typeof before && Array.isArray(value) === Array.isArray(before);
+      const takesOthers = before === null || place.includes("writeHoldMs");
+      assert(!isTaken || isSameType || takesOthers, `${method} takes ${JSON.stringify(value)} for ${place.join(".")}`);
+      break;
+    }
+  });
+}, paramsSeen.atEnd());
 
 const OWNER = 77;
 const RECORD = /^(?:ublk|loop)-(0|[1-9]\d{0,8})$/;
