@@ -1,6 +1,7 @@
 /** The daemon as a process: what it takes over from its caller, what signals do to it, where its log goes. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { eventually } from "./host/host_fixture.ts";
+import { cgroupRoot } from "../../src/host/daemon_surroundings.ts";
 import { Cli, UMPATH, until } from "./cli_fixture.ts";
 import { Served } from "./served.ts";
 
@@ -277,5 +278,45 @@ Deno.test({
       const same = await cli.runProgram(attach as [string, ...string[]]);
       assert(!same.stderr.includes("network namespace"), same.stderr);
     });
+  },
+});
+
+/** The path of a control group that a test can make, or null. */
+function cgroupForTest(): string | null {
+  const root = cgroupRoot(Deno.readTextFileSync("/proc/self/mountinfo"));
+  const group = `${root}/umpath-test-${Deno.pid}`;
+  try {
+    Deno.mkdirSync(group);
+    Deno.removeSync(group);
+    return group;
+  } catch {
+    return null;
+  }
+}
+
+const GROUP = cgroupForTest();
+
+Deno.test({
+  name: `a daemon outlives the control group of the command that started it${
+    GROUP === null ? " (left out: cgroup2 takes no group of ours)" : ""
+  }`,
+  ignore: GROUP === null,
+  fn: async () => {
+    Deno.mkdirSync(GROUP!);
+    try {
+      await using cli = new Cli();
+      await using served = await Served.start(cli, { nqn: NQN, portals: 1, words: ["--ram", "16M"] });
+      const enter = `echo $$ > ${GROUP}/cgroup.procs`;
+      const { code, stderr } = await attachUnder(cli, enter, "-p", served.portals[0]!.words);
+      assertEquals(code, 0, stderr);
+      // As a service manager that stops the service.
+      Deno.writeTextFileSync(`${GROUP}/cgroup.kill`, "1");
+      const { stdout } = await cli.run("list");
+      assertStringIncludes(stdout, NQN);
+      await cli.run("detach", "--all");
+      await assertGone(cli);
+    } finally {
+      Deno.removeSync(GROUP!);
+    }
   },
 });
