@@ -104,8 +104,8 @@ const HELD: Mutant[] = [
   ),
   row(
     "src/multipath/volume.ts",
-    "if (states.holdUntilMs[slot] !== 0 && states.holdUntilMs[slot] > this.#nowMs) {",
-    "if (states.error[slot] === 0 && states.holdUntilMs[slot] > this.#nowMs) {",
+    "if (states.holdUntilMs[slot] !== 0 && states.holdUntilMs[slot] > this.#nowMs && !this.#table.isGivenUp) {",
+    "if (states.error[slot] === 0 && states.holdUntilMs[slot] > this.#nowMs && !this.#table.isGivenUp) {",
     VOLUME,
   ),
   row(
@@ -122,8 +122,8 @@ const HELD: Mutant[] = [
   ),
   row(
     "src/nvme/ana.ts",
-    "bytes: groupsOnly ? Math.min(groupsBytes, limit) : bytes,",
-    "bytes,",
+    "if (groups.has(group.groupId)) throw",
+    "if (false) throw",
     "tests/unit/nvme/ana_test.ts",
   ),
   row(
