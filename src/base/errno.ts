@@ -15,6 +15,7 @@ export const EISDIR = 21;
 export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
+export const ENOTTY = 25;
 export const ETXTBSY = 26;
 export const EFBIG = 27;
 export const ENOSPC = 28;
@@ -66,6 +67,7 @@ const WORDS: Record<number, string> = {
   [EINVAL]: "invalid argument",
   [ENFILE]: "too many open files on this host",
   [EMFILE]: "too many open files",
+  [ENOTTY]: "not a device of that kind",
   [ETXTBSY]: "text file busy",
   [EFBIG]: "file too large",
   [ENOSPC]: "no space left on device",

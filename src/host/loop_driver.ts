@@ -182,12 +182,21 @@ async function configure(
 async function addLoop(): Promise<number> {
   const used = new Set((await folderEntries("/sys/block")).map(({ name }) => name));
   for (let number = 0, tried = 0; tried < NUMBERS_MAX; number++) {
-    if (used.has(`loop${number}`)) continue;
+    if (used.has(`loop${number}`) || await isHidden(`/dev/loop${number}`)) continue;
     tried++;
     const result = await native().um_loop_add(number);
     if (result !== -EEXIST) return result;
   }
   return -EEXIST;
+}
+
+/** Something that is no block device has the name of the node, for example a file that was written after a detach. */
+async function isHidden(path: string): Promise<boolean> {
+  try {
+    return !(await Deno.lstat(path)).isBlockDevice;
+  } catch {
+    return false; // there is nothing of that name, or the node itself will tell
+  }
 }
 
 async function makeFile(path: string): Promise<number> {

@@ -251,3 +251,21 @@ function exists(path: string): boolean {
     return false;
   }
 }
+
+loopTest("a file under the name of a free loop device is left alone, and another number is taken", async () => {
+  await using rig = await LoopRig.start(["--ram", "16M"]);
+  const used = new Set([...Deno.readDirSync("/sys/block"), ...Deno.readDirSync("/dev")].map(({ name }) => name));
+  let number = 0;
+  while (used.has(`loop${number}`)) number++;
+  const file = `/dev/loop${number}`;
+  Deno.writeTextFileSync(file, "written after a detach", { createNew: true });
+  try {
+    const device = await rig.device(...PATIENT);
+    assertNotEquals(device, file);
+    assertEquals(Deno.statSync(device).isBlockDevice, true);
+    assertEquals((await rig.umpath("detach", NAME)).code, 0);
+    assertEquals(Deno.readTextFileSync(file), "written after a detach");
+  } finally {
+    Deno.removeSync(file);
+  }
+});
