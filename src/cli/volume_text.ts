@@ -54,11 +54,15 @@ function listRow(volume: VolumeInfo | AttachingInfo | LeftInfo): ListRow {
     DEVICE: device ?? "-",
     SIZE: formatSize(sizeBytes),
     STATE: state,
-    PATHS: `${servingPaths(volume)}/${count(paths.length, "path")}`,
+    PATHS: `${servingPaths(volume)}/${count(knownPaths(volume), "path")}`,
     POLICY: policy,
     NQN: oneLine(nqn),
     NSID: `${nsid}`,
-    REMARKS: [...readOnly ? ["read-only"] : [], ...sizeWarning === null ? [] : ["size-differs"]].join(" "),
+    REMARKS: [
+      ...readOnly ? ["read-only"] : [],
+      ...sizeWarning === null ? [] : ["size-differs"],
+      ...knownPaths(volume) === paths.length ? [] : [`${paths.length - knownPaths(volume)}-never-up`],
+    ].join(" "),
   };
 }
 
@@ -205,9 +209,14 @@ function stateWords(volume: VolumeInfo): string {
   if (volume.deviceReason !== null) return `${state}: ${volume.deviceReason}`;
   const idle = paths.filter((path) => path.state === "live" && !serves(path));
   const states = [...new Set(idle.map(({ ana }) => ana))].join(", ");
-  const remark = idle.length === 0 ? "" : ` (${idle.length} connected, ${states})`;
+  const known = knownPaths(volume);
+  const remarks = [
+    ...idle.length === 0 ? [] : [`${idle.length} connected, ${states}`],
+    ...known === paths.length ? [] : [`${paths.length - known} never up`],
+  ];
+  const remark = remarks.length === 0 ? "" : ` (${remarks.join("; ")})`;
   const serving = servingPaths(volume);
-  return `${state}, ${serving} of ${count(paths.length, "path")} ${serving === 1 ? "serves" : "serve"}${remark}`;
+  return `${state}, ${serving} of ${count(known, "path")} ${serving === 1 ? "serves" : "serve"}${remark}`;
 }
 
 function policyWords({ policy, preferredPath, failback }: VolumeInfo): string {
@@ -231,6 +240,11 @@ function timeWords({ timeouts: times, writeHoldAuto }: VolumeInfo): string[] {
 /** Paths that I/O can take now: connected, and in an ANA state that serves. */
 function servingPaths(volume: VolumeInfo): number {
   return volume.paths.filter(serves).length;
+}
+
+/** Paths that have been live, now or before: the others may be errors of whoever named them. */
+function knownPaths(volume: VolumeInfo): number {
+  return volume.paths.filter((path) => !path.neverLive).length;
 }
 
 function serves({ state, ana }: PathInfo): boolean {

@@ -193,6 +193,8 @@ export interface PathInfo {
   queues: number;
   /** Reconnects since attach. */
   reconnects: number;
+  /** It has not been live yet: it does not make the volume degraded. */
+  neverLive: boolean;
   /** How much policies with weights use it beside others. */
   weight: number;
   /** Since when it is slow, and only probed (ISO 8601); null while it is not. */

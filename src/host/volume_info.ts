@@ -63,10 +63,10 @@ function queueFacts(counters: readonly Counters[]): QueueFacts {
   };
 }
 
-/** Live only if every path serves I/O. */
-export function volumeState(paths: readonly VolumePath[]): VolumeState {
-  const live = paths.filter((path) => path.isServing).length;
-  return live === 0 ? "no-path" : live === paths.length ? "live" : "degraded";
+/** Live only if every path serves I/O that has ever been live: one that never was is no loss, and perhaps an error. */
+export function volumeState(paths: readonly Pick<VolumePath, "isServing" | "hasServed">[]): VolumeState {
+  if (!paths.some((path) => path.isServing)) return "no-path";
+  return paths.every((path) => path.isServing || !path.hasServed) ? "live" : "degraded";
 }
 
 function sum(counters: readonly Counters[], of: (counters: Counters) => number): number {
@@ -93,6 +93,7 @@ function pathInfo(path: VolumePath, counters: readonly Counters[]): Omit<PathInf
     cntlid: path.cntlid,
     queues: path.openLinks,
     reconnects: path.reconnects,
+    neverLive: !path.hasServed,
     ...times(path.index, counters),
   };
 }

@@ -100,6 +100,7 @@ export class VolumePath {
   #linkFailed: (reason: string) => void = () => {};
   #openLinks = 0;
   #wasLive = false;
+  #hasServed: boolean;
   #executesMs = 0;
   #endReason = "it was removed";
   #drains = false;
@@ -120,15 +121,16 @@ export class VolumePath {
     poller: Poller;
     session: PathOptions;
     prng: Prng;
-    /** Reconnects that it had when it was disabled. */
-    reconnects?: number;
+    /** The path that it takes the place of: one that was disabled. */
+    ended?: VolumePath | null;
   }) {
     this.index = options.index;
     this.spec = options.spec;
     this.#owner = options.owner;
     this.#poller = options.poller;
     this.#options = options.session;
-    this.reconnects = options.reconnects ?? 0;
+    this.reconnects = options.ended?.reconnects ?? 0;
+    this.#hasServed = options.ended?.hasServed ?? false;
     const times = options.owner.timeouts;
     this.#backoff = new Backoff({
       delayMs: times.reconnectDelayMs,
@@ -223,6 +225,11 @@ export class VolumePath {
   /** The path was live once. */
   get wasLive(): boolean {
     return this.#wasLive;
+  }
+
+  /** The path, or the one in whose place it is, was live once: the volume has lost something while it is not. */
+  get hasServed(): boolean {
+    return this.#hasServed;
   }
 
   /** An I/O answer puts the ANA state in doubt: it is read again. */
@@ -432,7 +439,7 @@ export class VolumePath {
     this.#executesMs = executesForMs({ ...controller, keepAliveMs });
     this.#owner.handleLive();
     if (this.#wasLive) this.reconnects++;
-    this.#wasLive = true;
+    this.#wasLive = this.#hasServed = true;
     this.#backoff.handleSuccess();
     this.#transition("live", null);
     this.#owner.handlePathChanged();

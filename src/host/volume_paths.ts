@@ -83,10 +83,7 @@ export class VolumePaths {
     while (ended === null && this.#paths.has(index)) index++;
     this.#options.onMake(index, { isNew: ended === null });
     const { owner, poller, prng, session } = this.#options;
-    const path = new VolumePath({
-      ...{ index, spec, owner, poller, prng, session: session() },
-      reconnects: ended?.reconnects ?? 0,
-    });
+    const path = new VolumePath({ index, spec, owner, poller, prng, session: session(), ended });
     this.#paths.set(index, path);
     return path;
   }

@@ -48,7 +48,8 @@ vmTest("umpath attach succeeds with one live path, names the other, and uses it 
   assertEquals(attach.code, 0, attach.stderr);
   assertEquals(attach.stdout, `${volume.device}\n`);
   assertMatch(attach.stderr, /127\.0\.0\.2:4420/);
-  assertEquals((await volume.info()).state, "degraded");
+  const { state, paths } = await volume.info();
+  assertEquals([state, paths.map((path) => path.neverLive)], ["live", [false, true]]);
   await target.restorePort(1);
   await volume.waitPath(PORTS[1]!, "live");
   assertEquals((await volume.info()).state, "live");

@@ -23,6 +23,7 @@ export const PATH: PathInfo = {
   cntlid: 7,
   queues: 2,
   reconnects: 0,
+  neverLive: false,
   weight: 1,
   slowSince: null,
   standby: false,

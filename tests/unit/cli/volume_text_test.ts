@@ -128,3 +128,12 @@ Deno.test("volumeDetails() tells of reads that are sent twice", () => {
   assertEquals(line("p99", 1.2345), `  hedge-reads  p99, 1.23 ms now: ${counts}`);
   assertEquals(line("p99", null), `  hedge-reads  p99, not known yet: ${counts}`);
 });
+
+Deno.test("volumeLines() and volumeDetails() count paths that were never up apart", () => {
+  const never = { ...PATH, id: 3, traddr: "192.0.2.9", state: "reconnecting" as const, neverLive: true };
+  const volume = { ...VOLUME, state: "live" as const, paths: [PATH, never] };
+  const line = volumeLines([volume])[0]!;
+  assert(line.includes("  live  1/1 path  "), line);
+  assert(line.endsWith("  1-never-up"), line);
+  assertEquals(volumeDetails(volume)[0], "vol-n1: live, 1 of 1 path serves (1 never up)");
+});
