@@ -408,6 +408,8 @@ export class AttachedVolume implements PathOwner {
     if (weighed.length > 0 && !heedsWeights(this.settings.policy)) {
       warn(`The policy of ${this.name}, ${this.settings.policy}, does not heed weights`);
     }
+    const { holdRisk } = this.settings;
+    if (timeouts.writeHoldMs !== undefined && holdRisk !== null) warn(`${this.name}: ${holdRisk}`);
     const isConnected = this.paths.all.some((path) => path.cntlid !== null);
     if (timeouts.keepAliveMs !== undefined && isConnected) {
       warn(`The keep-alive time of ${this.name} holds for each path from its next connect on`);

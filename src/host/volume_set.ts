@@ -217,6 +217,8 @@ export class VolumeSet {
       volume = await this.#openFirst(attempts, { params, settings, session, driver }, asked.errand);
       if (remark !== null) asked.warn(remark);
       this.#warnOfClones(volume, asked.warn);
+      const { holdRisk } = volume.settings;
+      if (holdRisk !== null) asked.warn(`${volume.name}: ${holdRisk}`);
       await this.#addPaths(volume, attempts.filter((attempt) => !attempt.isUsed), asked);
       asked.errand.check();
       return volume;

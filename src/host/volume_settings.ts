@@ -108,6 +108,17 @@ export class VolumeSettings {
     );
   }
 
+  /**
+   * What a write hold risks that somebody has made shorter than a lost controller may go on executing; null if nothing.
+   * "off" is taken for what it says: the storage fences lost hosts.
+   */
+  get holdRisk(): string | null {
+    const { writeHoldMs } = this.timeouts;
+    if (this.writeHoldAuto || writeHoldMs === null || writeHoldMs >= this.#executesMs) return null;
+    return `write-hold ${formatDuration(writeHoldMs)} is shorter than the ${formatDuration(this.#executesMs)} that a ` +
+      `lost controller may go on executing: an old write may overwrite a newer one. Use write-hold auto`;
+  }
+
   #tell(): void {
     const { ioTimeoutMs, noPathTimeoutMs, writeHoldMs } = this.timeouts;
     this.#table.setPolicy(this.#policy);

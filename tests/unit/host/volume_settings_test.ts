@@ -1,7 +1,20 @@
 import { assertEquals } from "@std/assert";
+import type { NamedTimeouts } from "../../../src/host/api.ts";
 import { setLogSink } from "../../../src/base/log.ts";
 import { VolumeSettings } from "../../../src/host/volume_settings.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
+
+Deno.test("VolumeSettings.holdRisk tells of a named hold that is shorter than a lost controller may execute", () => {
+  const riskOf = (timeouts: NamedTimeouts) => {
+    const named = { policy: "queue-depth" as const, slowPath: "off" as const, hedgeReads: null, timeouts };
+    const settings = new VolumeSettings(new PathTable(), named);
+    settings.setExecutes(5_000);
+    return settings.holdRisk;
+  };
+  assertEquals(riskOf({ writeHoldMs: 1_000 })?.slice(0, 53), "write-hold 1s is shorter than the 5s that a lost cont");
+  const none: NamedTimeouts[] = [{}, { writeHoldMs: "auto" }, { writeHoldMs: 5_000 }, { writeHoldMs: null }];
+  for (const timeouts of none) assertEquals(riskOf(timeouts), null, JSON.stringify(timeouts));
+});
 
 Deno.test("VolumeSettings warns of a hold that controllers ask for and that is longer than the wait for a path", () => {
   const lines: string[] = [];
