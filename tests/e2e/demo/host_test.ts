@@ -129,12 +129,12 @@ Deno.test("leftovers() finds processes, sockets and listeners, and nothing once 
 Deno.test("loadTable() and heldWords() tell what the load felt", () => {
   const counts = { reads: 1200, writes: 7, bytes: 0, longestReadMs: 3.21, longestWriteMs: 5012, longestPauseMs: 0 };
   assertEquals(loadTable({ counts: () => counts }), [
-    "               reads  longest  writes  longest",
-    "both paths      1200   3.2 ms       7    5.0 s",
-    "one path away   1200   3.2 ms       7    5.0 s",
-    "both again      1200   3.2 ms       7    5.0 s",
+    "of the application  reads  longest  writes  longest",
+    "both paths           1200   3.2 ms       7    5.0 s",
+    "one path away        1200   3.2 ms       7    5.0 s",
+    "both again           1200   3.2 ms       7    5.0 s",
   ]);
   assertEquals(heldWords({ held: 0, moved: 3 }, 5000), null);
   assertEquals(heldWords({ held: 2, moved: 3 }, null), null);
-  assertStringIncludes(heldWords({ held: 1, moved: 3 }, 5000)!, "3 requests in flight on the lost path went over");
+  assertStringIncludes(heldWords({ held: 1, moved: 3 }, 5000)!, "3 requests in flight on the lost path moved");
 });

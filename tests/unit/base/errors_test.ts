@@ -11,6 +11,7 @@ Deno.test("EXIT_CODES are what scripts rely on", () => {
     "host-lacks": 6,
     "in-use": 7,
     "timed-out": 8,
+    interrupted: 130,
   });
   assertEquals(new UmpathError("refused", "no").exitCode, 5);
 });
