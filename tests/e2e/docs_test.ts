@@ -93,6 +93,29 @@ Deno.test("The tables of timeouts have the defaults of the program", () => {
   }
 });
 
+/** Names of the fields of an exported interface, as its source has them. */
+function fieldsOf(file: string, name: string): string[] {
+  const source = Deno.readTextFileSync(`${REPO}/${file}`);
+  const body = new RegExp(`^export interface ${name} \\{\n([\\s\\S]*?)^\\}`, "m").exec(source)?.[1];
+  assert(body !== undefined, `${file} has no ${name}`);
+  return [...body!.matchAll(/^ {2}(\w+)\??:/gm)].map(([, field]) => field!);
+}
+
+Deno.test("docs/json.md names every field of what the commands print", () => {
+  const host = ["PathInfo", "VolumeInfo", "Timeouts", "AttachingInfo", "LeftInfo", "DaemonInfo", "AttachResult"];
+  const target = ["TargetInfo", "NamespaceInfo", "ListenerInfo", "ControllerInfo", "FaultsInfo"];
+  const page = texts.get("docs/json.md")!;
+  const shapes = [
+    ...host.map((name) => ["src/host/api.ts", name] as const),
+    ...target.map((name) => ["src/serve/api.ts", name] as const),
+  ];
+  for (const [file, name] of shapes) {
+    const fields = fieldsOf(file, name);
+    assert(fields.length > 0, name);
+    for (const field of fields) assert(page.includes(`\`${field}\``), `docs/json.md does not name ${field} of ${name}`);
+  }
+});
+
 Deno.test("The README is short, and every link in the documents leads somewhere", () => {
   const lines = texts.get("README.md")!.trimEnd().split("\n").length;
   assert(lines <= README_LINES_MAX, `the README has ${lines} lines`);
