@@ -23,6 +23,7 @@ function namedTests(text: string): Named[] {
 function hasTest(source: string, name: string): boolean {
   const literals = source.matchAll(/"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`|'((?:[^'\\\n]|\\.)*)'/g);
   const wanted = name.replace(/(\.\.\.|…)$/, "").trim();
+  if (source.includes(`"${wanted}`)) return true;
   for (const [, ...groups] of literals) {
     const text = groups.find((group) => group !== undefined)!.replaceAll(/\\(["'`])/g, "$1");
     if (text.startsWith(wanted)) return true;

@@ -68,7 +68,7 @@ testDiscovery(
     assertEquals(services.length, 1);
     assertEquals(failures.map((failure: UmpathError) => failure.code), ["refused", "unreachable", "unreachable"]);
     assertMatch(failures[1].message, /connection refused$/);
-    assertMatch(failures[2].message, /not NVMe\/TCP/);
+    assertMatch(failures[2].message, /not an NVMe\/TCP port/);
   },
 );
 
