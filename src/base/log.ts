@@ -36,7 +36,8 @@ export interface Logger {
   error(message: string, thrown?: unknown): void;
   warn(message: string, thrown?: unknown): void;
   info(message: string): void;
-  debug(message: string): void;
+  /** A function is called only if somebody has the line. */
+  debug(message: string | (() => string)): void;
   /** True if lines of this level are written: ask before building an expensive one. */
   enabled(level: LogLevel): boolean;
 }
@@ -47,7 +48,9 @@ export function logger(scope: string): Logger {
     error: (message, thrown) => write("error", scope, withThrown(message, thrown)),
     warn: (message, thrown) => write("warn", scope, withThrown(message, thrown)),
     info: (message) => write("info", scope, message),
-    debug: (message) => write("debug", scope, message),
+    debug: (message) => {
+      if (isEnabled("debug")) write("debug", scope, typeof message === "string" ? message : message());
+    },
     enabled: isEnabled,
   };
 }
@@ -75,6 +78,11 @@ export function listenToLog(listener: LogListener): () => void {
   return () => void listeners.delete(listener);
 }
 
+/** Writes a line that another process of ours has written: `text` is what its listener had. */
+export function relayLog(level: string, text: string): void {
+  emit(LOG_LEVELS.find((known) => known === level) ?? LOG_LEVEL_DEFAULT, oneLine(text));
+}
+
 /** Where lines go, for tests: null goes back to stderr and looks at the environment anew. */
 export function setLogSink(write: ((line: string) => void) | null): void {
   const decoder = new TextDecoder();
@@ -95,6 +103,10 @@ function write(level: LogLevel, scope: string, message: string): void {
   if (!isEnabled(level)) return;
   const said = oneLine(`${scope}: ${message}`);
   for (const listener of listeners) listener(level, said);
+  emit(level, said);
+}
+
+function emit(level: LogLevel, said: string): void {
   if (!isLogged(level)) return;
   const heldBack = admit(said);
   if (heldBack === null) return;

@@ -1,5 +1,6 @@
 /** The commands' end of the control socket: one request a connection. */
 import { messageOf, UmpathError } from "../base/errors.ts";
+import { logger, relayLog } from "../base/log.ts";
 import { quote } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
 import { VERSION } from "../base/version.ts";
@@ -17,6 +18,10 @@ const LISTEN_POLL_MS = 20;
 const TRIES_MAX = 3;
 /** How long a request that was called off may take to be undone. */
 const CANCEL_MS_MAX = 10_000;
+/** Asked again and again by commands that wait for a daemon: what it logs of that tells nothing. */
+const METHOD_OF_POLLS = "info";
+
+const log = logger("control");
 
 /** The daemon ended, or was ended, before it answered. Asking again is safe: no method of ours minds. */
 export class DaemonGoneError extends UmpathError {
@@ -144,14 +149,25 @@ interface Question {
 
 async function converse(socket: Deno.UnixConn, question: Question): Promise<unknown> {
   const { peer, method, params, onWarning } = question;
-  await writeAll(socket, encodeLine({ id: 1, version: VERSION, method, params }));
+  await writeAll(socket, encodeLine({ id: 1, version: VERSION, verbose: isVerbose(method), method, params }));
   for await (const line of readLines(socket, ANSWER_BYTES_MAX)) {
-    const answer = parseLine(line) as { warning?: unknown; error?: unknown; result?: unknown };
+    const answer = parseLine(line) as {
+      warning?: unknown;
+      log?: { level?: unknown; text?: unknown };
+      error?: unknown;
+      result?: unknown;
+    };
     if (answer.warning !== undefined) onWarning?.(String(answer.warning));
+    else if (answer.log !== undefined) relayLog(String(answer.log?.level), String(answer.log?.text));
     else if (answer.error !== undefined) throw UmpathError.fromWire(answer.error);
     else return answer.result;
   }
   throw gone(peer, method);
+}
+
+/** Whoever wants our debug lines wants those that the peer writes for us too. */
+function isVerbose(method: string): boolean | undefined {
+  return log.enabled("debug") && method !== METHOD_OF_POLLS ? true : undefined;
 }
 
 function gone(peer: ControlPeer, method: string, cause?: unknown): DaemonGoneError {

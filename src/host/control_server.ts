@@ -4,7 +4,7 @@
  * forgotten. Connections, requests at a time and line lengths are bounded.
  */
 import { messageOf, UmpathError } from "../base/errors.ts";
-import { logger } from "../base/log.ts";
+import { listenToLog, logger, type LogLevel } from "../base/log.ts";
 import { count, listWords, oneLine, quote } from "../base/text.ts";
 import { VERSION } from "../base/version.ts";
 import type { Api } from "./api.ts";
@@ -21,6 +21,8 @@ const CONNECTIONS_MAX = 64;
 /** Requests of one connection that run at a time; further lines wait unread. */
 const REQUESTS_MAX = 32;
 const SILENCE_MS_MAX = 10_000;
+/** Log lines that a verbose request is sent: an attach over many paths writes a few hundred. */
+const LOG_LINES_MAX = 2000;
 /** How long `close()` waits for requests that are running. */
 const CLOSE_GRACE_MS = 5000;
 
@@ -272,6 +274,7 @@ class Connection {
       signal: this.#gone.signal,
     };
     const handler = this.#options.handlers[method]!;
+    const stopRelay = request.isVerbose ? this.#relayLog(id) : null;
     if (request.isForeign) context.warn(`${versionWords(this.#options.name, request.version!)}. ${VERSION_HINT}`);
     try {
       await this.#send({ id, result: await handler(request.params as never, context) });
@@ -281,7 +284,22 @@ class Connection {
         log.error(`A bug in umpath ended the request ${quote(method)}`, thrown);
       }
       await this.#send({ id, error: error.toWire() });
+    } finally {
+      stopRelay?.();
     }
+  }
+
+  /** Sends the peer what is logged from now on, until the returned function is called. */
+  #relayLog(id: number): () => void {
+    let lines = 0;
+    return listenToLog((level, text) => {
+      if (lines++ < LOG_LINES_MAX) this.#sendLog(id, level, text);
+      else if (lines === LOG_LINES_MAX + 1) this.#sendLog(id, "warn", `control: Further lines are in the log only`);
+    });
+  }
+
+  #sendLog(id: number, level: LogLevel, text: string): void {
+    if (!this.#closed) void this.#send({ id, log: { level, text } });
   }
 
   /** Sends after what was sent before; a peer that is gone is no error. */
@@ -304,6 +322,8 @@ interface Request {
   id: number;
   method: string;
   params: unknown;
+  /** The peer is to have what is logged while this runs. */
+  isVerbose: boolean;
   /** What the peer says of itself; undefined: nothing. */
   version: string | undefined;
   /** The peer is of another version, and its request changes something or shows much. */
@@ -329,7 +349,7 @@ function readRequest(line: Uint8Array, { name, handlers, fields }: AnswerOptions
     return badRequest(null, "it is not JSON");
   }
   if (!isObject(value)) return badRequest(null, "it is not a JSON object");
-  const { id, method, params = {} } = value;
+  const { id, method, params = {}, verbose = false } = value;
   const version = typeof value.version === "string" ? value.version : undefined;
   const isForeign = version !== undefined && version !== VERSION;
   const hint = isForeign ? `${versionWords(name, version)}. ${VERSION_HINT}` : undefined;
@@ -338,8 +358,11 @@ function readRequest(line: Uint8Array, { name, handlers, fields }: AnswerOptions
     return badRequest(id, `it names no method of ${listWords(Object.keys(handlers))}`, hint);
   }
   if (!isObject(params)) return badRequest(id, "its params are not a JSON object", hint);
+  if (typeof verbose !== "boolean") return badRequest(id, "its verbose is neither true nor false", hint);
   const fault = fields[method]!(params);
-  if (fault === null) return { id, method, params, version, isForeign: isForeign && method !== "info" };
+  if (fault === null) {
+    return { id, method, params, isVerbose: verbose, version, isForeign: isForeign && method !== "info" };
+  }
   const message = `Cannot do ${quote(method)}: the field ${fault.at} ${fault.why}`;
   return { id, error: new UmpathError("usage", message, { hint }) };
 }

@@ -15,6 +15,7 @@ import { reset, shutdown } from "../nvme/retire.ts";
 import { connectRefusal } from "../nvme/status.ts";
 import type { Steps } from "../nvme/steps.ts";
 import type { AnaStateName, PathSpec } from "./api.ts";
+import { controllerWords, queueWords } from "./agreed_words.ts";
 import { ControllerWatch } from "./controller_watch.ts";
 import { drive } from "./drive.ts";
 import { ConnectionLost, HostConnection, NotNvmeTcp, TransportMismatch } from "./host_connection.ts";
@@ -93,6 +94,10 @@ export class ControllerSession {
       });
       const controller = await drive(admin, steps, phase);
       const queuesTimeoutMs = leftMs(options.connectTimeoutMs, startMs);
+      const spentMs = performance.now() - startMs;
+      log.debug(() =>
+        `${pathWords(options.spec)}: ${controllerWords(controller, digests)}, after ${spentMs.toFixed(1)} ms`
+      );
       return new ControllerSession(poller, admin, { controller, options, queuesTimeoutMs });
     } catch (error) {
       admin?.close();
@@ -213,7 +218,9 @@ export class ControllerSession {
         const words = `its I/O queue ${qid} is refused: ${refusal.words}`;
         throw new BringUpError(refusal.kind, words, refusal.retryable, answer.status);
       }
-      return await connection.handOver();
+      const queue = await connection.handOver();
+      log.debug(() => `${pathWords(spec)}: ${queueWords(qid, queueDepth, queue.transfer)}`);
+      return queue;
     } catch (error) {
       connection.close();
       throw error;

@@ -8,7 +8,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { native } from "../../ffi/library.ts";
 import { joinBytes } from "../base/bytes.ts";
 import { type ErrorCode, EXIT_CODES, UmpathError } from "../base/errors.ts";
-import { logger, logLevel } from "../base/log.ts";
+import { logger } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
 import { call, DaemonGoneError } from "./control_client.ts";
@@ -202,7 +202,7 @@ export function lastWords(logText: string): { message: string | null; hint: stri
 function daemonEnvironment(dir: RunDir): Record<string, string> {
   const isMeant = (name: string) => ENVIRONMENT.includes(name) || /^(UMPATH|DENO)_/.test(name);
   const kept = Object.entries(Deno.env.toObject()).filter(([name]) => isMeant(name));
-  return { ...Object.fromEntries(kept), UMPATH_RUN_DIR: dir.path, UMPATH_LOG: logLevel() };
+  return { ...Object.fromEntries(kept), UMPATH_RUN_DIR: dir.path };
 }
 
 /** The process of the daemon that answers, or null. */

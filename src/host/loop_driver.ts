@@ -5,7 +5,7 @@ import { logger } from "../base/log.ts";
 import { loopStepWords } from "../loopdev/loop_error.ts";
 import type { LoopResult, LoopSequence, LoopStep } from "../loopdev/loop_step.ts";
 import { folderEntries } from "./folder_entries.ts";
-import { errnoOf, loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
+import { errnoOf, loadModule, pause, runSequence, timed, waitNode, within } from "./run_sequence.ts";
 
 const log = logger("loop");
 
@@ -42,7 +42,10 @@ const NO_QUEUES: LoopQueues = {
  * @throws UmpathError as the sequence does.
  */
 export function runLoop<T>(sequence: LoopSequence<T>, queues: LoopQueues = NO_QUEUES): Promise<T> {
-  return runSequence(sequence, (step) => carryOut(step, queues));
+  return runSequence(sequence, (step) => {
+    const work = carryOut(step, queues);
+    return step.kind === "pause" ? work : timed(log, () => loopStepWords(step, deviceOf(step)), work);
+  });
 }
 
 async function carryOut(step: LoopStep, queues: LoopQueues): Promise<LoopResult> {

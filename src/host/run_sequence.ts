@@ -1,4 +1,6 @@
-import { EIO, ENOENT, EPERM, ETIMEDOUT } from "../base/errno.ts";
+import { EIO, ENOENT, EPERM, errnoWords, ETIMEDOUT } from "../base/errno.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
 
 const NODE_POLL_MS = 20;
 /** A step that takes longer is told of while it lasts: somebody waits for it. */
@@ -31,6 +33,26 @@ async function oneStep<Step, Result, Value>(
     return sequence.throw(error);
   }
   return sequence.next(done);
+}
+
+/** What `work` gives; `log` has what was done, how it ended and how long it took, at level debug. */
+export async function timed<Done extends { result: number }>(
+  log: Logger,
+  words: () => string,
+  work: Promise<Done>,
+): Promise<Done> {
+  if (!log.enabled("debug")) return await work;
+  const startMs = performance.now();
+  const tell = (end: string) =>
+    log.debug(`Step "${words()}": ${end}, after ${(performance.now() - startMs).toFixed(1)} ms`);
+  try {
+    const done = await work;
+    tell(done.result < 0 ? errnoWords(done.result) : "done");
+    return done;
+  } catch (error) {
+    tell(messageOf(error));
+    throw error;
+  }
 }
 
 /** How a step is waited for. */

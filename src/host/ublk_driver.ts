@@ -12,7 +12,7 @@ import {
   stepWords,
 } from "../ublk/control.ts";
 import { processRuns } from "./process_identity.ts";
-import { loadModule, pause, runSequence, waitNode, within } from "./run_sequence.ts";
+import { loadModule, pause, runSequence, timed, waitNode, within } from "./run_sequence.ts";
 
 const log = logger("ublk");
 
@@ -39,7 +39,10 @@ let controlFd = -1;
  * @throws UmpathError as the sequence does.
  */
 export function runControl<T>(sequence: ControlSequence<T>, queues: QueueControl): Promise<T> {
-  return runSequence(sequence, (step) => carryOut(step, queues));
+  return runSequence(sequence, (step) => {
+    const work = carryOut(step, queues);
+    return step.kind === "pause" ? work : timed(log, () => stepWords(step, deviceOf(step)), work);
+  });
 }
 
 async function carryOut(step: ControlStep, queues: QueueControl): Promise<ControlResult> {

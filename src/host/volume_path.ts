@@ -2,6 +2,7 @@ import { assert } from "../base/assert.ts";
 import { UmpathError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import type { Prng } from "../base/prng.ts";
+import { formatDuration } from "../base/units.ts";
 import type { Poller } from "../io/poller.ts";
 import type { PathTable } from "../multipath/path_table.ts";
 import { AnaStateCode } from "../spec/nvme_log.ts";
@@ -275,7 +276,9 @@ export class VolumePath {
       session = null;
       if (this.#ended.signal.aborted) break;
       if (this.#isRefused() || this.#isGivenUp()) return;
-      await this.#pause(Math.min(this.#backoff.nextDelayMs(), this.#leftUntilGivenUpMs()));
+      const delayMs = Math.min(this.#backoff.nextDelayMs(), this.#leftUntilGivenUpMs());
+      log.debug(() => `${this.#words}: the next attempt is in ${formatDuration(Math.round(delayMs))}`);
+      await this.#pause(delayMs);
     }
     this.#transition("disabled", this.#endReason);
     this.#firstOutcome.resolve(this.#endFailure);

@@ -185,6 +185,42 @@ Deno.test("a daemon whose stderr nobody reads any more serves on, and ends in or
   assertEquals((await daemon).code, 0);
 });
 
+Deno.test("umpath -v shows what the daemon does for the command, and leaves the daemon's own log as it is", async () => {
+  await using cli = new Cli();
+  await using served = await Served.start(cli, { nqn: NQN, portals: 1, words: ["--ram", "16M"] });
+  const words = [NQN, "-p", served.portals[0]!.words, "--device", "loop", "--keep-alive", "7s", ...HOST];
+  const { code, stderr, stdout } = await cli.run("-v", "attach", ...words);
+  assertEquals(code, 0, stderr);
+  const device = stdout.trim();
+  assertMatch(stderr, / debug path: .*: controller \d+ is up: \d+ I\/O queues of depth \d+, /);
+  assertStringIncludes(stderr, "keep alive (KATO) 7s");
+  assertMatch(stderr, /command quiesce time \(CQT\) .*, ANA optimized, no digests/);
+  assertMatch(stderr, / debug path: .*: I\/O queue 1 is up: depth \d+, .*\(MAXH2CDATA\) \d/);
+  assertMatch(stderr, new RegExp(` debug loop: Step "bind ${device}": done, after [0-9.]+ ms`));
+  assert(!logOf(cli).includes(" debug "), "the daemon's log has its own level");
+
+  const quiet = await cli.run("list");
+  assertEquals(quiet.stderr, "");
+  const { stderr: ofList } = await cli.run("-v", "list");
+  assertMatch(ofList, / debug request: list/);
+  const { stderr: ofDetach } = await cli.run("-v", "detach", "--all");
+  assertMatch(ofDetach, new RegExp(` debug loop: Step "unbind ${device}": done`));
+  await assertGone(cli);
+});
+
+Deno.test("a daemon under UMPATH_LOG=debug says when it tries a lost path again", async () => {
+  await using cli = new Cli();
+  await using served = await Served.start(cli, { nqn: NQN, portals: 1, words: ["--ram", "16M"] });
+  const words = ["attach", NQN, "-p", served.portals[0]!.words, "--device", "none", ...HOST];
+  const { code, stderr } = await cli.runProgram([UMPATH, ...words], { UMPATH_LOG: "debug" });
+  assertEquals(code, 0, stderr);
+  assertMatch(logOf(cli), / debug path: .*: controller \d+ is up: /);
+  await served.kill();
+  await eventually("the next attempt is told", () => / the next attempt is in \d+m?s/.test(logOf(cli)));
+  await cli.run("detach", "--all", "--force");
+  await assertGone(cli);
+});
+
 Deno.test("UMPATH_LOG that names no level is told", async () => {
   await using cli = new Cli();
   const daemon = cli.runProgram(["sh", "-c", `exec ${UMPATH} daemon`], { UMPATH_LOG: "bogus" });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { Prng } from "../../../src/base/prng.ts";
-import { setLogSink } from "../../../src/base/log.ts";
+import { logger, setLogLevel, setLogSink } from "../../../src/base/log.ts";
 import type { VolumeInfo } from "../../../src/host/api.ts";
 import { call, DaemonGoneError } from "../../../src/host/control_client.ts";
 import { type Handlers, serveControl } from "../../../src/host/control_server.ts";
@@ -90,6 +90,55 @@ Deno.test("serveControl() answers with results, warnings and typed errors", asyn
     );
     assertEquals([error.code, error.message, error.hint], ["refused", "Not here", "Go there"]);
     assertEquals(Deno.statSync(dir.socketPath).mode! & 0o777, 0o600);
+  });
+});
+
+Deno.test("call() gets what is logged while a verbose request runs, and no more than it asks for", async () => {
+  await withRunDir(async (dir) => {
+    const noise = logger("noise");
+    let lines = 0;
+    await using _server = serveControl({
+      socketPath: dir.socketPath,
+      handlers: handlers({
+        list: () => {
+          for (let i = 0; i < lines; i++) noise.debug(() => `line ${i}`);
+          return Promise.resolve({ volumes: [] });
+        },
+      }),
+    });
+    const ask = async (verbose: string) => {
+      noise.warn("before");
+      const answers = await raw(dir, `{"id":1,"method":"list"${verbose}}\n`, lines + 2);
+      noise.warn("after");
+      return answers;
+    };
+    lines = 2;
+    assertEquals(await ask(',"verbose":true'), [
+      { id: 1, log: { level: "debug", text: "noise: line 0" } },
+      { id: 1, log: { level: "debug", text: "noise: line 1" } },
+      { id: 1, result: { volumes: [] } },
+    ]);
+    lines = 0;
+    const [wrong] = await ask(',"verbose":1');
+    assertStringIncludes((wrong!.error as { message: string }).message, "its verbose is neither true nor false");
+    assertEquals(await raw(dir, '{"id":1,"method":"list","verbose":false}\n', 1), [{ id: 1, result: { volumes: [] } }]);
+    lines = 5000;
+    const many = await raw(dir, '{"id":1,"method":"list","verbose":true}\n{"id":2,"method":"info"}\n', 2003);
+    assertEquals(many.length, 2003);
+    const cut = { id: 1, log: { level: "warn", text: "control: Further lines are in the log only" } };
+    assertEquals(many.slice(-3), [cut, { id: 1, result: { volumes: [] } }, { id: 2, result: INFO }]);
+
+    // The same through our client, which asks for them at level debug.
+    lines = 1;
+    const seen: string[] = [];
+    setLogSink((line) => seen.push(line));
+    setLogLevel("info");
+    await call("list", {}, { dir });
+    assertEquals(seen, []);
+    setLogLevel("debug");
+    await call("list", {}, { dir });
+    // Once of the server, which is this process too, and once of the client.
+    assertEquals(seen.filter((line) => line.endsWith("debug noise: line 0\n")).length, 2, seen.join(""));
   });
 });
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { logger, logLevel, setLogLevel, setLogSink } from "../../../src/base/log.ts";
+import { listenToLog, logger, logLevel, relayLog, setLogLevel, setLogSink } from "../../../src/base/log.ts";
 
 /** Lines that `body` logs with the environment `environment` (undefined: unset). */
 function logged(environment: Record<string, string | undefined>, body: () => void): string[] {
@@ -48,6 +48,31 @@ Deno.test("logger() obeys UMPATH_LOG and setLogLevel(), and takes an unknown lev
     everyLevel();
   });
   assertEquals(lines.length, 4);
+});
+
+Deno.test("logger() builds a debug line only if somebody has it", () => {
+  const built = () => {
+    calls++;
+    return "line";
+  };
+  let calls = 0;
+  assertEquals(logged({ UMPATH_LOG: "info" }, () => logger("path").debug(built)), []);
+  assertEquals(calls, 0);
+  const stop = listenToLog(() => {});
+  logger("path").debug(built);
+  stop();
+  assertEquals(calls, 1);
+  const lines = logged({ UMPATH_LOG: "debug", JOURNAL_STREAM: "8:1" }, () => logger("path").debug(built));
+  assertEquals([lines, calls], [["<7>path: line\n"], 2]);
+});
+
+Deno.test("relayLog() writes the line of another process, as one line and at its level", () => {
+  const lines = logged({ UMPATH_LOG: "info", JOURNAL_STREAM: "8:1" }, () => {
+    relayLog("warn", "path: a\nb");
+    relayLog("debug", "path: c");
+    relayLog("loud", "path: d");
+  });
+  assertEquals(lines, ["<4>path: a\\nb\n", "<6>path: d\n"]);
 });
 
 Deno.test("logger() keeps a message on one line and adds the stack of what was thrown", () => {
