@@ -156,12 +156,15 @@ Deno.test("umpath attach with digests brings all connections up with them, and s
   assertEquals([again.code, again.stderr], [0, ""]);
 });
 
-Deno.test("umpath attach of a volume without digests ignores digests, and says so", async () => {
+Deno.test("umpath attach of a volume without digests refuses to attach it with them", async () => {
   await using rig = await Rig.start(["--device", "none"]);
   assertEquals((await rig.volume()).headerDigest, false);
-  const { code, stderr } = await rig.attach("--hdr-digest", "--data-digest");
-  assertEquals(code, 0, stderr);
-  assertStringIncludes(stderr, "--hdr-digest (it has none) and --data-digest (it has none) are ignored");
+  for (const option of ["--hdr-digest", "--data-digest"]) {
+    const { code, stderr } = await rig.attach(option);
+    assertEquals(code, 7, stderr);
+    assertStringIncludes(stderr, `Cannot attach with ${option}: `);
+    assertStringIncludes(stderr, "is attached without it");
+  }
 });
 
 Deno.test("umpath attach gets over changed data of admin commands and of Connect, either way", async () => {

@@ -34,7 +34,7 @@ vmTest("attach by a host that is not allowed is refused in words, and an allowed
 vmTest("attach of a namespace that is not there says which ones are", {}, async () => {
   await using _target = await makeTarget();
   const result = await umpath("attach", NQN, "-p", "127.0.0.1", "--nsid", "7");
-  assertRefused(result, 3, /no namespace 7: .*\b1\b/);
+  assertRefused(result, 3, /no namespace 7 \(.*\b1\b/);
   assertEquals(await volumes(), []);
 });
 

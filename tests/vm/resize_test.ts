@@ -91,7 +91,14 @@ vmTest("umpath discover tells what nvme discover does, and follows the referral 
   const { services } = JSON.parse(ours.stdout);
   const { genctr, records } = JSON.parse(nvme.stdout);
   const theirs = records.map((record: Record<string, string>) => {
-    return [kindOf(record.subtype!), record.trtype, record.adrfam, record.traddr, record.trsvcid, record.subnqn];
+    return [
+      kindOf(record.subtype!),
+      record.trtype,
+      record.adrfam,
+      record.traddr,
+      Number(record.trsvcid),
+      record.subnqn,
+    ];
   });
   // deno-lint-ignore no-explicit-any
   const told = services[0].entries.map((entry: any) => {
