@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { run, type RunResult, umpath, umpathBinary } from "./harness.ts";
 import { AttachedVolume, HOST_NQN, makeTarget, NQN, PORTS } from "./attached.ts";
 import { volumes } from "./daemon_process.ts";
+import { eventually } from "./eventually.ts";
 import { vmTest } from "./vm_case.ts";
 
 /** Nobody listens there. */
@@ -77,7 +78,11 @@ vmTest("attach to a port that speaks another protocol says that it is not NVMe/T
 vmTest("attach --device ublk without the ublk driver says how to load it", { daemon: "own" }, async () => {
   const config = "/etc/modprobe.d/umpath-test.conf";
   await using _target = await makeTarget();
-  if (await isModuleLoaded("ublk_drv")) await run("rmmod", ["ublk_drv"], { check: true });
+  // The kernel gives back the descriptors of a daemon that has just ended in its own time.
+  await eventually(
+    async () => !await isModuleLoaded("ublk_drv") || (await run("rmmod", ["ublk_drv"])).code === 0,
+    30_000,
+  );
   await Deno.writeTextFile(config, "install ublk_drv /bin/false\n");
   try {
     const line = ["attach", NQN, "-p", "127.0.0.1", "--device", "ublk"];

@@ -50,7 +50,8 @@ async function checkCounts(): Promise<void> {
   const list = await umpath("list", "--json");
   assertEquals(list.code, 0, list.stderr);
   const show = await umpath("show", "--json");
-  assertEquals(Object.keys(JSON.parse(list.stdout)), Object.keys(JSON.parse(show.stdout)));
+  assertEquals(Object.keys(JSON.parse(list.stdout)), ["schemaVersion", "volumes", "attaching", "left"]);
+  assertEquals(Object.keys(JSON.parse(show.stdout)), ["schemaVersion", "volumes", "left", "daemon"]);
   const { schemaVersion, volumes: [volume] } = JSON.parse(show.stdout);
   assertEquals(schemaVersion, 1);
   assertEquals(volume.state, "live");
@@ -62,7 +63,7 @@ async function checkCounts(): Promise<void> {
   const lines = await umpath("list");
   assertMatch(
     lines.stdout,
-    /^vol-n1 +\/dev\/ublkb0 +64 MiB +live +2\/2 paths +queue-depth +nqn\.2026-11\.io\.test:vol\n$/,
+    /^vol-n1 +\/dev\/ublkb0 +64 MiB +live +2\/2 paths +queue-depth +nqn\.2026-11\.io\.test:vol +1\n$/,
   );
 }
 
