@@ -227,7 +227,9 @@ networkTest("listeners and paths that come and go each second cost no I/O", asyn
   await using rig = await startRig(network);
   // Shorter than the time between two losses, or one write could be on each path that goes.
   const holdMs = 600;
-  const device = await attach(rig, "--write-hold", `${holdMs}ms`);
+  const device = await attach(rig);
+  const shorter = await rig.umpath("set", device, `write-hold=${holdMs}ms`);
+  assertEquals(shorter.code, 0, shorter.stderr);
   const path = async (verb: "add" | "remove") => {
     const { code, stderr } = await rig.umpath("path", verb, device, rig.target.portals[2]!.words);
     assertEquals(code, 0, stderr);

@@ -8,6 +8,12 @@ import { Stopwatch } from "./stopwatch.ts";
 /** Much less than the minute that I/O waits for a path unless told otherwise. */
 const SOON_MS_MAX = 15_000;
 
+/** Waits for a line: the daemon writes its log a moment after what the line is about. */
+async function logged(rig: LoopRig, words: RegExp): Promise<void> {
+  for (let tries = 0; tries < 200 && !words.test(rig.log()); tries++) await delay(50);
+  assertMatch(rig.log(), words);
+}
+
 loopTest(
   "I/O on a device fails when all paths are lost for longer than --fast-io-fail-timeout, and works when one is back",
   async () => {
@@ -21,17 +27,16 @@ loopTest(
     const failed = await read();
     assertMatch(failed.stderr, /Input\/output error/);
     took.assertWithin(SOON_MS_MAX);
-    assertMatch(rig.log(), /no path is expected to come back soon: I\/O fails until one does/);
-    assertMatch(rig.log(), /loop-n1: no path is left: I\/O waits, for 1s at most/);
+    await logged(rig, /no path is expected to come back soon: I\/O fails until one does/);
+    await logged(rig, /loop-n1: no path is left: I\/O waits, for 1s at most/);
     const { failedReads } = await rig.volume();
     assert(failedReads > 0);
     const words = /error volume: loop-n1: read of [0-9.]+ \S+ at LBA \d+ failed with EIO: no path for [0-9.]+ s/;
-    for (let tries = 0; tries < 100 && !words.test(rig.log()); tries++) await delay(50);
-    assertMatch(rig.log(), words);
+    await logged(rig, words);
     assertMatch((await rig.umpath("show")).stdout, /failed +\d+ reads?/);
     await rig.listener("add", 1);
     await rig.when("degraded", ({ state }) => state === "degraded");
-    assertMatch(rig.log(), /loop-n1: a path serves again: I\/O goes on after [0-9.]+ s/);
+    await logged(rig, /loop-n1: a path serves again: I\/O goes on after [0-9.]+ s/);
     assertEquals((await read()).code, 0);
     assertEquals((await rig.umpath("detach", "--all")).code, 0);
   },
