@@ -98,8 +98,8 @@ vmTest("attach over paths to two namespaces takes one of them and names the path
   await using _detour = PduProxy.listen({ listen: DETOUR, target: PORTS[1]!, onAnswer });
   await using volume = await AttachedVolume.attach({ ports: [PORTS[0]!, DETOUR] });
   assertEquals((await volume.info()).paths.length, 1);
-  assertEquals(volume.warnings.length, 1, volume.warnings.join());
-  assertMatch(volume.warnings[0]!, /another namespace/);
+  const named = volume.warnings.filter((warning) => /another namespace/.test(warning));
+  assertEquals(named.length, 1, volume.warnings.join());
 });
 
 vmTest("a second path that shows another size joins, and the smallest counts", {}, async () => {
