@@ -1,5 +1,6 @@
 /** What `attach` prints, and what becomes of a volume whose device could not be printed. */
 import { messageOf, UmpathError } from "../base/errors.ts";
+import { midSentence } from "../base/text.ts";
 import type { AttachResult } from "../host/api.ts";
 import { ask } from "./daemon_calls.ts";
 import { OutputClosed } from "./output.ts";
@@ -19,16 +20,17 @@ export async function printAttached(result: AttachResult, print: () => void): Pr
   try {
     print();
   } catch (error) {
-    const why = error instanceof OutputClosed ? "the reader of the output has left" : messageOf(error);
+    const why = error instanceof OutputClosed ? "the reader of the output has left" : midSentence(messageOf(error));
     const { name } = result.volume;
-    if (!result.created) throw new OutputLost("host-lacks", `${name} is attached as ${result.device}, but ${why}`);
+    const what = result.device === name ? "attached" : `attached as ${result.device}`;
+    if (!result.created) throw new OutputLost("host-lacks", `${name} is ${what}, but ${why}`);
     try {
       await detachNew(result);
     } catch (failure) {
-      const words = `${name} is attached as ${result.device}, but ${why}, and it could not be detached again`;
+      const words = `${name} is ${what}, but ${why}, and it could not be detached again`;
       throw new OutputLost("host-lacks", `${words}: ${messageOf(failure)}`, { hint: `umpath detach ${name}` });
     }
-    throw new OutputLost("host-lacks", `${name} was attached as ${result.device} and is detached again: ${why}`);
+    throw new OutputLost("host-lacks", `${name} was ${what} and is detached again: ${why}`);
   }
 }
 

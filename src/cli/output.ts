@@ -1,6 +1,6 @@
 /** Where a command's words go: results on stdout, everything else on stderr. */
 
-import { messageOf, UmpathError } from "../base/errors.ts";
+import { hostError, UmpathError } from "../base/errors.ts";
 
 /** Whoever read our stdout has left, as `head` does: there is nobody to tell, so the command just ends. */
 export class OutputClosed extends Error {
@@ -115,7 +115,7 @@ function writeAll(write: WriteSync, text: string): void {
     } catch (error) {
       if (error instanceof Deno.errors.WouldBlock) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
       else if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosed();
-      else throw new UmpathError("host-lacks", `Cannot write the output: ${messageOf(error)}`, { cause: error });
+      else throw hostError("Cannot write the output", error);
     }
   }
 }

@@ -93,10 +93,9 @@ export function unknownOption(command: AnyCommand, word: string): UmpathError {
       hint: `Write ${name} alone`,
     });
   }
-  const verb = command.commands.find((one) => one.options.some((option) => isOption(option, name!)));
-  if (verb !== undefined) {
+  if (command.commands.some((one) => one.options.some((option) => isOption(option, name!)))) {
     return new UmpathError("usage", `Cannot use option ${quote(word)}: it stands before the command`, {
-      hint: `Write it behind the command: ${commandWords(verb)} ${name}`,
+      hint: `Write it behind the command: ${where} COMMAND ${name}`,
     });
   }
   const names = optionsOf(command).filter((option) => !option.hidden).flatMap((option) => option.long ?? []);

@@ -77,7 +77,7 @@ Deno.test("runProgram() refuses wrong words with exit code 2 and says which", as
     [["target", "resize", "1"], "Cannot run umpath target resize: <size> is missing"],
     [["target", "listener"], "The commands are add and remove"],
     [["target", "listener", "rm", "x"], 'Cannot run umpath target listener "rm"'],
-    [["target", "--nqn", nqn, "show"], "Write it behind the command: umpath target show --nqn"],
+    [["target", "--nqn", nqn, "show"], "Write it behind the command: umpath target COMMAND --nqn"],
     [["set", "policy=queue-depth", "vol-n1"], "Write umpath set vol-n1 policy=queue-depth"],
     [["set", "policy=queue-depth"], "the volume is missing before the settings"],
     [["set", "vol-n1", "policy", "round-robin"], "Write policy=round-robin"],
