@@ -4,8 +4,10 @@
  * and is resumed with the answer.
  *
  *     Connect → CAP, VS → disable if enabled → enable → ready → Identify Controller → NVM limits → number of queues
- *     → active namespaces → Identify Namespace → descriptors → independent of the command set → asynchronous events
+ *     → asynchronous events → active namespaces → Identify Namespace → descriptors → independent of the command set
  *     → ANA log
+ *
+ * Events come before what they tell changes of, or a change in between would never be told.
  *
  * Contract: nothing but {@linkcode BringUpError} is thrown, whatever the controller answers.
  */
@@ -91,9 +93,9 @@ export function* bringUp(options: BringUpOptions): Steps<ConnectedController> {
   if (controller.retryDelaysMs.some((delayMs) => delayMs !== 0)) yield* tolerate(setHostBehaviorCommand());
   const queues = yield* setNumberOfQueues(options.wantedQueues);
   const known = { capabilities, controller, nvm };
-  const { namespace, descriptors, name, limits } = yield* readNamespace(known, options);
   const asyncEvents = yield* configureAsyncEvents(controller);
-  // Read after the events are configured: a change in between is told.
+  // Namespace and ANA log are read after the events are configured: a change in between is told.
+  const { namespace, descriptors, name, limits } = yield* readNamespace(known, options);
   const plan = anaLogPlan(controller, limits.maxTransferBytes);
   const anaLog = plan === null ? null : yield* readAnaLog(plan);
   return {

@@ -54,7 +54,7 @@ function controllerWith(change: (data: Uint8Array) => void): FakeController {
   return new FakeController({ "identify 1": answer({ data }) });
 }
 
-Deno.test("bringUp() goes in the specification's order", () => {
+Deno.test("bringUp() goes in order, and configures events before it reads what they tell changes of", () => {
   const fake = new FakeController();
   run(fake);
   assertEquals(fake.seen, [
@@ -69,11 +69,11 @@ Deno.test("bringUp() goes in the specification's order", () => {
     "identify 1",
     "identify 6",
     "features 7",
+    "features b",
     "identify 2",
     "identify 0",
     "identify 3",
     "identify 8",
-    "features b",
     "log c",
   ]);
   assertEquals(fake.waitedMs, 5 + 10);
