@@ -25,6 +25,9 @@ const HEDGING: Partial<Scenario> = {
   iosPerFault: 50,
 };
 
+/** Commands and events of the admin queue fail often. */
+const ADMIN: Partial<Scenario> = { hasAdminFaults: true, iosPerFault: 100 };
+
 const CANARIES: readonly Canary[] = [
   { name: "writes on a lost path go elsewhere at once", broken: { hasNoHold: true }, caughtBy: ["data"] },
   { name: "held writes go on before the reset is answered", broken: { isResetBlind: true }, caughtBy: ["data"] },
@@ -84,6 +87,18 @@ const CANARIES: readonly Canary[] = [
     fixed: HEDGING,
   },
   { name: "another size is not taken over", broken: { ignoresSize: true }, caughtBy: ["progress"] },
+  {
+    name: "an event request that ended with an error is not made again",
+    broken: { neverAsksAgain: true },
+    caughtBy: ["progress"],
+    fixed: ADMIN,
+  },
+  {
+    name: "a namespace that could not be read is taken for one that is gone",
+    broken: { takesFailuresForGone: true },
+    caughtBy: ["identity"],
+    fixed: ADMIN,
+  },
   { name: "a request fails for no reason", broken: { failsOneIn: 2_000 }, caughtBy: ["errno"] },
   {
     name: "command slots are not used again",

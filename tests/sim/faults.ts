@@ -14,9 +14,9 @@ interface Active {
 }
 
 /** What a fault does to a portal: how it is taken away, or null if there is nothing to take away. */
-type Begin = (plan: FaultPlan, portal: Portal) => (() => void) | null;
+export type Begin = (plan: FaultPlan, portal: Portal) => (() => void) | null;
 
-const ANA_STATES = Object.values(AnaStateCode);
+export const ANA_STATES = Object.values(AnaStateCode);
 
 /** What is waited for longer is not waited for. */
 const LONG_MS = 60_000;
@@ -26,7 +26,7 @@ function between(prng: Prng, fromMs: number, toMs: number): number {
   return fromMs * (toMs / fromMs) ** prng.unit();
 }
 
-/** Every fault there is, by its name. */
+/** Every fault besides those of the admin side, by its name. */
 export const FAULTS: Readonly<Record<string, Begin>> = {
   "link-down": ({ world }, { route }) => {
     route.setDeaf({ toTarget: true, toHost: true });
@@ -187,7 +187,7 @@ export const FAULTS: Readonly<Record<string, Begin>> = {
 };
 
 /** At least half of the blocks there are. */
-function drawSize({ blocks }: Scenario, prng: Prng): number {
+export function drawSize({ blocks }: Scenario, prng: Prng): number {
   return Math.ceil(blocks / 2) + prng.below(blocks / 2);
 }
 
@@ -215,17 +215,19 @@ function spoilBit(plan: FaultPlan, ends: readonly { readonly link: { spoil: Spoi
 export class FaultPlan {
   readonly world: World;
   readonly prng: Prng;
+  readonly #faults: Readonly<Record<string, Begin>>;
   readonly #names: string[];
   readonly #active = new Set<Active>();
   #nextAt: number;
   #isOver = false;
   begun = 0;
 
-  constructor(world: World, prng: Prng) {
+  constructor(world: World, prng: Prng, faults: Readonly<Record<string, Begin>>) {
+    this.#faults = faults;
     this.world = world;
     this.prng = prng;
     // A seed knows some of the faults and not the others, so that rare meetings are not hidden behind frequent ones.
-    const all = Object.keys(FAULTS);
+    const all = Object.keys(faults);
     this.#names = all.filter(() => prng.below(3) > 0);
     if (this.#names.length === 0) this.#names = all;
     this.#nextAt = this.#drawGap();
@@ -255,7 +257,7 @@ export class FaultPlan {
     for (const active of this.#active) if (active.name === name && active.portal === portal) return;
     this.begun++;
     this.world.handleFault(`fault: ${name} at portal ${portal.index}`);
-    const end = FAULTS[name](this, portal);
+    const end = this.#faults[name](this, portal);
     if (end === null) return;
     const active: Active = { name, portal, end };
     this.#active.add(active);

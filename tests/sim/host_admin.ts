@@ -4,7 +4,7 @@ import { AdminSlots } from "../../src/nvme/admin_slots.ts";
 import { DataDirection } from "../../src/nvme/command_table.ts";
 import type { AdminCommand } from "../../src/nvme/commands.ts";
 import { Connection, type Digests, Submission, type TransferParameters } from "../../src/nvme/connection.ts";
-import type { CommandAnswer, Steps } from "../../src/nvme/steps.ts";
+import { BringUpError, type BringUpErrorKind, type CommandAnswer, type Steps } from "../../src/nvme/steps.ts";
 import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../../src/spec/nvme_tcp.ts";
 import { crcOf } from "./crc.ts";
@@ -127,17 +127,17 @@ export class HostAdmin {
   }
 
   /** Carries out what a sequence of steps wants; null if the connection is over before, or a step fails. */
-  drive<T>(steps: Steps<T>, done: (result: T | null, failure: string) => void): void {
+  drive<T>(steps: Steps<T>, done: (result: T | null, failure: string, kind: BringUpErrorKind | null) => void): void {
     const go = (answer: CommandAnswer | null): void => {
       let next: IteratorResult<Parameters<typeof this.step>[0], T>;
       try {
         next = steps.next(answer);
       } catch (error) {
-        if (!(error instanceof Error) || error.name !== "BringUpError") throw error;
-        return done(null, error.message);
+        if (!(error instanceof BringUpError)) throw error;
+        return done(null, error.message, error.kind);
       }
-      if (next.done) return done(next.value, "");
-      this.step(next.value, go, () => done(null, "the connection is over"));
+      if (next.done) return done(next.value, "", null);
+      this.step(next.value, go, () => done(null, "the connection is over", null));
     };
     go(null);
   }

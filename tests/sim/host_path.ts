@@ -98,7 +98,10 @@ export class HostPath {
       handleNamespace: () => {
         if (this.#isServing) this.#options.owner.handleNamespace(this, session);
       },
-      handleFatal: (reason) => this.#isServing ? this.#goDown(reason, true) : session.admin?.fail(reason),
+      // The simulated namespace is always there: a path that is thrown away for good is thrown away for a passing trouble.
+      handleFatal: (reason) => {
+        throw new Violation("identity", `Path ${this.index} is thrown away: ${reason}`);
+      },
     });
     this.#session = session;
   }

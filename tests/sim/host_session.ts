@@ -13,12 +13,14 @@ import { KeepAlive } from "../../src/nvme/keep_alive.ts";
 import { type Look, Lookout } from "../../src/nvme/lookout.ts";
 import { type KnownNamespace, readNamespace } from "../../src/nvme/namespace_steps.ts";
 import { reset, shutdown } from "../../src/nvme/retire.ts";
+import type { BringUpErrorKind } from "../../src/nvme/steps.ts";
 import { isLastingRefusal } from "../../src/nvme/status.ts";
 import { LogId } from "../../src/spec/nvme.ts";
 import { ADMIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { Task } from "./clock.ts";
 import { HostAdmin, type HostShared } from "./host_admin.ts";
 import type { Socket } from "./network.ts";
+import type { Broken } from "./scenario.ts";
 
 const RETIRE_TIMEOUT_MS = 1_000;
 
@@ -31,6 +33,7 @@ export interface SessionOptions {
   readonly connectTimeoutMs: number;
   readonly queues: number;
   readonly bringUp: BringUpOptions;
+  readonly broken: Broken;
   /** Connects over TCP; null if that is refused. It may never be answered. */
   readonly connect: (done: (socket: Socket | null) => void) => void;
 }
@@ -46,6 +49,11 @@ export interface SessionEvents {
   handleNamespace(): void;
   /** The controller cannot serve the namespace any more. */
   handleFatal(reason: string): void;
+}
+
+/** The controller says plainly that it has no such namespace, or none that can be used. */
+function isGone(kind: BringUpErrorKind | null): boolean {
+  return kind === "not-found" || kind === "unsupported";
 }
 
 /** One association with one controller: `ControllerSession` in simulation. */
@@ -95,14 +103,15 @@ export class HostSession {
       onReady: () =>
         this.#admin!.drive(
           bringUp(this.#options.bringUp),
-          (controller, why) => this.#handleController(controller, why),
+          (controller, why, kind) => this.#handleController(controller, why, kind),
         ),
       onEnd: (reason) => this.#lose(reason),
     });
   }
 
-  #handleController(controller: ConnectedController | null, why: string): void {
+  #handleController(controller: ConnectedController | null, why: string, kind: BringUpErrorKind | null): void {
     if (this.#isOver) return;
+    if (isGone(kind)) return this.#events.handleFatal(why);
     if (controller === null) return this.#lose(why);
     this.controller = controller;
     this.#startKeepAlive(controller);
@@ -201,6 +210,7 @@ export class HostSession {
       if (answer === null || this.#isOver) return;
       const { nowMs } = this.#shared.clock;
       if (answer.status !== 0) {
+        if (this.#options.broken.neverAsksAgain === true) return;
         lookout.handleRefusal(nowMs);
         return this.#turn();
       }
@@ -253,11 +263,12 @@ export class HostSession {
   #readNamespace(admin: HostAdmin, lookout: Lookout): void {
     const go = () => {
       const { nsid, subsystemNqn } = this.#options.bringUp;
-      admin.drive(readNamespace(this.controller!, { nsid, subsystemNqn }), (known, why) => {
+      admin.drive(readNamespace(this.controller!, { nsid, subsystemNqn }), (known, why, kind) => {
         if (this.#isOver) return;
         if (known !== null) this.#handleNamespace(known);
         lookout.handleLooked("namespace", known !== null, this.#shared.clock.nowMs);
-        if (/has no namespace/.test(why)) return this.#events.handleFatal(why);
+        const isTaken = known === null && this.#options.broken.takesFailuresForGone === true;
+        if (isGone(kind) || isTaken) return this.#events.handleFatal(why);
         this.#turn();
       });
     };

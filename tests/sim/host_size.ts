@@ -60,6 +60,11 @@ export class HostSize {
     return this.#deviceBlocks;
   }
 
+  /** The controllers of all live paths show the size that the volume has. */
+  get isAgreed(): boolean {
+    return [...this.#shown.values()].every((blocks) => blocks === this.#blocks);
+  }
+
   handleLive(path: SizedPath, blocks: number): void {
     this.#setSize(path, blocks);
   }

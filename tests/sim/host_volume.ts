@@ -1,4 +1,6 @@
 import type { Prng } from "../../src/base/prng.ts";
+import { type ComparableNamespace, identityDifference } from "../../src/nvme/namespace.ts";
+import type { KnownNamespace } from "../../src/nvme/namespace_steps.ts";
 import { subsystemDifference } from "../../src/nvme/subsystem.ts";
 import type { Geometry } from "../../src/block/device.ts";
 import type { HostShared } from "./host_admin.ts";
@@ -13,6 +15,7 @@ import type { PolicySetting } from "./policy_plan.ts";
 import type { Portal } from "./portal.ts";
 import type { MemoryPool } from "./pool.ts";
 import { NQN, NSID } from "./target.ts";
+import { Violation } from "./violation.ts";
 import type { World } from "./world.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
 import { assert } from "../../src/base/assert.ts";
@@ -23,6 +26,8 @@ export class HostVolume implements PathOwner {
   readonly paths: readonly HostPath[];
   readonly size: HostSize;
   readonly #world: World;
+  /** The namespace as it was seen first. */
+  #namespace: ComparableNamespace | null = null;
   readonly #shared: HostShared;
   /** Of each path, who waits for its links to be closed, and how many are not. */
   readonly #handover: HandoverTable | null;
@@ -114,6 +119,7 @@ export class HostVolume implements PathOwner {
       session: {
         connectTimeoutMs: scenario.connectTimeoutMs,
         queues: scenario.queues,
+        broken: scenario.broken,
         bringUp: {
           subsystemNqn: NQN,
           hostNqn: "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000ff",
@@ -172,7 +178,17 @@ export class HostVolume implements PathOwner {
   }
 
   handleNamespace(path: HostPath, session: HostSession): void {
+    this.#checkIdentity(path, session.controller!);
     this.size.handleShown(path, session.controller!.limits.blocks);
+  }
+
+  /** There is one namespace only: what is taken for another one is not told from a trouble. */
+  #checkIdentity({ index }: HostPath, { name, limits }: KnownNamespace): void {
+    const shown = { ...name, blockSize: limits.blockSize };
+    this.#namespace ??= shown;
+    const difference = identityDifference(this.#namespace, shown);
+    if (difference === null) return;
+    throw new Violation("identity", `Path ${index} is taken for one to another namespace: ${difference.words}`);
   }
 
   closeLinks(path: number, done: () => void): void {

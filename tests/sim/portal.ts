@@ -2,6 +2,7 @@ import type { Prng } from "../../src/base/prng.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
 import { type IoFaults, IoVerdict } from "../../src/target/io_faults.ts";
+import { AdminFaults } from "./admin_faults.ts";
 import { Route } from "./route.ts";
 import type { Medium } from "./store.ts";
 import type { TargetPortal } from "./target.ts";
@@ -66,6 +67,7 @@ export class Portal implements TargetPortal {
   readonly route = new Route();
   readonly medium: Medium;
   readonly faults: CommandFaults;
+  readonly admin = new AdminFaults();
   readonly latencyMs: number;
   ana: number = AnaStateCode.OPTIMIZED;
   /** I/O queues that its next controller grants. */

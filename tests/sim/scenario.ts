@@ -40,6 +40,10 @@ export interface Broken {
   readonly neverRedirects?: boolean;
   /** Another size of the namespace is not taken over. */
   readonly ignoresSize?: boolean;
+  /** An event request that ended with an error is not made again. */
+  readonly neverAsksAgain?: boolean;
+  /** A namespace that could not be read is taken for one that is gone. */
+  readonly takesFailuresForGone?: boolean;
   /** Sockets of lost links stay open. */
   readonly leaksSockets?: boolean;
   /** One of so many requests is answered twice. */
@@ -94,6 +98,8 @@ export interface Scenario {
   readonly iosPerFault: number;
   /** Some commands are answered with errors that go up to the application. */
   readonly hasHardErrors: boolean;
+  /** Admin commands fail, events are lost, and targets differ in the size that they show. */
+  readonly hasAdminFaults: boolean;
   readonly broken: Broken;
 }
 
@@ -190,6 +196,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
     reconnectDelayMsMax: pick(prng, [reconnectDelayMs, 1_000, 5_000]),
     iosPerFault: pick(prng, [100, 200, 400, 1_000]),
     hasHardErrors,
+    hasAdminFaults: new Prng(mix(mix(seed) + 4)).below(2) === 0,
     broken: options.broken ?? {},
     ...options.fixed,
   };
@@ -228,12 +235,13 @@ export function scenarioWords(scenario: Scenario): string {
     ioTimeoutMs,
     noPathTimeoutMs,
     writeHoldMs,
+    hasAdminFaults,
   } = scenario;
   const policy = policies.map((one) => `${policyWords(one)} from request ${one.fromIo} on`).join("; ");
   return `${kind}, ${policy}; ${paths} paths on ${scenario.isOneTarget ? "one target" : "targets of their own"}, ` +
-    `${
-      digestWords(digests)
-    }, ${queues} × ${depth} tags, ${ioQueuesMax} I/O queues, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
+    `${digestWords(digests)}, ${
+      hasAdminFaults ? "faults of the admin side, " : ""
+    }${queues} × ${depth} tags, ${ioQueuesMax} I/O queues, blocks of ${blockSize}, keep-alive ${keepAliveMs}, io-timeout ${ioTimeoutMs}, ` +
     `no-path-timeout ${noPathTimeoutMs}, write-hold ${writeHoldMs} ms`;
 }
 

@@ -23,4 +23,5 @@ export const NAMED_SEEDS: readonly NamedSeed[] = [
       },
     },
   },
+  { name: "a resize between the read of the namespace and the configuration of events was never told", seed: 795 },
 ];

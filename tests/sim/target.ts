@@ -4,6 +4,7 @@ import type { Controller } from "../../src/target/controller.ts";
 import type { IoFaults } from "../../src/target/io_faults.ts";
 import { Subsystem } from "../../src/target/subsystem.ts";
 import { TargetTable } from "../../src/target/target_table.ts";
+import type { AdminFaults } from "./admin_faults.ts";
 import { type Clock, Task } from "./clock.ts";
 import type { LinkManners } from "./link.ts";
 import type { Socket } from "./network.ts";
@@ -22,6 +23,7 @@ export interface TargetPortal {
   readonly index: number;
   readonly medium: Medium;
   readonly faults: IoFaults;
+  readonly admin: AdminFaults;
   ana: number;
 }
 
@@ -59,6 +61,8 @@ export class Target {
   #subsystem!: Subsystem;
   #shared!: TargetIoShared;
   #isUp = false;
+  /** It does not show a growth of the namespace before {@linkcode handleSizeDue}. */
+  isSizeLate = false;
 
   constructor(options: TargetOptions) {
     this.#options = options;
@@ -128,8 +132,11 @@ export class Target {
 
   setAna(index: number, state: number): void {
     const portal = this.#options.portals.find((one) => one.index === index)!;
+    const { admin } = portal;
+    if (portal.ana !== state) admin.hasLostAna = admin.losesEvents;
     portal.ana = state;
     if (!this.#isUp) return;
+    if (admin.losesEvents) return this.#table.setAna(index, state);
     this.#subsystem.setAna(index, state, this.#options.clock.nowMs);
     for (const controller of [...this.#sessions.keys()]) this.#handleProgress(controller);
   }
@@ -137,9 +144,26 @@ export class Target {
   /** The store has another size. */
   handleResized(): void {
     if (!this.#isUp) return;
-    const { store } = this.#options;
-    this.#subsystem.resize(NSID, store.firstLba + store.size);
-    for (const controller of [...this.#sessions.keys()]) this.#handleProgress(controller);
+    const blocks = this.#options.store.firstLba + this.#options.store.size;
+    const { shownBlocks } = this;
+    if (blocks === shownBlocks || this.isSizeLate && blocks > shownBlocks) return;
+    this.#table.setBlocks(0, blocks);
+    for (const controller of [...this.#sessions.keys()]) {
+      const portal = this.#options.portals.find(({ index }) => index === controller.listener)!;
+      if (!portal.admin.losesEvents) controller.handleNamespaceChange(NSID);
+      this.#handleProgress(controller);
+    }
+  }
+
+  /** Blocks that it shows, and takes commands for. */
+  get shownBlocks(): number {
+    return this.#table.blocks(0);
+  }
+
+  /** It shows the size that the namespace has. */
+  handleSizeDue(): void {
+    this.isSizeLate = false;
+    this.handleResized();
   }
 
   // ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,6 +175,7 @@ export class Target {
     const control = new TargetControl({ ...this.#options, manners }, {
       socket,
       listener,
+      faults: this.#options.portals.find(({ index }) => index === listener)!.admin,
       events: {
         connect: (sqe, data) => this.#subsystem.connect(listener, sqe, data, this.#options.clock.nowMs),
         handleAdmin: (controller, admin) => this.#begin(controller, admin),

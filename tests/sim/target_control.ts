@@ -8,6 +8,7 @@ import type { AdminAnswer } from "../../src/target/admin_answer.ts";
 import { TargetConnection, type TargetQueue, type TargetTransfer } from "../../src/target/connection.ts";
 import type { Controller } from "../../src/target/controller.ts";
 import { ADMIN_QUEUE_ENTRIES_MAX, type ConnectResult } from "../../src/target/subsystem.ts";
+import { abortEntry, type AdminFaults } from "./admin_faults.ts";
 import { crcOf } from "./crc.ts";
 import { type Clock, Task } from "./clock.ts";
 import { Link, type LinkManners } from "./link.ts";
@@ -46,16 +47,19 @@ export class TargetControl {
   readonly #pool: MemoryPool;
   readonly #memory: Uint8Array<ArrayBuffer>;
   readonly #events: ControlEvents;
+  readonly #faults: AdminFaults;
   readonly #turn: Task;
   readonly #timeout: Task;
   #controller: Controller | null = null;
+  /** CIDs of event requests by the slots that they wait in. */
+  readonly #eventRequests = new Map<number, number>();
   /** The I/O queue whose Connect is being answered. */
   #io: ConnectResult | null = null;
   #isOver = false;
 
   constructor(
     shared: { clock: Clock; prng: Prng; pool: MemoryPool; transferBytesMax: number; manners: LinkManners },
-    options: { socket: Socket; listener: number; events: ControlEvents },
+    options: { socket: Socket; listener: number; faults: AdminFaults; events: ControlEvents },
   ) {
     const { clock, transferBytesMax } = shared;
     const arenaOffset = SLOTS * transferBytesMax;
@@ -63,6 +67,7 @@ export class TargetControl {
     this.#clock = clock;
     this.#pool = shared.pool;
     this.#events = options.events;
+    this.#faults = options.faults;
     const memory = shared.pool.take(roundUp(arenaOffset + TargetConnection.arenaBytes(SLOTS, RECEIVE_BYTES)));
     this.#memory = memory;
     this.connection = new TargetConnection({
@@ -167,9 +172,16 @@ export class TargetControl {
       return connection.respond(slot, StatusCode.DATA_SGL_LENGTH_INVALID | StatusField.DNR);
     }
     if (needed > 0 && connection.commands.hasData[slot] === 0) return connection.fetchData(slot);
+    const verdict = this.#faults.verdict(sqe);
+    if (verdict !== 0) return connection.respond(slot, verdict);
     const answer = controller.handleCommand(sqe, needed > 0 ? this.#data(slot, needed) : null, this.#clock.nowMs);
-    if (answer === null) controller.park(slot);
-    else this.#answer(slot, answer);
+    if (answer === null) {
+      controller.park(slot);
+      this.#eventRequests.set(slot, sqe[0] >>> 16);
+      return;
+    }
+    if (answer.data !== null && answer.status === 0) this.#faults.spoil(sqe, answer.data);
+    this.#answer(slot, answer);
   }
 
   #answer(slot: number, { status, dw0, dw1, data }: AdminAnswer): void {
@@ -186,7 +198,21 @@ export class TargetControl {
     const controller = this.#controller;
     if (controller === null || this.#isOver) return;
     for (let event = controller.pollEvent(); event !== null; event = controller.pollEvent()) {
+      this.#eventRequests.delete(event.slot);
       this.#answer(event.slot, event.answer);
+      this.#turn.soon();
+    }
+  }
+
+  /** Ends the event requests that wait with this status. */
+  endEventRequests(status: number): void {
+    const controller = this.#controller;
+    if (controller === null || this.#isOver) return;
+    this.sendEvents();
+    for (const cid of this.#eventRequests.values()) controller.handleCommand(abortEntry(cid), null, this.#clock.nowMs);
+    for (let event = controller.pollEvent(); event !== null; event = controller.pollEvent()) {
+      this.#eventRequests.delete(event.slot);
+      this.#answer(event.slot, { ...event.answer, status });
       this.#turn.soon();
     }
   }

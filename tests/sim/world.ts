@@ -6,6 +6,7 @@ import { Counters, PathCounter, QueueCounter } from "../../src/multipath/counter
 import { PathTable } from "../../src/multipath/path_table.ts";
 import { AnaStateCode } from "../../src/spec/nvme_log.ts";
 import { SILENCE_MS_MAX } from "../../src/target/keep_alive_timer.ts";
+import { ADMIN_FAULTS } from "./admin_faults.ts";
 import { brokenDevice } from "./broken_device.ts";
 import {
   calmBoundMs,
@@ -17,7 +18,7 @@ import {
   checkTargetsIdle,
 } from "./checks.ts";
 import { Clock, Task } from "./clock.ts";
-import { FaultPlan } from "./faults.ts";
+import { FaultPlan, FAULTS } from "./faults.ts";
 import { HostVolume } from "./host_volume.ts";
 import type { HostQueue } from "./host_queue.ts";
 import { Network } from "./network.ts";
@@ -37,6 +38,11 @@ import { type FailedRequest, Workload } from "./workload.ts";
 
 /** Requests between two pauses of a worker where there are no faults; odd, so that each worker has its turn. */
 const CALM_PAUSE_IOS = 2_101;
+/**
+ * How long it may take until a path is looked at whose events were lost or refused: the pause between two looks, and one
+ * after looks that failed.
+ */
+const ADMIN_SETTLE_MS = 20_000;
 /** A run that takes longer has come to a standstill. */
 const RUN_MS_MAX = 10 * 3_600_000;
 /** How long a target may take to notice that a host is gone: the silence of one that has never enabled its controller. */
@@ -65,7 +71,7 @@ export class World {
   longestPauseMs = 0;
   #nextPauseMs = 0;
 
-  readonly #faults: FaultPlan;
+  readonly #faults: readonly FaultPlan[];
   readonly #policies: PolicyPlan;
   readonly #spread: SpreadWatch;
   readonly #trace: Trace | null;
@@ -128,7 +134,10 @@ export class World {
       handleDone: (queue, tag, result) => this.workload.handleDone(queue, tag, result),
     });
     const oracle = new Oracle({ blocks, blockSize });
-    this.#faults = new FaultPlan(this, stream(22));
+    const plans = [new FaultPlan(this, stream(22), FAULTS)];
+    // Those of the admin side have a stream of their own, and half of the seeds go without.
+    if (scenario.hasAdminFaults) plans.unshift(new FaultPlan(this, stream(24), ADMIN_FAULTS));
+    this.#faults = plans;
     this.workload = new Workload(scenario, {
       ...{ clock: this.clock, prng: stream(23), oracle, queues: this.volume.queues },
       events: {
@@ -150,7 +159,7 @@ export class World {
   }
 
   get faultsBegun(): number {
-    return this.#faults.begun;
+    return this.#faults.reduce((sum, { begun }) => sum + begun, 0);
   }
 
   /** Digests that the host has found wrong in its I/O queues. */
@@ -186,7 +195,7 @@ export class World {
       this.#policies.advance();
       this.trace(`the policy is ${policyWords(due)} now`);
     }
-    if (this.scenario.kind !== "calm") this.#faults.handleIssue(issued);
+    if (this.scenario.kind !== "calm") { for (const plan of this.#faults) plan.handleIssue(issued); }
     else if (issued % CALM_PAUSE_IOS === 0) this.#pause(issued);
   }
 
@@ -229,6 +238,12 @@ export class World {
     this.#noteSizes();
   }
 
+  /** A target shows the size that it has held back. */
+  showSize(target: Target): void {
+    target.handleSizeDue();
+    this.#noteSizes();
+  }
+
   /** The volume or its device has another size. */
   handleResized(words: string): void {
     this.handleFault(words);
@@ -236,8 +251,8 @@ export class World {
   }
 
   #noteSizes(): void {
-    const volume = this.volume.size.least - this.scenario.firstLba;
-    this.sizes.note(Math.min(volume, this.store.size), this.clock.nowMs);
+    const shown = Math.min(this.volume.size.least, ...this.targets.map(({ shownBlocks }) => shownBlocks));
+    this.sizes.note(Math.min(shown - this.scenario.firstLba, this.store.size), this.clock.nowMs);
   }
 
   targetOf(portal: Portal): Target {
@@ -339,8 +354,9 @@ export class World {
   #recover(issued: number): void {
     this.#runUntil("half of the load", () => this.workload.issued >= issued, RUN_MS_MAX);
     this.trace("the faults are over");
-    this.#faults.stop();
-    this.#runUntil("all paths are live again", () => this.volume.isAllLive && this.#isServing, this.calmBoundMs);
+    for (const plan of this.#faults) plan.stop();
+    const withinMs = this.calmBoundMs + (this.scenario.hasAdminFaults ? ADMIN_SETTLE_MS : 0);
+    this.#runUntil("all paths are live again", () => this.volume.isAllLive && this.#isServing, withinMs);
     // What waited through the faults may still come to its end.
     const startMs = this.clock.nowMs;
     this.clock.run(() => this.clock.nowMs > startMs + this.calmBoundMs || this.workload.inFlight === 0, Infinity);
@@ -350,8 +366,14 @@ export class World {
   get #isServing(): boolean {
     const { blocks, deviceBlocks } = this.volume.size;
     const size = this.scenario.firstLba + this.store.size;
-    return blocks === size && deviceBlocks === size &&
-      this.portals.every(({ index }) => this.table.ana(index) === AnaStateCode.OPTIMIZED);
+    return blocks === size && deviceBlocks === size && this.volume.size.isAgreed &&
+      this.portals.every((portal) => this.#knowsAna(portal));
+  }
+
+  /** Between two states that serve nothing shows a change that was not told. */
+  #knowsAna({ index, admin }: Portal): boolean {
+    const ana = this.table.ana(index);
+    return ana === AnaStateCode.OPTIMIZED || admin.hasLostAna && ana === AnaStateCode.NON_OPTIMIZED;
   }
 
   #detach(): void {
