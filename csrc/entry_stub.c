@@ -5,6 +5,8 @@
  * this code, and a payload of files. ld.so relocates deno and initialises libc as always and
  * then enters here instead of at deno's _start. The stub
  *
+ *   0. ignores SIGXFSZ, so that a write beyond the limit on file sizes is an error that is told,
+ *      and refuses a limit on address space that V8 would end with a dump at;
  *   1. copies each embedded file into a sealed, close-on-exec memfd;
  *   2. builds a new argc/argv/envp/auxv block on the stack, which says
  *      deno run <flags> file:///proc/self/fd/N?NAME=N&NAME=M... <the user's arguments>;
@@ -20,17 +22,32 @@ typedef long i64;
 typedef unsigned int u32;
 
 #if defined(__x86_64__)
-enum { SYS_write = 1, SYS_close = 3, SYS_access = 21, SYS_fcntl = 72, SYS_exit_group = 231, SYS_memfd_create = 319 };
+enum {
+	SYS_write = 1,
+	SYS_close = 3,
+	SYS_rt_sigaction = 13,
+	SYS_access = 21,
+	SYS_fcntl = 72,
+	SYS_exit_group = 231,
+	SYS_prlimit64 = 302,
+	SYS_memfd_create = 319
+};
 
-static inline i64 syscall3(i64 number, i64 a, i64 b, i64 c)
+static inline i64 syscall4(i64 number, i64 a, i64 b, i64 c, i64 d)
 {
+	register i64 r10 __asm__("r10") = d;
 	i64 result;
 
 	__asm__ volatile("syscall"
 			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
 			 : "rcx", "r11", "memory");
 	return result;
+}
+
+static inline i64 syscall3(i64 number, i64 a, i64 b, i64 c)
+{
+	return syscall4(number, a, b, c, 0);
 }
 
 static inline i64 access_path(const char *path, i64 mode)
@@ -62,17 +79,32 @@ __asm__(".section .text.entry,\"ax\"\n"
 	".text\n");
 
 #elif defined(__aarch64__)
-enum { SYS_fcntl = 25, SYS_faccessat = 48, SYS_close = 57, SYS_write = 64, SYS_exit_group = 94, SYS_memfd_create = 279 };
+enum {
+	SYS_fcntl = 25,
+	SYS_faccessat = 48,
+	SYS_close = 57,
+	SYS_write = 64,
+	SYS_exit_group = 94,
+	SYS_rt_sigaction = 134,
+	SYS_prlimit64 = 261,
+	SYS_memfd_create = 279
+};
 
-static inline i64 syscall3(i64 number, i64 a, i64 b, i64 c)
+static inline i64 syscall4(i64 number, i64 a, i64 b, i64 c, i64 d)
 {
 	register i64 x8 __asm__("x8") = number;
 	register i64 x0 __asm__("x0") = a;
 	register i64 x1 __asm__("x1") = b;
 	register i64 x2 __asm__("x2") = c;
+	register i64 x3 __asm__("x3") = d;
 
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
 	return x0;
+}
+
+static inline i64 syscall3(i64 number, i64 a, i64 b, i64 c)
+{
+	return syscall4(number, a, b, c, 0);
 }
 
 static inline i64 access_path(const char *path, i64 mode)
@@ -144,6 +176,15 @@ enum {
 	FILES_MAX = 16,
 	FD_MIN = 64, /* leaves inherited descriptors alone: systemd's start at 3, closed stdio stays closed */
 	EINTR = 4,
+	EFBIG = 27,
+	SIGXFSZ = 25,
+	SIG_IGN = 1,
+	SIGSET_BYTES = 8,
+	RLIMIT_AS = 9,
+	MIB_SHIFT = 20,
+	MIB_OF_GIB = 1024,
+	/* V8 reserves 32 GiB, and 48 GiB in some starts; the program, its threads and its rings come on top. */
+	ADDRESS_SPACE_MIB = 64 * MIB_OF_GIB,
 	SEARCHABLE = 1,
 	READABLE = 4,
 	MFD_CLOEXEC = 1,
@@ -175,7 +216,7 @@ static __attribute__((noreturn)) void die(const char *what, const char *hint)
 {
 	print("umpath: Cannot start: ");
 	print(what);
-	print("\n  ");
+	print("\nhint: ");
 	print(hint);
 	print("\n");
 	for (;;)
@@ -265,6 +306,9 @@ static u32 publish(const char *text, const struct file *file)
 
 		if (written == -EINTR)
 			continue;
+		if (written == -EFBIG)
+			die("the limit on file sizes (ulimit -f) is below what its memory files need",
+			    "Raise the limit: ulimit -f unlimited, or LimitFSIZE=infinity for a service.");
 		if (written <= 0)
 			die("a memory file could not be filled", "Give the process more memory.");
 		from += written;
@@ -272,6 +316,36 @@ static u32 publish(const char *text, const struct file *file)
 	}
 	syscall3(SYS_fcntl, fd, F_ADD_SEALS, ALL_SEALS);
 	return fd;
+}
+
+/* Without a handler of ours, a write beyond the limit on file sizes would end the process. */
+static void ignore_file_size_signal(void)
+{
+	struct {
+		u64 handler, flags, restorer, mask;
+	} action = {SIG_IGN, 0, 0, 0};
+
+	syscall4(SYS_rt_sigaction, SIGXFSZ, (i64)&action, 0, SIGSET_BYTES);
+}
+
+/* An unlimited address space is the largest number there is. */
+static void check_address_space(void)
+{
+	struct {
+		u64 now, most;
+	} limit;
+	char what[160], *at;
+	u64 mib;
+
+	if (syscall4(SYS_prlimit64, 0, RLIMIT_AS, 0, (i64)&limit) < 0)
+		return;
+	mib = limit.now >> MIB_SHIFT;
+	if (mib >= ADDRESS_SPACE_MIB)
+		return;
+	at = put_text(what, "address space is limited to ");
+	at = put_text(put_number(at, mib < MIB_OF_GIB ? mib : mib / MIB_OF_GIB), mib < MIB_OF_GIB ? " MiB" : " GiB");
+	at = put_text(put_number(put_text(at, " (ulimit -v), and "), ADDRESS_SPACE_MIB / MIB_OF_GIB), " GiB are needed");
+	die(what, "Raise the limit: ulimit -v unlimited, or LimitAS=infinity for a service. To limit memory, use MemoryMax=.");
 }
 
 /* An upper bound of the bytes that the block built by stub_main() takes. */
@@ -304,6 +378,8 @@ EXPORTED void *stub_main(u64 *stack, const struct header *header, u64 *block)
 
 	while (*auxv++)
 		;
+	ignore_file_size_signal();
+	check_address_space();
 	if (config->file_count < 1 || config->file_count > FILES_MAX)
 		die("its file table is damaged", "Build or download the program again.");
 	if (access_path("/proc/self/fd", READABLE | SEARCHABLE) < 0)

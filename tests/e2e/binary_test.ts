@@ -256,7 +256,33 @@ Deno.test({ name: "packed program: says so when /proc is missing (unshare)", ign
   if (method === "compile") return;
   const { code, stderr } = await shell(`unshare -m sh -c 'mount -t tmpfs none /proc && exec "$0" version' "$0"`);
   assertEquals(code, 6);
-  assertMatch(stderr, /^umpath: Cannot start: \/proc\/self\/fd is not accessible\n {2}Mount \/proc/);
+  assertMatch(stderr, /^umpath: Cannot start: \/proc\/self\/fd is not accessible\nhint: Mount \/proc/);
+});
+
+Deno.test("packed program: says which limit of the shell is too low, with exit code 6", async () => {
+  if (method === "compile") return;
+  const addresses = await shell('ulimit -v 30000000; exec "$0" version');
+  const needed =
+    "umpath: Cannot start: address space is limited to 28 GiB (ulimit -v), and 64 GiB are needed\nhint: Raise";
+  assertEquals([addresses.code, addresses.stderr.slice(0, needed.length)], [6, needed]);
+  const few = await shell('ulimit -v 500000; exec "$0" version');
+  assertStringIncludes(few.stderr, "address space is limited to 488 MiB (ulimit -v)");
+  const enough = await shell('ulimit -v 68000000; exec "$0" worker');
+  assertEquals(enough, { code: 0, stdout: "[2,[41,42,2]]\n", stderr: "" });
+  const files = await shell('ulimit -f 1; exec "$0" version');
+  assertEquals(files.code, 6);
+  assertStringIncludes(
+    files.stderr,
+    "umpath: Cannot start: the limit on file sizes (ulimit -f) is below what its memory",
+  );
+});
+
+Deno.test("umpath serve says that its file is larger than the limit of the shell", async () => {
+  const words = "--size 64M --nqn nqn.2026-11.io.test:large --listen 127.0.0.1:0";
+  const script = `ulimit -f 20000; exec ${UMPATH} serve ${folder}/large.img ${words}`;
+  const { code, stderr } = await shell(`UMPATH_RUN_DIR=${folder}/run; export UMPATH_RUN_DIR; ${script}`);
+  assertEquals(code, 6, stderr);
+  assertStringIncludes(stderr, "file too large");
 });
 
 Deno.test("pack() makes the same bytes from another folder", async () => {
