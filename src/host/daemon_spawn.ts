@@ -131,7 +131,8 @@ class StartedDaemon {
   async failure(): Promise<UmpathError> {
     const code = (Object.keys(EXIT_CODES) as ErrorCode[]).find((code) => EXIT_CODES[code] === this.exitCode) ?? "bug";
     const { message, hint } = lastWords(await this.#words());
-    return new UmpathError(code, `Cannot start the umpath daemon: ${message ?? this.#silence()}`, {
+    const why = message?.replace(/^cannot run the umpath daemon: /, "") ?? this.#silence();
+    return new UmpathError(code, `Cannot start the umpath daemon: ${why}`, {
       hint: hint ?? `Its log is ${this.#dir.logPath}`,
     });
   }

@@ -84,7 +84,7 @@ Deno.test("umpath attach names the limit of the shell that is too low, with exit
   await using cli = new Cli();
   const { code, stderr } = await attachUnder(cli, "ulimit -n 70", "-p", "127.0.0.1:1");
   assertEquals(code, 6, stderr);
-  assertStringIncludes(stderr, "open files are limited to 70, and at least ");
+  assertStringIncludes(stderr, "Cannot start the umpath daemon: open files are limited to 70, and at least ");
   assertStringIncludes(stderr, "ulimit -n");
 });
 
