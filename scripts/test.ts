@@ -13,7 +13,7 @@ const RINGS: Ring[] = [
   { name: "unit", needs: "lib", folder: "tests/unit", files: /_test\.ts$/, timeoutS: 300 },
   { name: "sim", needs: "lib", folder: "tests/sim", files: /_test\.ts$/, timeoutS: 600 },
   { name: "e2e", needs: "build", folder: "tests/e2e", files: /_test\.ts$/, timeoutS: 1800 },
-  { name: "vm-6.12", needs: "build", folder: "tests/vm", files: /_test\.ts$/, kernel: "6.12", timeoutS: 1200 },
+  { name: "vm-6.12", needs: "build", folder: "tests/vm", files: /_test\.ts$/, kernel: "6.12", timeoutS: 2400 },
   {
     name: "vm-7",
     needs: "build",
@@ -21,7 +21,7 @@ const RINGS: Ring[] = [
     // The whole road in short, and what depends on the kernel's ublk driver; paths and peers are the same everywhere.
     files: /(^|\/)(harness|.*_smoke|detach|daemon|demo|resize|ublk)_test\.ts$/,
     kernel: "7",
-    timeoutS: 600,
+    timeoutS: 1200,
   },
   { name: "long-mutants", needs: "lib", folder: "tests/mutants", files: /_test\.ts$/, timeoutS: 3600, isLong: true },
   {
