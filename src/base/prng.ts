@@ -30,3 +30,10 @@ export class Prng {
     return this.uint32() / 4294967296;
   }
 }
+
+/** A seed from which nothing of its neighbours' draws can be told: the first draws of seeds in a row are much alike. */
+export function mixSeed(seed: number): number {
+  let x = Math.imul(seed ^ (seed >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
+}

@@ -1,4 +1,4 @@
-import { Prng } from "../../src/base/prng.ts";
+import { mixSeed, Prng } from "../../src/base/prng.ts";
 import type { PolicyName } from "../../src/multipath/policy_names.ts";
 import type { Digests } from "../../src/nvme/connection.ts";
 import { NO_DIGESTS } from "../../src/nvme/transfer.ts";
@@ -117,13 +117,6 @@ function pick<T>(prng: Prng, choices: readonly T[]): T {
   return choices[prng.below(choices.length)];
 }
 
-/** Seeds that follow each other have little in common after this. */
-export function mix(seed: number): number {
-  let x = Math.imul(seed ^ (seed >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
-}
-
 const DIGESTS: readonly Digests[] = [
   NO_DIGESTS,
   NO_DIGESTS,
@@ -144,12 +137,12 @@ function drawQueues(prng: Prng, usual: number): Pick<Scenario, "queues" | "ioQue
 
 /** The scenario of a seed. */
 export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenario {
-  const prng = new Prng(mix(seed));
+  const prng = new Prng(mixSeed(seed));
   const kind = pick<ScenarioKind>(prng, ["safety", "safety", "liveness", "liveness", "liveness", "calm"]);
   // A stream of its own, so that what is drawn from it leaves the rest of the seed as it was.
-  const more = new Prng(mix(mix(seed) + 1));
-  const hedging = new Prng(mix(mix(seed) + 2));
-  const few = new Prng(mix(mix(seed) + 3));
+  const more = new Prng(mixSeed(mixSeed(seed) + 1));
+  const hedging = new Prng(mixSeed(mixSeed(seed) + 2));
+  const few = new Prng(mixSeed(mixSeed(seed) + 3));
   const blockSize = pick(prng, [512, 512, 512, 4096]);
   const depth = pick(prng, [4, 16, 16, 32]);
   const paths = 2 + prng.below(3);
@@ -196,7 +189,7 @@ export function scenarioOf(seed: number, options: ScenarioOptions = {}): Scenari
     reconnectDelayMsMax: pick(prng, [reconnectDelayMs, 1_000, 5_000]),
     iosPerFault: pick(prng, [100, 200, 400, 1_000]),
     hasHardErrors,
-    hasAdminFaults: new Prng(mix(mix(seed) + 4)).below(2) === 0,
+    hasAdminFaults: new Prng(mixSeed(mixSeed(seed) + 4)).below(2) === 0,
     broken: options.broken ?? {},
     ...options.fixed,
   };

@@ -1,6 +1,6 @@
 import { assert } from "../../src/base/assert.ts";
 import { RETRIES_MAX } from "../../src/base/limits.ts";
-import { Prng } from "../../src/base/prng.ts";
+import { mixSeed, Prng } from "../../src/base/prng.ts";
 import type { Geometry } from "../../src/block/device.ts";
 import { Counters, PathCounter, QueueCounter } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
@@ -27,7 +27,7 @@ import { Oracle } from "./oracle.ts";
 import { MemoryPool } from "./pool.ts";
 import { PolicyPlan, policyWords } from "./policy_plan.ts";
 import { Portal } from "./portal.ts";
-import { mix, type Scenario } from "./scenario.ts";
+import type { Scenario } from "./scenario.ts";
 import { SizeLog } from "./size_log.ts";
 import { SpreadWatch } from "./spread.ts";
 import { Store } from "./store.ts";
@@ -82,7 +82,7 @@ export class World {
     this.scenario = scenario;
     this.#trace = makeTrace?.(() => this.clock.nowMs) ?? null;
     // A stream of its own for each part, so that a change in one does not shuffle the others.
-    const stream = (part: number) => new Prng(mix(Math.imul(scenario.seed, 31) + part));
+    const stream = (part: number) => new Prng(mixSeed(Math.imul(scenario.seed, 31) + part));
     const pool = new MemoryPool();
     this.network = new Network(this.clock, stream(1));
     // What a controller does after it has lost its host is over before the writes that are held go on.

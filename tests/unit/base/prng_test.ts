@@ -1,5 +1,5 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { Prng } from "../../../src/base/prng.ts";
+import { mixSeed, Prng } from "../../../src/base/prng.ts";
 
 function draw(seed: number, count = 64): number[] {
   const prng = new Prng(seed);
@@ -26,5 +26,19 @@ Deno.test("Prng gives numbers in range, spread over all of it, for any seed", ()
     }
     assertEquals(counts.every((count) => count > 800 && count < 1200), true, `seed ${seed}: ${counts}`);
     assertEquals(prng.below(1), 0);
+  }
+});
+
+Deno.test("mixSeed() leaves the draws of seeds in a row nothing in common", () => {
+  for (const first of [0, 1_000, 123_456_789, 820_196_287]) {
+    for (let skip = 0; skip < 8; skip++) {
+      const counts = [0, 0, 0, 0];
+      for (let i = 0; i < 400; i++) {
+        const prng = new Prng(mixSeed(first + i));
+        for (let k = 0; k < skip; k++) prng.uint32();
+        counts[prng.below(4)]!++;
+      }
+      assertEquals(counts.every((count) => count > 50 && count < 150), true, `${first}, draw ${skip}: ${counts}`);
+    }
   }
 });
