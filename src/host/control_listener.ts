@@ -11,6 +11,8 @@ import { heldBackWords, RateLimit } from "../base/rate_limit.ts";
 
 /** Pause after a failed accept, which happens when the process is out of descriptors. */
 const ACCEPT_RETRY_MS = 100;
+/** The descriptor of a client that was dropped is free after this time. */
+const ROOM_MS = 10;
 /** How often a failed accept is logged. */
 const ACCEPT_WORDS = { burst: 1, perMs: 60_000 } as const;
 
@@ -28,6 +30,8 @@ export interface ListenerOptions {
   socketPath: string;
   reserve: DescriptorReserve | null;
   accept(socket: Deno.UnixConn): void;
+  /** Drops a client that asks for nothing, so that another one can be accepted; false if there is none. */
+  makeRoom(): boolean;
 }
 
 /** Listens from the moment it is made, instead of whoever did before. */
@@ -100,12 +104,14 @@ export class ControlListener {
     }
   }
 
-  /** Descriptors have run out, most likely: the reserve is for that. */
+  /** Descriptors have run out, most likely: the reserve is for that, and then the place of a client that is silent. */
   async #handleNotAccepted(error: unknown): Promise<void> {
     const heldBack = this.#acceptWords.admit(performance.now());
     if (heldBack !== null) log.error(`${hostError("Cannot accept a client", error).message}${heldBackWords(heldBack)}`);
-    if (hostErrno(error) === EMFILE && this.#options.reserve?.useReserve() === true) return;
-    await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
+    const isOut = hostErrno(error) === EMFILE;
+    if (isOut && this.#options.reserve?.useReserve() === true) return;
+    const waitMs = isOut && this.#options.makeRoom() ? ROOM_MS : ACCEPT_RETRY_MS;
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
   }
 }
 

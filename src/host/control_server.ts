@@ -21,6 +21,8 @@ const CONNECTIONS_MAX = 64;
 /** Requests of one connection that run at a time; further lines wait unread. */
 const REQUESTS_MAX = 32;
 const SILENCE_MS_MAX = 10_000;
+/** A client that has been silent for less is about to ask. */
+const SILENCE_MS_MIN = 200;
 /** Log lines that a verbose request is sent: an attach over many paths writes a few hundred. */
 const LOG_LINES_MAX = 2000;
 /** How long `close()` waits for requests that are running. */
@@ -123,7 +125,12 @@ export class ControlServer implements AsyncDisposable {
   constructor(options: ServerOptions) {
     this.#options = options;
     const { socketPath, reserve } = options;
-    this.#listener = new ControlListener({ socketPath, reserve, accept: (socket) => this.#serve(socket) });
+    this.#listener = new ControlListener({
+      socketPath,
+      reserve,
+      accept: (socket) => this.#serve(socket),
+      makeRoom: () => this.#makeRoom(SILENCE_MS_MIN),
+    });
   }
 
   /** As {@linkcode ControlListener.listenIfGone}. */
@@ -173,9 +180,15 @@ export class ControlServer implements AsyncDisposable {
     if (this.#connections.size === 0) this.#options.reserve?.keepReserve();
   }
 
-  /** Drops the connection that has asked for nothing for the longest time; false if all have requests that run. */
-  #makeRoom(): boolean {
-    const silent = [...this.#connections].filter((connection) => connection.silentSinceMs !== null);
+  /**
+   * Drops the connection that has asked for nothing for the longest time; false if all have requests that run, or have
+   * been silent for less than so long.
+   */
+  #makeRoom(silentForMs = 0): boolean {
+    const before = performance.now() - silentForMs;
+    const silent = [...this.#connections].filter(({ silentSinceMs }) =>
+      silentSinceMs !== null && silentSinceMs <= before
+    );
     silent.sort((a, b) => a.silentSinceMs! - b.silentSinceMs!);
     const oldest = silent[0];
     if (oldest === undefined) return false;
