@@ -115,12 +115,13 @@ function hanging(head: string, text: string, width: number): string[] {
 }
 
 function volumeFacts(volume: VolumeInfo): string[][] {
-  const blocks = `in blocks of ${formatSize(volume.blockSize)}${volume.readOnly ? ", read-only" : ""}`;
+  const blocks = `in blocks of ${formatSize(volume.blockSize)}`;
   return [
     ["nqn", oneLine(volume.nqn)],
     ["namespace", `${volume.nsid}, ${volume.uuid}`],
     ["size", `${formatSize(volume.sizeBytes)} ${blocks}`],
     ...(volume.sizeWarning === null ? [] : [["warning", oneLine(volume.sizeWarning)]]),
+    ...(volume.readOnlyReason === null ? [] : [["read-only", oneLine(volume.readOnlyReason)]]),
     ["device", deviceWords(volume)],
     ["storage", oneLine(`${volume.model.trim()}, serial number ${volume.serial.trim()}`)],
     ["policy", policyWords(volume)],

@@ -226,6 +226,8 @@ export interface VolumeInfo {
   /** Why the kernel device has another size, in words; null if it has not. */
   sizeWarning: string | null;
   readOnly: boolean;
+  /** Why it takes no writes, in words; null if it does. */
+  readOnlyReason: string | null;
   state: VolumeState;
   policy: string;
   failback: "auto" | "manual";

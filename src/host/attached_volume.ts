@@ -141,7 +141,7 @@ export class AttachedVolume implements PathOwner {
     this.#namespace = { ...name, blockSize: limits.blockSize };
     this.#model = controller.model;
     this.#serial = controller.serial;
-    this.#size = new VolumeSize(this, geometryOf(first, plan.readOnly));
+    this.#size = new VolumeSize(this, geometryOf(first, plan.readOnly), { isReadOnlyByOption: plan.readOnly });
     this.#watch = new NamespaceWatch(this);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.gone = promise;
@@ -773,7 +773,8 @@ export class AttachedVolume implements PathOwner {
       sizeBytes: this.geometry.blocks * this.geometry.blockSize,
       blockSize: this.geometry.blockSize,
       sizeWarning: this.#size.warning ?? this.#watch.disagreement,
-      readOnly: this.geometry.readOnly,
+      readOnly: this.#size.readOnlyReason !== null,
+      readOnlyReason: this.#size.readOnlyReason,
       model: this.#model,
       serial: this.#serial,
     };

@@ -27,11 +27,15 @@ export class VolumeSize {
   #queueBlocks: number;
   #deviceBlocks: number;
   #isDeviceReadOnly: boolean;
+  /** The kernel device takes no writes though the volume does: it was made so. */
+  #isDeviceStuck = false;
+  readonly #isReadOnlyByOption: boolean;
   #running: Promise<void> | null = null;
   readonly #volume: SizedVolume;
 
-  constructor(volume: SizedVolume, geometry: Geometry) {
+  constructor(volume: SizedVolume, geometry: Geometry, { isReadOnlyByOption }: { isReadOnlyByOption: boolean }) {
     this.#volume = volume;
+    this.#isReadOnlyByOption = isReadOnlyByOption;
     this.#geometry = geometry;
     this.#queueBlocks = geometry.blocks;
     this.#deviceBlocks = geometry.blocks;
@@ -40,6 +44,14 @@ export class VolumeSize {
 
   get geometry(): Geometry {
     return this.#geometry;
+  }
+
+  /** Why the volume takes no writes, in words; null if it does. */
+  get readOnlyReason(): string | null {
+    if (this.#isReadOnlyByOption) return "it was attached with --read-only";
+    if (this.#geometry.readOnly) return "its namespace is write protected";
+    if (!this.#isDeviceStuck) return null;
+    return "its device was made while its namespace was write protected: to write, detach it and attach it again";
   }
 
   /** Changes the size; what was asked for last counts. */
@@ -102,8 +114,10 @@ export class VolumeSize {
     this.#isDeviceReadOnly = readOnly;
     try {
       await device.setReadOnly(readOnly);
+      this.#isDeviceStuck = false;
       log.info(`${this.#volume.name}: ${device.path} ${readOnly ? "is read-only now" : "takes writes again"}`);
     } catch (error) {
+      this.#isDeviceStuck = !readOnly;
       const { message, hint } = UmpathError.from(error);
       log.warn(`${this.#volume.name}: ${message}${hint === undefined ? "" : `: ${hint}`}`);
     }

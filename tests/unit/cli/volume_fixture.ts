@@ -43,6 +43,7 @@ export const VOLUME: VolumeInfo = {
   driver: "ublk",
   sizeBytes: 2 ** 30,
   sizeWarning: null,
+  readOnlyReason: null,
   deviceReason: null,
   blockSize: 512,
   readOnly: false,

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { VolumeInfo } from "../../../src/host/api.ts";
 import { volumeDetails, volumeLines } from "../../../src/cli/volume_text.ts";
 import { PATH, VOLUME } from "./volume_fixture.ts";
@@ -85,7 +85,9 @@ Deno.test("volumeDetails() shows the volume and its paths, and escapes what the 
   const manual = volumeDetails({ ...VOLUME, failback: "manual", paths: [{ ...PATH, standby: true }] });
   assert(manual.includes("  policy     round-robin, failback manual"), manual.join("\n"));
   assert(manual.some((line) => line.includes("  live, optimized, standby, controller")), manual.join("\n"));
-  assert(volumeDetails({ ...VOLUME, readOnly: true, device: null }).join().includes("512 B, read-only"));
+  const reason = "its namespace is write protected";
+  const protectedOne = { ...VOLUME, readOnly: true, readOnlyReason: reason, device: null };
+  assertMatch(volumeDetails(protectedOne).join("\n"), /^ +read-only +its namespace is write protected$/m);
 });
 
 Deno.test("volumeDetails() tells of digests where there are any, and of those that were wrong", () => {
