@@ -158,6 +158,7 @@ export class AttachedVolume implements PathOwner {
         return spec === undefined ? null : `path ${path} (${pathWords(spec)})`;
       },
       waitMs: () => this.table.isCut ? 0 : waitMsOf(this.settings.timeouts),
+      isGoing: () => this.#isCutForGood,
     });
     this.failback.setMode(plan.failback);
   }

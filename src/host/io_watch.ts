@@ -33,6 +33,8 @@ export interface WatchedIo {
   readonly pathWords: (path: number) => string | null;
   /** How long I/O waits for a path; null: without end; 0: it fails at once. */
   readonly waitMs: () => number | null;
+  /** True once the volume is to go and its I/O waits for nothing any more. */
+  readonly isGoing: () => boolean;
 }
 
 /** Logs what becomes of a volume's I/O: what failed, when it waits for a path, and when writes are held. */
@@ -44,7 +46,9 @@ export class IoWatch {
   readonly #seen: number[] = [];
   #timer: ReturnType<typeof setInterval> | undefined;
   #pathlessSinceMs: number | null = null;
-  /** Some path did not serve since all did. */
+  /** So many paths served when last told. */
+  #serving = 0;
+  /** A path stopped serving, and not all have served since. */
   #wasDegraded = false;
   #wasServed = false;
   #isHeldLogged = false;
@@ -68,16 +72,21 @@ export class IoWatch {
   /** So many of the volume's paths serve I/O now. */
   handlePaths({ serving, all }: { serving: number; all: number }, nowMs: number): void {
     const { name } = this.#io;
+    // A path that has never served is not missed: it may be new.
+    const isFewer = serving < this.#serving;
+    const isMore = serving > this.#serving;
+    this.#serving = serving;
     if (serving === 0) return this.#handlePathless(nowMs);
     this.#wasServed = true;
     if (this.#pathlessSinceMs !== null) {
       log.info(`${name}: a path serves again: I/O goes on after ${secondsWords(nowMs - this.#pathlessSinceMs)}`);
     }
     this.#pathlessSinceMs = null;
-    if (serving < all) this.#wasDegraded = true;
+    if (serving < all) this.#wasDegraded ||= isFewer;
     else if (this.#wasDegraded) {
       this.#wasDegraded = false;
-      log.info(`${name}: all ${all} paths serve again`);
+      // Else those that did not serve were removed. One path has its own line above.
+      if (isMore && all > 1) log.info(`${name}: all ${all} paths serve again`);
     }
   }
 
@@ -114,6 +123,8 @@ export class IoWatch {
     const by = path < 0 ? null : this.#io.pathWords(path);
     const why = status !== 0
       ? `: ${statusWords(status)}${by === null ? "" : `, says ${by}`}`
+      : pathlessMs >= 0 && this.#io.isGoing()
+      ? ": the volume is being taken away"
       : pathlessMs >= 0
       ? `: no path for ${secondsWords(pathlessMs)}`
       : "";

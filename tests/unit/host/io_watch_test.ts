@@ -11,9 +11,10 @@ const READ = { op: BlockOp.READ, lba: 1234, blocks: 8, errno: EIO, status: 0, pa
 
 /** A watch on two queues, and what it logs: level and words. */
 function watched(waitMs: number | null = 60_000) {
+  const state = { isGoing: false };
   const counters = [new Counters(), new Counters()];
   const watch = new IoWatch({
-    ...{ name: "vol-n1", counters, blockSize: () => 512, waitMs: () => waitMs },
+    ...{ name: "vol-n1", counters, blockSize: () => 512, waitMs: () => waitMs, isGoing: () => state.isGoing },
     pathWords: (path) => path === 1 ? "path 1 (192.0.2.1:4420)" : null,
   });
   const logged = (work: () => void) => {
@@ -26,7 +27,7 @@ function watched(waitMs: number | null = 60_000) {
     }
     return lines.map((line) => line.trimEnd().replace(/^.*?(debug|info|warn|error) volume: /, "$1 "));
   };
-  return { counters, watch, logged };
+  return { counters, watch, logged, state };
 }
 
 Deno.test("IoWatch logs what failed, with errno and reason, and how many with it", () => {
@@ -83,6 +84,27 @@ Deno.test("IoWatch logs when I/O begins to wait for a path and when it goes on, 
     });
     assertEquals(lines, [`warn vol-n1: no path is left: ${words}`]);
   }
+});
+
+Deno.test("IoWatch says that all paths serve again only after one stopped serving", () => {
+  const { watch, logged } = watched();
+  const told = (...counts: [serving: number, all: number][]) =>
+    logged(() => counts.forEach(([serving, all]) => watch.handlePaths({ serving, all }, 0)));
+  assertEquals(told([0, 2], [1, 2], [2, 2]), [], "the paths of a new volume come up");
+  assertEquals(told([2, 3], [2, 2]), [], "a path that is added is refused");
+  assertEquals(told([2, 3], [3, 3]), [], "a path that is added comes up");
+  assertEquals(told([2, 3], [2, 3], [3, 3]), ["info vol-n1: all 3 paths serve again"]);
+  assertEquals(told([1, 3], [1, 1]), [], "those that are lost are removed");
+  const line = "info vol-n1: a path serves again: I/O goes on after 0.0 s";
+  assertEquals(told([0, 1], [1, 1]).slice(1), [line], "a volume with one path");
+});
+
+Deno.test("IoWatch tells of I/O that fails because the volume goes, not because a path is missed", () => {
+  const { counters, watch, logged, state } = watched();
+  state.isGoing = true;
+  noteFailed(counters[0], { ...READ, pathlessMs: 0 });
+  const line = "error vol-n1: read of 4 KiB at LBA 1234 failed with EIO: the volume is being taken away";
+  assertEquals(logged(() => watch.look(0)), [line]);
 });
 
 Deno.test("IoWatch logs that writes are held, and that they are no more", () => {
