@@ -34,9 +34,7 @@ export const declare: Declare = (command, { output }) => {
       if (output.json) return output.object({ volumes, attaching, left });
       if (volumes.length + attaching.length + left.length === 0) output.note("Nothing is attached");
       volumeLines([...volumes, ...attaching, ...left], output.columns).forEach((line) => output.line(line));
-      for (const { words, name, device } of left) {
-        output.note(`${words}; umpath detach ${name || device} takes it away`);
-      }
+      for (const { words, remedy } of left) output.note(`${words}; ${remedy}`);
     });
 };
 

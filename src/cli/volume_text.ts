@@ -97,13 +97,13 @@ export function volumeDetails(volume: VolumeInfo, columns: number | null = null)
 }
 
 /** What is to be said of a device that a volume has left. */
-export function leftDetails({ name, device, driver, why, use }: LeftInfo): string[] {
+export function leftDetails({ name, device, driver, why, use, remedy }: LeftInfo): string[] {
   return [
     `${name || device}: dead, ${why}`,
     ...alignRows([
       ["device", `${device} (${driver}): all I/O on it fails`],
       ...use === null ? [] : [["use", `it ${use}`]],
-      ["remedy", `${use === null ? "" : "close or unmount it, then "}umpath detach ${name || device}, or attach again`],
+      ["remedy", remedy],
     ]).map((line) => `  ${line}`),
   ];
 }

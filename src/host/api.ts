@@ -299,6 +299,8 @@ export interface LeftInfo {
   use: string | null;
   /** All of it in a sentence. */
   words: string;
+  /** What makes it go, as the end of a sentence. */
+  remedy: string;
 }
 
 export interface DaemonInfo {

@@ -40,6 +40,8 @@ export interface LeftDevice {
   remove(): Promise<LeftFate>;
 }
 
+type LeftName = Pick<LeftDevice, "name" | "device" | "isDetached">;
+
 /** What became of what was left. */
 export interface Removal {
   /** Names of the volumes, or devices where the name is not known, that had something left which is now gone. */
@@ -82,19 +84,23 @@ export async function listLeft(dir: RunDir, { besideDaemon }: { besideDaemon: bo
     if (device === null) return [];
     const use = await deviceUseWords(device);
     const why = isDetached ? "it was in use when it was detached" : "its daemon died";
-    return [{ name, device, driver, why, use, words: leftWords({ name, device, isDetached }, use) }];
+    const words = leftWords({ name, device, isDetached }, use);
+    return [{ name, device, driver, why, use, words, remedy: remedyWords({ name, device, isDetached }, use) }];
   }));
   return infos.flat();
 }
 
 /** `/dev/loop3 (was vol-n1) is still mounted on "/mnt"` */
-function leftWords(
-  { name, device, isDetached }: Pick<LeftDevice, "name" | "device" | "isDetached">,
-  use: string | null,
-) {
+function leftWords({ name, device, isDetached }: LeftName, use: string | null): string {
   const what = `${device}${name === "" ? "" : ` (was ${name})`}`;
   if (use !== null) return `${what} ${use.replace(/^is /, "is still ")}`;
   return isDetached ? `${what} is still open` : `${what} was left by a daemon that died`;
+}
+
+/** `close or unmount it, then run umpath detach vol-n1 or attach again` */
+function remedyWords({ name, device, isDetached }: LeftName, use: string | null): string {
+  if (isDetached) return "close or unmount it: it is removed then";
+  return `${use === null ? "" : "close or unmount it, then "}run umpath detach ${name || device} or attach again`;
 }
 
 /** True if `word` names what is left, as it named the volume. */

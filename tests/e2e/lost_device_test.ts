@@ -88,6 +88,8 @@ toolTest("a device whose daemon died is not detached while it is mounted, and is
   try {
     rig.killDaemon();
     const words = `${device} (was ${NAME}) is still mounted on "${mount}"`;
+    const told = await rig.umpath("list");
+    assertEquals(told.stderr, `${words}; close or unmount it, then run umpath detach ${NAME} or attach again\n`);
     const refused = await rig.umpath("detach", NAME);
     assertEquals(refused.code, 7, refused.stderr);
     assertStringIncludes(refused.stderr, `Cannot detach ${NAME}: ${words}`);
@@ -178,7 +180,8 @@ toolTest("a daemon that ends while its device is mounted leaves a note of it", [
     await until(rig, "the daemon gone", async () => await call("info", {}, { dir: runDirAt(rig.cli.runDir) }) === null);
     await until(rig, "the note", async () => {
       const left = await listLeft(runDirAt(rig.cli.runDir), { besideDaemon: false });
-      return left.map(({ words }) => words).join() === `${device} (was ${NAME}) is still mounted on "${mount}"`;
+      const told = `${device} (was ${NAME}) is still mounted on "${mount}"; close or unmount it: it is removed then`;
+      return left.map(({ words, remedy }) => `${words}; ${remedy}`).join() === told;
     });
   } finally {
     await rig.run("umount", mount);
