@@ -38,6 +38,8 @@ export class Output {
   readonly #waitNoteMs: number;
   readonly #stdout: WriteSync;
   readonly #stderr: WriteSync;
+  /** Those that were told. */
+  readonly #warnings = new Set<string>();
 
   constructor(options: OutputOptions) {
     this.json = options.json;
@@ -64,8 +66,10 @@ export class Output {
     this.line(JSON.stringify({ schemaVersion: SCHEMA_VERSION, ...object }, null, 2));
   }
 
-  /** Something that the user should know although the command did what it was told, on stderr. */
+  /** Something that the user should know although the command did what it was told, on stderr; the same words once. */
   warn(message: string): void {
+    if (this.#warnings.has(message)) return;
+    this.#warnings.add(message);
     this.errorLine(this.json ? JSON.stringify({ warning: message }) : `umpath: warning: ${message}`);
   }
 

@@ -306,6 +306,16 @@ Deno.test("Output says that the reader has left, waits for a full pipe, and lose
   assertEquals(calls, 4);
 });
 
+Deno.test("Output.warn() tells once what holds for several volumes", () => {
+  for (const [json, line] of [[false, "umpath: warning: A"], [true, '{"warning":"A"}']] as const) {
+    const { text, output } = captured(json);
+    output.warn("A");
+    output.warn("B");
+    output.warn("A");
+    assertEquals(text.stderr, `${line}\n${line.replace("A", "B")}\n`);
+  }
+});
+
 Deno.test("main() never throws", async () => {
   assertEquals(await main(["version", "--nope", "--json"]), 2);
 });
