@@ -105,7 +105,7 @@ export const declare: Declare = (command, context) => {
         "--hedge-reads <budget>",
         withDefault("repeat a late read on another path after this time, such as p99 or 20ms, or off", HEDGE_DEFAULT),
       ).argParser<string>(parseHedgeOption),
-      ["off", ...HEDGE_EXAMPLES],
+      HEDGE_EXAMPLES,
     ))
     .addOption(choiceOption("--device <driver>", "kind of kernel device", DEVICE_CHOICES).default("auto"))
     .option(

@@ -44,6 +44,7 @@ Deno.test("candidates() completes commands, options and their values", async () 
   assertEquals(await words("umpath attach --policy "), POLICY_NAMES.slice());
   assertEquals(await words("umpath attach --keep-alive "), ["5s", "off"]);
   assertEquals(await words("umpath attach --write-hold "), ["auto", "off"]);
+  assertEquals(await words("umpath attach --hedge-reads "), ["off", "p99", "p99.9", "20ms"]);
   assertEquals(await words("umpath attach --hedge-reads p"), ["p99", "p99.9"]);
   assert((await words("umpath attach --host-iface ")).includes("lo"));
   assertEquals(await words("umpath detach --"), ["--all", "--force", "--json", "--verbose", "--help"]);
