@@ -2,6 +2,7 @@ import { native } from "../../ffi/library.ts";
 import { check, cString } from "../../ffi/result.ts";
 import { errnoWords } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
+import { hostHint } from "../base/host_error.ts";
 import { quote } from "../base/text.ts";
 import type { LogTarget } from "./log_writer.ts";
 
@@ -58,7 +59,11 @@ export class LogFile implements LogTarget {
   /** What is written from now on goes to the file that has the path, which is made if there is none. */
   async reopen(): Promise<void> {
     const result = await native().um_stdio_to(cString(this.#path));
-    if (result < 0) throw new UmpathError("host-lacks", `Cannot log to ${quote(this.#path)}: ${errnoWords(result)}`);
+    if (result < 0) {
+      throw new UmpathError("host-lacks", `Cannot log to ${quote(this.#path)}: ${errnoWords(result)}`, {
+        hint: hostHint(-result),
+      });
+    }
     const info = await this.#info();
     this.#bytes = info?.size ?? 0;
     this.#inode = info?.ino ?? null;

@@ -237,8 +237,8 @@ Deno.test({
   ignore: MOUNTS !== null,
   fn: async () => {
     const cases: [mount: string, prepare: string, words: RegExp][] = [
-      ["size=4k,nr_inodes=3", "true", /no space left on device/],
-      ["size=64k", "head -c 70000 /dev/zero > $D/fill; true", /no space left on device/],
+      ["size=4k,nr_inodes=3", "true", /no space left on device\nhint: Make room there\n/],
+      ["size=64k", "head -c 70000 /dev/zero > $D/fill; true", /no space left on device\nhint: Make room there\n/],
       ["size=64k", "mount -o remount,ro $D", /read-only file system/],
       ["size=64k", "mkdir -p $D/run/daemon.lock; chmod 700 $D/run", /daemon\.lock" as lock: is a directory/],
       ["size=64k", "mkdir -p $D/run/daemon.log; chmod 700 $D/run", /[Cc]annot log to ".*daemon\.log": is a directory/],
