@@ -52,8 +52,8 @@ export function failedWords(thrown: unknown): string {
 function doneWords<M extends Method>(method: M, result: Api[M]["result"]): string {
   switch (method) {
     case "attach": {
-      const { device, created } = result as Api["attach"]["result"];
-      return created ? device : `${device} was attached before`;
+      const { volume, device, created } = result as Api["attach"]["result"];
+      return created ? device : `${device} (${volume.name} was attached before)`;
     }
     case "detach": {
       const { detached } = result as Api["detach"]["result"];
