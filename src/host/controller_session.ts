@@ -293,9 +293,7 @@ export function failureOf(
     return new PathFailure("host-lacks", words, more(hostHint(error.cause.errno)));
   }
   if (error instanceof ConnectionLost) {
-    // Where a controller has answered, address and port are right.
-    const hint = isConnected ? undefined : "Check the address, the port and the target";
-    return new PathFailure("unreachable", words, more(hint));
+    return new PathFailure("unreachable", words, more(lossHint(error, { isConnected })));
   }
   switch (error.kind) {
     case "refused":
@@ -307,6 +305,12 @@ export function failureOf(
     default:
       return new PathFailure("unreachable", words, more());
   }
+}
+
+/** What can be done about a connection that failed. Where a controller has answered, address and port are right. */
+function lossHint(error: ConnectionLost, { isConnected }: { isConnected: boolean }): string | undefined {
+  if (error instanceof NotNvmeTcp && error.speaksTls) return "Let the target accept connections without TLS";
+  return isConnected ? undefined : "Check the address, the port and the target";
 }
 
 /** What can be done about a refusal, where its cause is known. */

@@ -30,6 +30,13 @@ export class ConnectionLost extends Error {
 /** What answers there has never spoken NVMe/TCP: another attempt finds the same. */
 export class NotNvmeTcp extends ConnectionLost {
   override name = "NotNvmeTcp";
+  /** True if the port takes secured connections only, so that address and port may be right. */
+  readonly speaksTls: boolean;
+
+  constructor(message: string, { speaksTls = false }: { speaksTls?: boolean } = {}) {
+    super(message);
+    this.speaksTls = speaksTls;
+  }
 }
 
 /** A controller that speaks NVMe/TCP, and not as it was asked to: another attempt finds the same. */
@@ -55,9 +62,13 @@ const HEARD_BYTES_MAX = 24;
 const TLS_ALERT = 0x15;
 const TLS_MAJOR = 0x03;
 
+function isTlsAlert(heard: Uint8Array): boolean {
+  return heard[0] === TLS_ALERT && heard[1] === TLS_MAJOR;
+}
+
 /** What a peer speaks that begins with these bytes, if that is known not to be NVMe/TCP; null otherwise. */
 export function foreignWords(heard: Uint8Array): string | null {
-  if (heard[0] === TLS_ALERT && heard[1] === TLS_MAJOR) return "it speaks TLS, which umpath does not support";
+  if (isTlsAlert(heard)) return "it speaks TLS, which umpath does not support";
   const text = /^[\x20-\x7e]{4,}/.exec(String.fromCharCode(...heard))?.[0];
   if (text === undefined) return null;
   const cut = text.length === HEARD_BYTES_MAX ? "…" : "";
@@ -245,7 +256,7 @@ export class HostConnection {
   /** Whoever cannot even answer ICReq is no controller. */
   #lossOf(failure: ConnectionFailure): ConnectionLost {
     const heard = this.#wasReady ? null : foreignWords(this.#heard);
-    if (heard !== null) return new NotNvmeTcp(heard);
+    if (heard !== null) return new NotNvmeTcp(heard, { speaksTls: isTlsAlert(this.#heard) });
     const isNoController = failure.fes !== 0 && !this.#wasReady;
     if (!isNoController) return new ConnectionLost(failure.reason);
     if (failure.fes === FatalErrorStatus.UNSUPPORTED_PARAMETER) return new TransportMismatch(failure.reason);

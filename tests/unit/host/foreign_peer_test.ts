@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { foreignWords } from "../../../src/host/host_connection.ts";
+import { failureOf } from "../../../src/host/controller_session.ts";
+import { foreignWords, NotNvmeTcp } from "../../../src/host/host_connection.ts";
 
 Deno.test("foreignWords() names what a peer speaks that is no NVMe/TCP controller", () => {
   const text = (words: string) => foreignWords(new TextEncoder().encode(words));
@@ -13,4 +14,14 @@ Deno.test("foreignWords() names what a peer speaks that is no NVMe/TCP controlle
   for (const bytes of [[], [1], [1, 0, 128, 0, 128, 0, 0, 0], [0x15, 0, 0, 0], [0x41, 0x42, 0x43]]) {
     assertEquals(foreignWords(Uint8Array.from(bytes)), null, `${bytes}`);
   }
+});
+
+Deno.test("failureOf() sends whoever meets a port with TLS to the target, not to the address", () => {
+  const spec = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr: null, hostIface: null } as const;
+  const hintOf = (error: NotNvmeTcp) => failureOf({ spec, hostNqn: "nqn.x" }, error, { isFinal: true }).hint;
+  assertEquals(
+    hintOf(new NotNvmeTcp("it speaks TLS", { speaksTls: true })),
+    "Let the target accept connections without TLS",
+  );
+  assertEquals(hintOf(new NotNvmeTcp("it is not an NVMe/TCP port")), "Check the address, the port and the target");
 });
