@@ -3,7 +3,7 @@
  * no time, because the journal adds it; elsewhere it starts with the time and the level. States are named, never numbered.
  */
 import { heldBackWords, RateLimit } from "./rate_limit.ts";
-import { oneLine } from "./text.ts";
+import { oneLine, quote } from "./text.ts";
 
 /** From the most to the least urgent. */
 export const LOG_LEVELS = Object.freeze(["error", "warn", "info", "debug"] as const);
@@ -66,10 +66,11 @@ export function logLevel(): LogLevel {
   return threshold;
 }
 
-/** The value of UMPATH_LOG if it names no level, else null. */
-export function unknownLogLevel(): string | null {
+/** Warns in `log` of a UMPATH_LOG that names no level. */
+export function warnOfUnknownLevel(log: Logger): void {
   const word = environment("UMPATH_LOG") ?? "";
-  return word === "" || LOG_LEVELS.some((level) => level === word.toLowerCase()) ? null : word;
+  if (word === "" || LOG_LEVELS.some((level) => level === word.toLowerCase())) return;
+  log.warn(`UMPATH_LOG=${quote(word)} is no level (${LOG_LEVELS.join(", ")}): ${LOG_LEVEL_DEFAULT} is used`);
 }
 
 /** Gives every line to `listener` too, until the returned function is called. */

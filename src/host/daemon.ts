@@ -1,7 +1,7 @@
 /** The process that serves the volumes: control socket, signals, and when it leaves. */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { WORKERS_DEFAULT_MAX } from "../base/limits.ts";
-import { LOG_LEVELS, logger, setLogSink, unknownLogLevel } from "../base/log.ts";
+import { logger, setLogSink, warnOfUnknownLevel } from "../base/log.ts";
 import { midSentence, quote } from "../base/text.ts";
 import { VERSION } from "../base/version.ts";
 import { type ControlServer, type RequestContext, serveControl } from "./control_server.ts";
@@ -93,8 +93,7 @@ async function serve({ transient, logFile, lock, files, end, file, reopening, ..
   const dir = lock.dir;
   const startedAt = new Date().toISOString();
   const workers = options.workers ?? Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
-  const word = unknownLogLevel();
-  if (word !== null) log.warn(`UMPATH_LOG=${quote(word)} is no level (${LOG_LEVELS.join(", ")}): info is used`);
+  warnOfUnknownLevel(log);
   if (transient) leaveCgroup();
   using heartbeat = new Heartbeat();
   const handleFailed = (reason: string) => {

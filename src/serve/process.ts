@@ -1,6 +1,6 @@
 /** The process of `umpath serve`: opens what it serves, listens, and ends in order when it is told to. */
 import { TARGET_TRANSFER_BYTES, WORKERS_DEFAULT_MAX } from "../base/limits.ts";
-import { logger } from "../base/log.ts";
+import { logger, warnOfUnknownLevel } from "../base/log.ts";
 import { formatDuration } from "../base/units.ts";
 import { VERSION } from "../base/version.ts";
 import { type Handlers, listenControl } from "../host/control_server.ts";
@@ -63,6 +63,7 @@ export async function runServe(spec: TargetSpec, onListening: (info: TargetInfo)
   });
   // From here on hosts use them, and commands that never end may do so to the last.
   unserved.move();
+  warnOfUnknownLevel(log);
   for (const namespace of namespaces) namespace.logOpened();
   for (const listener of server.info().listeners) log.info(listeningWords(listener));
   log.info(`umpath ${VERSION} serves ${spec.nqn}, process ${Deno.pid}, ${workers} data-plane threads`);

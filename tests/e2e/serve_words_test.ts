@@ -85,6 +85,12 @@ Deno.test("umpath serve says that a port is taken, and takes none then", async (
   Deno.listen({ hostname, port: 4430 }).close();
 });
 
+Deno.test("umpath serve tells of a UMPATH_LOG that names no level", async () => {
+  await using cli = new Cli();
+  await using target = await Served.start(cli, { nqn: NQN, portals: 1, launcher: ["env", "UMPATH_LOG=bogus"] });
+  assertStringIncludes(await target.end(), 'UMPATH_LOG="bogus" is no level (error, warn, info, debug): info is used');
+});
+
 const BAD_TARGET_WORDS: readonly [words: string[], code: number, said: string][] = [
   [[], 2, "Cannot run umpath target: no command is given"],
   [["sing"], 2, 'Cannot run umpath target "sing": umpath target has no such command'],
