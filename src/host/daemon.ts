@@ -104,11 +104,14 @@ async function serve({ transient, logFile, lock, files, end, file, reopening, ..
   const volumes = new VolumeSet(pool);
   let hadVolume = false;
   const leave = () => {
-    hadVolume ||= !volumes.isEmpty;
     if (!transient || !volumes.isEmpty) return;
     end.resolve({ code: 0, reason: hadVolume ? "the last volume is gone" : "nothing is attached" });
   };
-  const leaveSoon = () => setTimeout(leave, LEAVE_DELAY_MS);
+  const handleChanged = () => {
+    // An attach that is on its way is no volume yet, and may come to nothing.
+    hadVolume ||= volumes.all.length > 0;
+    setTimeout(leave, LEAVE_DELAY_MS);
+  };
   const left = await removeLeft(await leftDevices(dir), { lock, force: true });
   const leftWords = [...left.words, ...left.failures.map(messageOf)];
   for (const words of leftWords) log.warn(words);
@@ -120,7 +123,7 @@ async function serve({ transient, logFile, lock, files, end, file, reopening, ..
   };
   const listed = () => listLeft(dir, { besideDaemon: true });
   const handlers = daemonHandlers({
-    ...{ volumes, info, left: listed, onVolumes: tellLeft, onChanged: leaveSoon },
+    ...{ volumes, info, left: listed, onVolumes: tellLeft, onChanged: handleChanged },
     removeLeft: (options) => removeBesideDaemon(dir, options),
   });
   await using server = serveControl({ socketPath: dir.socketPath, lock, handlers, reserve: files });

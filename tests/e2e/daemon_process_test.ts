@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { eventually } from "./host/host_fixture.ts";
 import { cgroupRoot } from "../../src/host/daemon_surroundings.ts";
-import { Cli, UMPATH, until } from "./cli_fixture.ts";
+import { Cli, Port, UMPATH, until } from "./cli_fixture.ts";
 import { Served } from "./served.ts";
 
 const NQN = "nqn.2026-11.io.test:process";
@@ -120,6 +120,18 @@ Deno.test("a daemon logs its end and the reason, and a second SIGTERM changes no
     assertMatch(log, /: detached\n/);
     assertMatch(log, /The daemon, process \d+, ends: SIGTERM\n$/);
   });
+});
+
+Deno.test("a daemon whose only attach fails does not log that a volume is gone", async () => {
+  await using cli = new Cli();
+  await using port = new Port(() => new Promise(() => {}));
+  const attach = cli.run("attach", NQN, "-p", port.path, "--device", "none", "--connect-timeout", "3s", ...HOST);
+  await eventually("the attach is on its way", () => port.accepted > 0);
+  // The daemon asks itself whether it may leave, and may not yet.
+  assertEquals((await cli.run("detach", "no-such-volume")).code, 3);
+  assertEquals((await attach).code, 4);
+  await assertGone(cli);
+  assertMatch(logOf(cli), /The daemon, process \d+, ends: nothing is attached\n$/);
 });
 
 Deno.test("a daemon makes its socket and its log anew when somebody has removed them", async () => {
