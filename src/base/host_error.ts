@@ -100,6 +100,8 @@ export function hostHint(errno: number): string | undefined {
     case ENOSPC:
     case EDQUOT:
       return "Make room there";
+    case EROFS:
+      return "Mount its file system for writing, or name a folder elsewhere";
     case EMFILE:
       return "Raise the limit: ulimit -n, or LimitNOFILE= of the service";
     case EFBIG:

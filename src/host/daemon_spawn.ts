@@ -133,7 +133,7 @@ class StartedDaemon {
     const { message, hint } = lastWords(await this.#words());
     const why = message?.replace(/^cannot run the umpath daemon: /, "") ?? this.#silence();
     return new UmpathError(code, `Cannot start the umpath daemon: ${why}`, {
-      hint: hint ?? `Its log is ${this.#dir.logPath}`,
+      hint: hint ?? this.#logHint(),
     });
   }
 
@@ -143,8 +143,13 @@ class StartedDaemon {
     const logWords = message === null ? "its log is empty" : `its log ends with: ${message}`;
     const why = `it does not answer after ${formatDuration(startMsMax)} and was ended; ${logWords}`;
     return new UmpathError("timed-out", `Cannot start the umpath daemon: ${why}`, {
-      hint: `Its log is ${this.#dir.logPath}`,
+      hint: this.#logHint(),
     });
+  }
+
+  /** Where to read more, if it has logged anything. */
+  #logHint(): string | undefined {
+    return this.#readLog() === "" ? undefined : `Its log is ${this.#dir.logPath}`;
   }
 
   /** How it ended, of one that said nothing. */
