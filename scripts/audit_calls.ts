@@ -21,15 +21,16 @@ const BLOCKING_METHODS =
 
 /** Files that may wait, and why. */
 export const MAY_BLOCK: Readonly<Record<string, string>> = Object.freeze({
-  "src/host/run_dir.ts": "the lock is taken before anything is served; commands do the rest",
-  "src/host/daemon_surroundings.ts": "before anything is served",
-  "src/host/daemon_spawn.ts": "runs in commands",
-  "src/host/host_identity.ts": "runs in commands",
-  "src/host/control_listener.ts": "makes and removes one socket node at the start, at the end, and when it was removed",
-  "src/host/left_devices.ts": "removes one socket node before anything is served",
-  "src/host/device_record.ts": "notes of some bytes in the run folder, which is in memory",
-  "src/host/process_identity.ts": "one line of /proc of this very process",
-  "src/host/standstill.ts": "a data-plane thread reads /proc of its own process when the main thread stands still",
+  "src/rpc/run_dir.ts": "the lock is taken before anything is served; commands do the rest",
+  "src/host/daemon/daemon_surroundings.ts": "before anything is served",
+  "src/host/daemon/daemon_spawn.ts": "runs in commands",
+  "src/host/daemon/host_identity.ts": "runs in commands",
+  "src/rpc/listener.ts": "makes and removes one socket node at the start, at the end, and when it was removed",
+  "src/host/device/left_devices.ts": "removes one socket node before anything is served",
+  "src/host/device/device_record.ts": "notes of some bytes in the run folder, which is in memory",
+  "src/io/process_identity.ts": "one line of /proc of this very process",
+  "src/host/worker/standstill.ts":
+    "a data-plane thread reads /proc of its own process when the main thread stands still",
   "src/block/file_device.ts": "belongs to the target, not to the daemon",
   "src/base/log.ts": "commands log to stderr; the daemon has a LogWriter",
 });

@@ -50,7 +50,7 @@ async function graftProgram(program: Program, output: string): Promise<void> {
 }
 
 /** Entry modules of the program's threads. */
-const WORKERS = ["src/host/worker.ts", "src/serve/target_worker.ts", "src/demo/file_load_worker.ts"];
+const WORKERS = ["src/host/worker/worker.ts", "src/serve/target_worker.ts", "src/demo/file_load_worker.ts"];
 
 /** What dist/umpath is made of. */
 export async function findProgram(root: string): Promise<Program> {

@@ -3,8 +3,14 @@ import { UmpathError } from "../base/errors.ts";
 import { PATHS_MAX, QUEUE_DEPTH_DEFAULT } from "../base/limits.ts";
 import { count, listWords, quote } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
-import { type AttachParams, type AttachResult, DEVICE_CHOICES, type PathSpec } from "../host/api.ts";
-import { FAILBACK_DEFAULT, FAILBACK_NAMES, POLICY_DEFAULT, POLICY_NAMES, TIMEOUT_DEFAULTS } from "../host/defaults.ts";
+import { type AttachParams, type AttachResult, DEVICE_CHOICES, type PathSpec } from "../rpc/host_api.ts";
+import {
+  FAILBACK_DEFAULT,
+  FAILBACK_NAMES,
+  POLICY_DEFAULT,
+  POLICY_NAMES,
+  TIMEOUT_DEFAULTS,
+} from "../settings/timeouts.ts";
 import {
   formatHedge,
   HEDGE_DEFAULT,
@@ -12,10 +18,10 @@ import {
   parseHedge,
   SLOW_PATH_DEFAULT,
   SLOW_PATH_MODES,
-} from "../host/latency_settings.ts";
-import { type HostIdentity, hostIdentity } from "../host/host_identity.ts";
-import { DEPTH_RANGE, NSID_RANGE, QUEUES_RANGE } from "../host/ranges.ts";
-import { ensureRunDir } from "../host/run_dir.ts";
+} from "../settings/latency_settings.ts";
+import { type HostIdentity, hostIdentity } from "../host/daemon/host_identity.ts";
+import { DEPTH_RANGE, NSID_RANGE, QUEUES_RANGE } from "../rpc/ranges.ts";
+import { ensureRunDir } from "../rpc/run_dir.ts";
 import { attachAll, discoverPaths, hostEndsOf, type OfferedNamespace } from "./attach_discovered.ts";
 import type { Declare } from "./commands.ts";
 import { detachNew, printAttached } from "./attach_result.ts";
@@ -26,7 +32,7 @@ import { nqnRemark, parseSubsystemNqn } from "./nqn.ts";
 import { choiceOption, parseVolumeName, wholeNumber } from "./option_words.ts";
 import { untilInterrupted } from "./interruption.ts";
 import type { Output } from "./output.ts";
-import { pathWords } from "../host/path_words.ts";
+import { pathWords } from "../rpc/path_words.ts";
 import { isPathWord, parseHostIface, parseHostTraddr, parsePathSpec } from "./path_spec.ts";
 import { chosenTimeouts, timeoutOptions } from "./timeout_options.ts";
 import { explainFaults } from "./usage_errors.ts";
@@ -248,7 +254,7 @@ async function attach(
   const onWarning = (message: string) => output.warn(message);
   const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning });
   const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
-  const start = async () => await (await import("../host/daemon_spawn.ts")).ensureDaemon(dir);
+  const start = async () => await (await import("../host/daemon/daemon_spawn.ts")).ensureDaemon(dir);
   const { connectTimeoutMs = TIMEOUT_DEFAULTS.connectTimeoutMs } = params.timeouts;
   const waited = `${listWords(params.paths.map(pathWords))} (connect-timeout ${formatDuration(connectTimeoutMs)})`;
   const undo = async (result: AttachResult) => {

@@ -1,7 +1,7 @@
 /** What `attach` prints, and what becomes of a volume whose device could not be printed. */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { midSentence } from "../base/text.ts";
-import type { AttachResult } from "../host/api.ts";
+import type { AttachResult } from "../rpc/host_api.ts";
 import { ask } from "./daemon_calls.ts";
 import { OutputClosed } from "./output.ts";
 

@@ -1,13 +1,13 @@
 /** What there is to name: volumes and paths that the daemon has, targets of this host, interfaces, settings. */
-import type { VolumeInfo } from "../host/api.ts";
-import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
-import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../host/latency_settings.ts";
-import { pathWords } from "../host/path_words.ts";
-import { matchesVolume, volumesMeant } from "../host/volume_match.ts";
-import { ANA_NAMES } from "../serve/ana_names.ts";
-import type { TargetInfo } from "../serve/api.ts";
+import type { VolumeInfo } from "../rpc/host_api.ts";
+import { FAILBACK_VALUES, POLICY_NAMES } from "../settings/timeouts.ts";
+import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../settings/latency_settings.ts";
+import { pathWords } from "../rpc/path_words.ts";
+import { matchesVolume, volumesMeant } from "../rpc/volume_match.ts";
+import { ANA_NAMES } from "../rpc/ana_names.ts";
+import type { TargetInfo } from "../rpc/target_api.ts";
 import { runningTargets } from "../serve/target_client.ts";
-import { FAULT_KINDS } from "../target/fault_rule.ts";
+import { FAULT_KINDS } from "../nvme_target/fault_rule.ts";
 import type { Candidate } from "./complete.ts";
 import { attachedVolumes } from "./daemon_calls.ts";
 import { listenerWords } from "./target_text.ts";

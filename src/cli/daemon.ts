@@ -27,7 +27,7 @@ export const declare: Declare = (command, context) => {
     .addOption(completedBy(new Option("--log-file <file>", "log to this file instead of stderr"), "files"))
     .addHelpText("after", HELP)
     .action(async ({ transient, workers, logFile }) => {
-      const { runDaemon } = await import("../host/daemon.ts");
+      const { runDaemon } = await import("../host/daemon/daemon.ts");
       const exitCode = await runDaemon({
         transient: transient === true,
         workers: workers ?? null,

@@ -1,9 +1,9 @@
 /** How commands ask the daemon. */
 import { UmpathError } from "../base/errors.ts";
-import type { Api, LeftInfo, ListResult, Method, VolumeInfo } from "../host/api.ts";
-import { ask, type CallOptions } from "../host/control_client.ts";
-import { checkRunDir, runDir } from "../host/run_dir.ts";
-import { matchesVolume, volumeMeant } from "../host/volume_match.ts";
+import type { Api, LeftInfo, ListResult, Method, VolumeInfo } from "../rpc/host_api.ts";
+import { ask, type CallOptions } from "../rpc/client.ts";
+import { checkRunDir, runDir } from "../rpc/run_dir.ts";
+import { matchesVolume, volumeMeant } from "../rpc/volume_match.ts";
 import type { Output } from "./output.ts";
 
 /** A daemon may leave for want of a volume as soon as it has started; one that does so three times has a fault. */
@@ -62,7 +62,7 @@ export async function listed(output?: Output): Promise<Required<ListResult>> {
 async function leftWithoutDaemon(): Promise<LeftInfo[]> {
   const dir = runDir();
   if (!checkRunDir(dir)) return [];
-  return await (await import("../host/left_devices.ts")).listLeft(dir, { besideDaemon: false });
+  return await (await import("../host/device/left_devices.ts")).listLeft(dir, { besideDaemon: false });
 }
 
 /** The volumes that are attached; none if no daemon runs. */

@@ -1,6 +1,6 @@
 import { Interrupted } from "../demo/stage.ts";
 import { StoryUnread } from "../demo/story.ts";
-import { programCommand } from "../host/daemon_spawn.ts";
+import { programCommand } from "../host/daemon/daemon_spawn.ts";
 import type { Declare } from "./commands.ts";
 import { commandHelp } from "./help.ts";
 import { choiceOption } from "./option_words.ts";

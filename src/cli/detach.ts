@@ -2,10 +2,10 @@ import { Argument } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { listWords } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
-import type { DetachParams, DetachResult } from "../host/api.ts";
-import type { LeftDevice, Removal } from "../host/left_devices.ts";
-import { checkRunDir, runDir, RunDirLock } from "../host/run_dir.ts";
-import { volumeMeant } from "../host/volume_match.ts";
+import type { DetachParams, DetachResult } from "../rpc/host_api.ts";
+import type { LeftDevice, Removal } from "../host/device/left_devices.ts";
+import { checkRunDir, runDir, RunDirLock } from "../rpc/run_dir.ts";
+import { volumeMeant } from "../rpc/volume_match.ts";
 import type { Context, Declare } from "./commands.ts";
 import { ask, awaitDaemonEnd, DAEMON_WAIT } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
@@ -72,7 +72,7 @@ function askDetach(params: DetachParams, output: Output): Promise<DetachResult |
 
 /** Without a daemon: what one that died has left is taken away. */
 async function detachLeft(params: DetachParams, output: Output): Promise<DetachResult> {
-  const { leftDevices, matchesLeft, removeLeft, sweepLeft } = await import("../host/left_devices.ts");
+  const { leftDevices, matchesLeft, removeLeft, sweepLeft } = await import("../host/device/left_devices.ts");
   const dir = runDir();
   for (const deadline = Date.now() + LOCK_MS_MAX;;) {
     const all = checkRunDir(dir) ? await leftDevices(dir) : [];

@@ -1,16 +1,16 @@
 import { Argument, Option } from "@commander-js/extra-typings";
 import { alignRows, count, oneLine } from "../base/text.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
-import { TIMEOUT_DEFAULTS } from "../host/defaults.ts";
-import type { Discovery, DiscoveryEntry, DiscoveryService } from "../host/discovery.ts";
-import { pathWords } from "../host/path_words.ts";
+import { TIMEOUT_DEFAULTS } from "../settings/timeouts.ts";
+import type { Discovery, DiscoveryEntry, DiscoveryService } from "../host/daemon/discovery.ts";
+import { pathWords } from "../rpc/path_words.ts";
 import type { Declare } from "./commands.ts";
 import { entryWords } from "./discovered_paths.ts";
 import { askerOf, discoverFrom, identityOf, parseDiscoveryPortal, warnOfReferrals } from "./discovery_calls.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import type { Output } from "./output.ts";
 import { completedBy } from "./word_sources.ts";
-import type { PathSpec } from "../host/api.ts";
+import type { PathSpec } from "../rpc/host_api.ts";
 
 const CONNECT_TIMEOUT = "--connect-timeout";
 const JQ = `jq -r '.services[].entries[] | select(.subtype == "nvm") | .subsystemNqn'`;

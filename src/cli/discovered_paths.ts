@@ -1,10 +1,10 @@
 /** Paths and portals from what discovery logs say; every word of a log is checked as one of the command line is. */
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { PathSpec } from "../host/api.ts";
-import { isSamePath } from "../host/path_words.ts";
-import { nqnFault } from "../host/nqn.ts";
-import type { DiscoveryEntry } from "../host/discovery.ts";
+import type { PathSpec } from "../rpc/host_api.ts";
+import { isSamePath } from "../rpc/path_words.ts";
+import { nqnFault } from "../settings/nqn.ts";
+import type { DiscoveryEntry } from "../host/daemon/discovery.ts";
 import { parsePathSpec } from "./path_spec.ts";
 
 /** A way out of this host: an address, an interface, or whatever the kernel picks. */

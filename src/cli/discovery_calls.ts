@@ -1,16 +1,16 @@
 /** How commands ask discovery services: by themselves, without the daemon. */
 import type { UmpathError } from "../base/errors.ts";
-import type { PathSpec } from "../host/api.ts";
-import { TIMEOUT_DEFAULTS } from "../host/defaults.ts";
-import type { Asker, Discovery, DiscoveryEntry } from "../host/discovery.ts";
+import type { PathSpec } from "../rpc/host_api.ts";
+import { TIMEOUT_DEFAULTS } from "../settings/timeouts.ts";
+import type { Asker, Discovery, DiscoveryEntry } from "../host/daemon/discovery.ts";
 import {
   HOST_IDENTITY_FILES,
   type HostIdentity,
   hostIdentity,
   type HostIdentityOptions,
-} from "../host/host_identity.ts";
-import { uuidBytes } from "../host/nqn.ts";
-import { ensureRunDir, runDir } from "../host/run_dir.ts";
+} from "../host/daemon/host_identity.ts";
+import { uuidBytes } from "../settings/nqn.ts";
+import { ensureRunDir, runDir } from "../rpc/run_dir.ts";
 import { type HostEnd, pathOf } from "./discovered_paths.ts";
 import type { Output } from "./output.ts";
 import { parsePathSpec } from "./path_spec.ts";
@@ -45,7 +45,7 @@ export function askerOf(identity: HostIdentity, connectTimeoutMs = TIMEOUT_DEFAU
 
 /** Asks the service at `portal` and those that it refers to, out of this host the same way as to the portal. */
 export async function discoverFrom(portal: PathSpec, asker: Asker): Promise<Discovery> {
-  const { discoverFrom } = await import("../host/discovery.ts");
+  const { discoverFrom } = await import("../host/daemon/discovery.ts");
   return await discoverFrom(portal, { asker, portalOf: (entry) => referralOf(entry, portal) });
 }
 
@@ -61,7 +61,7 @@ export function warnOfReferrals(failures: readonly UmpathError[], output: Output
 
 /** The active namespaces of a subsystem, from the first of its paths whose controller answers. */
 export async function namespacesOf(nqn: string, paths: readonly PathSpec[], asker: Asker): Promise<number[]> {
-  const { namespacesAt } = await import("../host/discovery.ts");
+  const { namespacesAt } = await import("../host/daemon/discovery.ts");
   let failure: unknown = new Error("A subsystem has a path");
   for (const path of paths) {
     try {

@@ -1,7 +1,7 @@
 /** Options of commands that make a target do wrong on demand. */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import { faultLines } from "../target/fault_words.ts";
+import { faultLines } from "../nvme_target/fault_words.ts";
 import { wholeNumber } from "./option_words.ts";
 
 /** Seeds are of 31 bits, so that they read well. */

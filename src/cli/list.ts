@@ -1,6 +1,6 @@
 import { Argument } from "@commander-js/extra-typings";
-import type { ListResult } from "../host/api.ts";
-import { volumeMeant, volumesMeant } from "../host/volume_match.ts";
+import type { ListResult } from "../rpc/host_api.ts";
+import { volumeMeant, volumesMeant } from "../rpc/volume_match.ts";
 import type { Declare } from "./commands.ts";
 import { DAEMON_WAIT, listed } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";

@@ -1,9 +1,9 @@
 /** Listeners in words: `ADDR[:PORT][,ana=STATE]`. */
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { AnaStateName } from "../host/api.ts";
-import { ANA_NAMES } from "../serve/ana_names.ts";
-import type { ListenSpec } from "../serve/api.ts";
+import type { AnaStateName } from "../rpc/host_api.ts";
+import { ANA_NAMES } from "../rpc/ana_names.ts";
+import type { ListenSpec } from "../rpc/target_api.ts";
 import { oneOf } from "./option_words.ts";
 import { parsePortal } from "./path_spec.ts";
 

@@ -3,8 +3,8 @@ import { UmpathError } from "../base/errors.ts";
 import { NAMESPACES_MAX } from "../base/limits.ts";
 import { quote } from "../base/text.ts";
 import { parseSize } from "../base/units.ts";
-import { isUuid } from "../host/nqn.ts";
-import type { NamespaceBacking, NamespaceSpec } from "../serve/api.ts";
+import { isUuid } from "../settings/nqn.ts";
+import type { NamespaceBacking, NamespaceSpec } from "../rpc/target_api.ts";
 import { wholeNumber } from "./option_words.ts";
 
 /** Largest NSID that is given out: lists of namespaces stay short. */

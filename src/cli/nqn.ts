@@ -1,6 +1,6 @@
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import { DISCOVERY_NQN, nqnFault, nqnFormFault } from "../host/nqn.ts";
+import { DISCOVERY_NQN, nqnFault, nqnFormFault } from "../settings/nqn.ts";
 
 const HINT = "An NQN is nqn.yyyy-mm.reversed.domain[:name] or nqn.2014-08.org.nvmexpress:uuid:UUID";
 

@@ -2,7 +2,7 @@
 import { UmpathError } from "../base/errors.ts";
 import { Option } from "@commander-js/extra-typings";
 import { listWords, nearest, quote } from "../base/text.ts";
-import { volumeNameFault } from "../host/volume_name.ts";
+import { volumeNameFault } from "../settings/volume_name.ts";
 
 /** A parser of whole numbers from `min` to `max`, decimal or 0x…, for the option `name`. */
 export function wholeNumber(name: string, range: { min: number; max: number }): (word: string) => number {

@@ -1,8 +1,8 @@
 import { Argument, type Command } from "@commander-js/extra-typings";
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { Api, PathName, PathResult } from "../host/api.ts";
-import { pathWords } from "../host/path_words.ts";
+import type { Api, PathName, PathResult } from "../rpc/host_api.ts";
+import { pathWords } from "../rpc/path_words.ts";
 import type { Context, Declare } from "./commands.ts";
 import { ask, tellOtherNetwork, unlessLeft } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";

@@ -1,8 +1,8 @@
 /** Paths in words: `ADDR`, `ADDR:PORT`, `[v6]:PORT`, or `tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME`. */
 import { UmpathError } from "../base/errors.ts";
 import { listWords, quote } from "../base/text.ts";
-import { canonicalAddress, interfaceNameFault, isHostAddress, isLinkLocal, isV6 } from "../host/addresses.ts";
-import type { PathName, PathSpec } from "../host/api.ts";
+import { canonicalAddress, interfaceNameFault, isHostAddress, isLinkLocal, isV6 } from "../settings/addresses.ts";
+import type { PathName, PathSpec } from "../rpc/host_api.ts";
 
 /** The port of NVMe/TCP that IANA has assigned. */
 const PORT_DEFAULT = 4420;

@@ -11,8 +11,8 @@ import {
 } from "../base/limits.ts";
 import { listWords, quote } from "../base/text.ts";
 import { parseSize } from "../base/units.ts";
-import { nqnFault, nqnFormFault } from "../host/nqn.ts";
-import type { ListenSpec, TargetInfo, TargetSpec } from "../serve/api.ts";
+import { nqnFault, nqnFormFault } from "../settings/nqn.ts";
+import type { ListenSpec, TargetInfo, TargetSpec } from "../rpc/target_api.ts";
 import type { Declare } from "./commands.ts";
 import { newFaultSeed, parseFaultSeed, readFaultScript } from "./fault_options.ts";
 import { commandHelp, withDefault } from "./help.ts";

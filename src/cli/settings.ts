@@ -1,10 +1,10 @@
 /** Settings of a volume in words: `policy=queue-depth`, `io-timeout=10s`, `preferred-path=1`, `weight.192.0.2.1=3`. */
 import { UmpathError } from "../base/errors.ts";
 import { listWords, nearest, oneLine, quote } from "../base/text.ts";
-import type { Timeouts, VolumeChanges } from "../host/api.ts";
-import { FAILBACK_VALUES, POLICY_NAMES } from "../host/defaults.ts";
-import { formatHedge, parseHedge, SLOW_PATH_MODES } from "../host/latency_settings.ts";
-import { WEIGHT_RANGE } from "../host/ranges.ts";
+import type { VolumeChanges } from "../rpc/host_api.ts";
+import { FAILBACK_VALUES, POLICY_NAMES, type Timeouts } from "../settings/timeouts.ts";
+import { formatHedge, parseHedge, SLOW_PATH_MODES } from "../settings/latency_settings.ts";
+import { WEIGHT_RANGE } from "../rpc/ranges.ts";
 import { oneOf, wholeNumber } from "./option_words.ts";
 import { parsePathName } from "./path_spec.ts";
 import { parseTime, TIMEOUT_OPTIONS } from "./timeout_options.ts";

@@ -1,8 +1,8 @@
 import { Argument } from "@commander-js/extra-typings";
 import { VERSION } from "../base/version.ts";
 import { count, wrapWords } from "../base/text.ts";
-import type { DaemonInfo, ListResult } from "../host/api.ts";
-import { volumeMeant } from "../host/volume_match.ts";
+import type { DaemonInfo, ListResult } from "../rpc/host_api.ts";
+import { volumeMeant } from "../rpc/volume_match.ts";
 import type { Declare } from "./commands.ts";
 import { ask, DAEMON_WAIT, listed } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";

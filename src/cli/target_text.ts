@@ -1,7 +1,7 @@
 /** Targets as text for people. */
 import { alignRows, count, oneLine } from "../base/text.ts";
 import { formatSize } from "../base/units.ts";
-import type { ControllerInfo, FaultsInfo, NamespaceInfo, TargetApi, TargetInfo } from "../serve/api.ts";
+import type { ControllerInfo, FaultsInfo, NamespaceInfo, TargetApi, TargetInfo } from "../rpc/target_api.ts";
 
 /** `127.0.0.1:4420` or `[::1]:4420`. */
 export function listenerWords({ traddr, trsvcid }: { traddr: string; trsvcid: number }): string {

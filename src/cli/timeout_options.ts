@@ -1,8 +1,7 @@
 /** The options that set times, and what they become. */
 import { Option } from "@commander-js/extra-typings";
 import { formatDuration, parseDuration } from "../base/units.ts";
-import type { NamedTimeouts, Timeouts } from "../host/api.ts";
-import { TIME_LIMITS, TIMEOUT_DEFAULTS } from "../host/defaults.ts";
+import { type NamedTimeouts, TIME_LIMITS, TIMEOUT_DEFAULTS, type Timeouts } from "../settings/timeouts.ts";
 import { withDefault } from "./help.ts";
 import { completedBy } from "./word_sources.ts";
 

@@ -6,7 +6,7 @@ const DAEMON_MS_MAX = 1_000;
 
 /** A daemon that does not answer, or may not be asked, keeps nobody from knowing the version of the program. */
 async function runningDaemon(): Promise<{ version: string; pid: number } | null> {
-  const { ask } = await import("../host/control_client.ts");
+  const { ask } = await import("../rpc/client.ts");
   const info = await ask("info", {}, { timeoutMs: DAEMON_MS_MAX }).catch(() => null);
   return info === null ? null : { version: info.version, pid: info.pid };
 }

@@ -1,8 +1,8 @@
 /** Volumes and paths as text for people. */
 import { alignRows, count, cutLine, oneLine, wrapWords } from "../base/text.ts";
 import { formatDuration, formatSize } from "../base/units.ts";
-import type { AttachingInfo, LeftInfo, PathInfo, VolumeInfo } from "../host/api.ts";
-import { pathWords } from "../host/path_words.ts";
+import type { AttachingInfo, LeftInfo, PathInfo, VolumeInfo } from "../rpc/host_api.ts";
+import { pathWords } from "../rpc/path_words.ts";
 import { TIMEOUT_OPTIONS } from "./timeout_options.ts";
 
 /** Columns of `show` where no terminal says how many it has. */

@@ -1,8 +1,8 @@
 /** Runs the demo from start to end, and whatever happens, takes back all that it has made. */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { midSentence } from "../base/text.ts";
-import type { DeviceChoice, VolumeInfo } from "../host/api.ts";
-import { ensureRunDir, type RunDir, runDirAt } from "../host/run_dir.ts";
+import type { DeviceChoice, VolumeInfo } from "../rpc/host_api.ts";
+import { ensureRunDir, type RunDir, runDirAt } from "../rpc/run_dir.ts";
 import { Claims, Untrue } from "./claims.ts";
 import { type FileSystemKind, findFileSystem, programPath } from "./file_system.ts";
 import { leftovers, processesOf } from "./leftovers.ts";

@@ -2,7 +2,7 @@
 import { alignRows, count } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
 import type { LoadCounts } from "../block/load_control.ts";
-import type { PathInfo, VolumeInfo } from "../host/api.ts";
+import type { PathInfo, VolumeInfo } from "../rpc/host_api.ts";
 import type { Claims } from "./claims.ts";
 import { type Load, LOAD_DEPTH, LOAD_UNIT_BYTES } from "./load.ts";
 import type { LossFigures } from "./report.ts";

@@ -1,5 +1,5 @@
 /** What a demo has found, as `--json` prints it: every figure was measured in that run. */
-import type { DeviceDriver } from "../host/api.ts";
+import type { DeviceDriver } from "../rpc/host_api.ts";
 import type { LoadCounts } from "../block/load_control.ts";
 import type { ToldStep } from "./story.ts";
 

@@ -4,8 +4,8 @@
  */
 import { UmpathError } from "../base/errors.ts";
 import { count, listWords } from "../base/text.ts";
-import type { DeviceChoice, PathInfo, VolumeInfo } from "../host/api.ts";
-import type { RunDir } from "../host/run_dir.ts";
+import type { DeviceChoice, PathInfo, VolumeInfo } from "../rpc/host_api.ts";
+import type { RunDir } from "../rpc/run_dir.ts";
 import type { Claims } from "./claims.ts";
 import { FileLoad } from "./file_load.ts";
 import { FileSystem, type FileSystemKind } from "./file_system.ts";

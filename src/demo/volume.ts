@@ -2,12 +2,12 @@
 import { type ErrorCode, EXIT_CODES, messageOf, UmpathError } from "../base/errors.ts";
 import { setLogSink } from "../base/log.ts";
 import { midSentence } from "../base/text.ts";
-import type { DeviceChoice, DeviceDriver, PathSpec, VolumeInfo } from "../host/api.ts";
-import { ask } from "../host/control_client.ts";
-import { uuidNqn } from "../host/nqn.ts";
-import type { RunDir } from "../host/run_dir.ts";
-import { VolumeSet } from "../host/volume_set.ts";
-import { WorkerPool } from "../host/worker_pool.ts";
+import type { DeviceChoice, DeviceDriver, PathSpec, VolumeInfo } from "../rpc/host_api.ts";
+import { ask } from "../rpc/client.ts";
+import { uuidNqn } from "../settings/nqn.ts";
+import type { RunDir } from "../rpc/run_dir.ts";
+import { VolumeSet } from "../host/daemon/volume_set.ts";
+import { WorkerPool } from "../host/driver/worker_pool.ts";
 import { Untrue } from "./claims.ts";
 import { KernelDevice } from "./kernel_device.ts";
 import type { Load } from "./load.ts";

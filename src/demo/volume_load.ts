@@ -1,6 +1,6 @@
 /** Verified load on a volume that this very process has attached, without any kernel device. */
 import { LoadControl } from "../block/load_control.ts";
-import type { AttachedVolume } from "../host/attached_volume.ts";
+import type { AttachedVolume } from "../host/driver/attached_volume.ts";
 import { Load, LOAD_DEPTH, LOAD_UNIT_BYTES, type LoadThread } from "./load.ts";
 
 export class VolumeLoad implements LoadThread {

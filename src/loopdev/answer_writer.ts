@@ -8,7 +8,7 @@ import {
   FuseOutHeader,
   FuseStatfsOut,
   REGULAR_FILE_MODE,
-} from "../spec/fuse.ts";
+} from "../protocol/fuse.ts";
 
 const TWO_32 = 2 ** 32;
 /** The kernel need not ask for attributes again: nobody but us changes the file, and we make it ask then. Seconds. */

@@ -2,7 +2,7 @@ import { assert } from "../base/assert.ts";
 import { EACCES, EBUSY, ENODEV, ENOENT, ENXIO, EPERM } from "../base/errno.ts";
 import { messageOf, UmpathError } from "../base/errors.ts";
 import type { Geometry } from "../block/device.ts";
-import { LoopFlag } from "../spec/loop.ts";
+import { LoopFlag } from "../protocol/loop.ts";
 import { LoopDevice } from "./device.ts";
 import { answerInit } from "./init.ts";
 import { loopStepError } from "./loop_error.ts";

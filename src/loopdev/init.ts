@@ -1,5 +1,5 @@
-import { FUSE_LAYOUT, FUSE_MINOR, FUSE_MINOR_MIN, FUSE_VERSION, FuseInHeader, FuseInit } from "../spec/fuse.ts";
-import { FuseInitIn, FuseInitOut, FuseOp } from "../spec/fuse.ts";
+import { FUSE_LAYOUT, FUSE_MINOR, FUSE_MINOR_MIN, FUSE_VERSION, FuseInHeader, FuseInit } from "../protocol/fuse.ts";
+import { FuseInitIn, FuseInitOut, FuseOp } from "../protocol/fuse.ts";
 
 /** What the loop device counts on: large requests, several of them in flight. The page cache is the loop device's. */
 const FLAGS_NEEDED = FuseInit.ASYNC_DIO | FuseInit.MAX_PAGES;

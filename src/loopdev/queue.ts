@@ -3,7 +3,7 @@ import { EAGAIN, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } from "../base/errno.
 import { Fifo } from "../base/fifo.ts";
 import type { BlockDevice, Geometry } from "../block/device.ts";
 import { BlockOp, type RequestTable } from "../block/request.ts";
-import { FUSE_LAYOUT, FUSE_WRITE_HEADER_BYTES, FuseInHeader } from "../spec/fuse.ts";
+import { FUSE_LAYOUT, FUSE_WRITE_HEADER_BYTES, FuseInHeader } from "../protocol/fuse.ts";
 import { AnswerWriter } from "./answer_writer.ts";
 import { ReadBatch } from "./read_batch.ts";
 import { RequestReader, Verdict } from "./request_reader.ts";

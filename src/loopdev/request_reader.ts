@@ -11,7 +11,7 @@ import {
   FuseInHeader,
   FuseOp,
   FuseReadIn,
-} from "../spec/fuse.ts";
+} from "../protocol/fuse.ts";
 
 const TWO_32 = 2 ** 32;
 const O_ACCMODE = 3;

@@ -1,6 +1,6 @@
 import { assert } from "../base/assert.ts";
 import { BlockFlag, BlockOp, type RequestTable } from "../block/request.ts";
-import { Submission } from "../nvme/connection.ts";
+import { Submission } from "../nvme_host/connection.ts";
 import {
   type BlockRange,
   encodeDeallocate,
@@ -9,8 +9,8 @@ import {
   encodeWrite,
   encodeWriteZeroes,
   writeDeallocateRange,
-} from "../nvme/io_command.ts";
-import { Dsm, NLB_BLOCKS_MAX } from "../spec/nvme.ts";
+} from "../nvme_host/io_command.ts";
+import { Dsm, NLB_BLOCKS_MAX } from "../protocol/nvme.ts";
 import type { RequestStates } from "./request_states.ts";
 
 /** What one path's controller takes in one command. */

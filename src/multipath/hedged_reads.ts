@@ -20,8 +20,8 @@
  * that the part of the request is over. Pure: commands are sent by the volume.
  */
 import { assert } from "../base/assert.ts";
-import { CommandPhase, DataDirection } from "../nvme/command_table.ts";
-import type { Connection } from "../nvme/connection.ts";
+import { CommandPhase, DataDirection } from "../nvme_host/command_table.ts";
+import type { Connection } from "../nvme_host/connection.ts";
 import { type Counters, QueueCounter } from "./counters.ts";
 import { LatencyHistogram } from "./latency_histogram.ts";
 

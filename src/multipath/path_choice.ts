@@ -3,7 +3,7 @@
  * standby or has refused the request. Among the paths of the best rank the volume's policy picks.
  */
 import { BlockOp, type RequestTable } from "../block/request.ts";
-import type { Connection } from "../nvme/connection.ts";
+import type { Connection } from "../nvme_host/connection.ts";
 import type { PathLimits } from "./command_encoder.ts";
 import type { PathMeasurements } from "./path_measurements.ts";
 import { PathProbe } from "./path_probe.ts";

@@ -11,7 +11,7 @@
  */
 import { PATHS_MAX } from "../base/limits.ts";
 import { BlockOp } from "../block/request.ts";
-import type { CommandTable } from "../nvme/command_table.ts";
+import type { CommandTable } from "../nvme_host/command_table.ts";
 import { Counters, PathCounter } from "./counters.ts";
 
 /** Bytes that a command is worth besides its data: about what a path moves in the time that a command costs it. */

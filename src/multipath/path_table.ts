@@ -1,5 +1,5 @@
 import { PATHS_MAX } from "../base/limits.ts";
-import { AnaStateCode } from "../spec/nvme_log.ts";
+import { AnaStateCode } from "../protocol/nvme_log.ts";
 import { POLICY_NAMES, type PolicyName, WEIGHT_DEFAULT } from "./policy_names.ts";
 
 /** Words of one path in the table. */

@@ -8,7 +8,7 @@
  */
 import { EIO, ETIMEDOUT } from "../base/errno.ts";
 import { CONTROLLER_DELAY_MS_MAX, RETRIES_MAX, RETRY_DELAY_MS, RETRY_DELAY_MS_MAX } from "../base/limits.ts";
-import { retryDelayIndex, statusDisposition, statusErrno } from "../nvme/status.ts";
+import { retryDelayIndex, statusDisposition, statusErrno } from "../nvme_host/status.ts";
 import { Again, type RequestStates } from "./request_states.ts";
 import { Suspects } from "./suspects.ts";
 

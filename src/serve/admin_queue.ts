@@ -1,6 +1,6 @@
-import { StatusCode, StatusField } from "../spec/nvme_status.ts";
-import type { AdminAnswer } from "../target/admin_answer.ts";
-import type { Controller } from "../target/controller.ts";
+import { StatusCode, StatusField } from "../protocol/nvme_status.ts";
+import type { AdminAnswer } from "../nvme_target/admin_answer.ts";
+import type { Controller } from "../nvme_target/controller.ts";
 import type { SocketOwner, TargetSocket } from "./target_socket.ts";
 
 /** The commands of an admin queue, carried out by its controller on the main thread. */

@@ -1,5 +1,5 @@
 import { assert } from "../base/assert.ts";
-import type { IoCounters } from "../target/io_counters.ts";
+import type { IoCounters } from "../nvme_target/io_counters.ts";
 
 /** What an association needs of its controller. */
 export interface AssociationController {

@@ -1,12 +1,12 @@
 import { logger } from "../base/log.ts";
 import { count } from "../base/text.ts";
-import type { ConnectionFaults } from "../target/connection_faults.ts";
-import type { ListenerDescription } from "../target/description.ts";
-import type { FaultSubject } from "../target/fault_script.ts";
-import type { FaultScript } from "../target/fault_script.ts";
-import { parseFaults } from "../target/fault_words.ts";
-import { type ListenerChange, ListenerFaults } from "../target/listener_faults.ts";
-import type { FaultsInfo } from "./api.ts";
+import type { ConnectionFaults } from "../nvme_target/connection_faults.ts";
+import type { ListenerDescription } from "../nvme_target/description.ts";
+import type { FaultSubject } from "../nvme_target/fault_script.ts";
+import type { FaultScript } from "../nvme_target/fault_script.ts";
+import { parseFaults } from "../nvme_target/fault_words.ts";
+import { type ListenerChange, ListenerFaults } from "../nvme_target/listener_faults.ts";
+import type { FaultsInfo } from "../rpc/target_api.ts";
 import { type FaultPlan, faultPlan, faultScript } from "./fault_plan.ts";
 
 const log = logger("fault");

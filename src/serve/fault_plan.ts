@@ -1,5 +1,5 @@
-import type { FaultRule } from "../target/fault_rule.ts";
-import { FaultCounts, FaultScript } from "../target/fault_script.ts";
+import type { FaultRule } from "../nvme_target/fault_rule.ts";
+import { FaultCounts, FaultScript } from "../nvme_target/fault_script.ts";
 
 /** A script as one thread of a target tells it to another: each makes a {@linkcode FaultScript} of its own from it. */
 export interface FaultPlan {

@@ -1,12 +1,12 @@
 import { TARGET_HANDSHAKE_MS } from "../base/limits.ts";
 import type { Poller } from "../io/poller.ts";
-import { FABRICS_OPCODE, FabricsType } from "../spec/nvme.ts";
-import { CONNECT_DATA_BYTES } from "../spec/nvme_fabrics.ts";
-import { StatusCode, StatusField } from "../spec/nvme_status.ts";
-import type { TargetTransfer } from "../target/connection.ts";
-import type { TargetQueue } from "../target/connection.ts";
-import type { ConnectResult } from "../target/subsystem.ts";
-import type { FaultSubject } from "../target/fault_script.ts";
+import { FABRICS_OPCODE, FabricsType } from "../protocol/nvme.ts";
+import { CONNECT_DATA_BYTES } from "../protocol/nvme_fabrics.ts";
+import { StatusCode, StatusField } from "../protocol/nvme_status.ts";
+import type { TargetTransfer } from "../nvme_target/connection.ts";
+import type { TargetQueue } from "../nvme_target/connection.ts";
+import type { ConnectResult } from "../nvme_target/subsystem.ts";
+import type { FaultSubject } from "../nvme_target/fault_script.ts";
 import { type SocketOwner, TargetSocket, type TargetSocketOptions } from "./target_socket.ts";
 
 const { DNR } = StatusField;

@@ -1,10 +1,10 @@
 import { assert } from "../base/assert.ts";
 import { TARGET_CONNECTIONS_MAX } from "../base/limits.ts";
 import { WorkerThread } from "../io/worker_thread.ts";
-import type { TargetQueue, TargetTransfer } from "../target/connection.ts";
-import type { FaultSubject } from "../target/fault_script.ts";
-import type { IoTotals } from "../target/inventory.ts";
-import { IoCounter, IoCounters } from "../target/io_counters.ts";
+import type { TargetQueue, TargetTransfer } from "../nvme_target/connection.ts";
+import type { FaultSubject } from "../nvme_target/fault_script.ts";
+import type { IoTotals } from "../nvme_target/inventory.ts";
+import { IoCounter, IoCounters } from "../nvme_target/io_counters.ts";
 import type { FaultPlan } from "./fault_plan.ts";
 import type { CommandFailed, FromTargetWorker, ServedNamespace, ToTargetWorker } from "./worker_messages.ts";
 

@@ -3,8 +3,8 @@ import { TARGET_LISTENERS_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { count, quote } from "../base/text.ts";
 import type { Poller } from "../io/poller.ts";
-import type { ListenerDescription } from "../target/description.ts";
-import type { PortalName } from "./api.ts";
+import type { ListenerDescription } from "../nvme_target/description.ts";
+import type { PortalName } from "../rpc/target_api.ts";
 import type { Handshake } from "./handshake.ts";
 import { Portal, portalWords } from "./portal.ts";
 

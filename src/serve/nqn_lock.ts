@@ -4,7 +4,7 @@
  */
 import { hostCall, hostError, UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import type { RunDir } from "../host/run_dir.ts";
+import type { RunDir } from "../rpc/run_dir.ts";
 
 /** A target that was killed has its lock for a little longer: it may be started again at once. */
 const LOCK_WAIT_MS = 2_000;

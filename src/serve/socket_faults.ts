@@ -1,6 +1,6 @@
-import type { ConnectionFaults } from "../target/connection_faults.ts";
-import { IoVerdict } from "../target/io_faults.ts";
-import { LinkFaults } from "../target/link_faults.ts";
+import type { ConnectionFaults } from "../nvme_target/connection_faults.ts";
+import { IoVerdict } from "../nvme_target/io_faults.ts";
+import { LinkFaults } from "../nvme_target/link_faults.ts";
 
 /** Longest time that a timer takes, ms. */
 const TIMER_MS_MAX = 2 ** 31 - 1;

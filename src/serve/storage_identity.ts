@@ -18,7 +18,7 @@ import { cString } from "../../ffi/result.ts";
 import { EEXIST, ENODATA } from "../base/errno.ts";
 import { UmpathError } from "../base/errors.ts";
 import { quote } from "../base/text.ts";
-import { isUuid } from "../host/nqn.ts";
+import { isUuid } from "../settings/nqn.ts";
 import { derivedUuid, newUuid, uuidBytes, uuidText } from "./identity.ts";
 import { deviceNumbers, fileBehind, realPath } from "./storage_users.ts";
 

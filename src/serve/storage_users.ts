@@ -1,6 +1,6 @@
 /** Who besides this target uses a file or a block device: what serves it twice damages it. */
 import { listWords, quote } from "../base/text.ts";
-import { deviceUseWords } from "../host/device_users.ts";
+import { deviceUseWords } from "../io/device_users.ts";
 
 /** Where the kernel tells of its block devices; tests have a folder of their own. */
 const SYS = "/sys";

@@ -1,9 +1,9 @@
 /** How commands ask the targets of this host. */
 import { UmpathError } from "../base/errors.ts";
 import { listWords, quote } from "../base/text.ts";
-import { type CallOptions, callPeer } from "../host/control_client.ts";
-import { runDir } from "../host/run_dir.ts";
-import type { TargetApi, TargetInfo, TargetMethod } from "./api.ts";
+import { type CallOptions, callPeer } from "../rpc/client.ts";
+import { runDir } from "../rpc/run_dir.ts";
+import type { TargetApi, TargetInfo, TargetMethod } from "../rpc/target_api.ts";
 import { targetPids, targetSocketPath } from "./target_sockets.ts";
 
 /** Which target is meant; what is not given does not matter. */

@@ -1,5 +1,5 @@
 /** The control sockets of the targets of this host: one for each, named after its process, in the run folder. */
-import { checkRunDir, type RunDir } from "../host/run_dir.ts";
+import { checkRunDir, type RunDir } from "../rpc/run_dir.ts";
 
 const NAME = /^serve-(\d+)\.sock$/;
 

@@ -1,5 +1,5 @@
 /** What the main thread and the workers of a target tell each other; `src/io/worker_inbox.ts` says how. */
-import type { TargetQueue, TargetTransfer } from "../target/connection.ts";
+import type { TargetQueue, TargetTransfer } from "../nvme_target/connection.ts";
 import type { FaultPlan } from "./fault_plan.ts";
 
 /** What is behind a namespace, as any thread of the process can use it. */

@@ -1,4 +1,4 @@
-import { legacyOp, UBLK_ANY_DEVICE, UBLK_NO_QUEUE, UblkCommand, type UblkCommandName } from "../spec/ublk.ts";
+import { legacyOp, UBLK_ANY_DEVICE, UBLK_NO_QUEUE, UblkCommand, type UblkCommandName } from "../protocol/ublk.ts";
 import type { UblkDevice } from "./device.ts";
 
 /**

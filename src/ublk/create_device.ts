@@ -2,7 +2,7 @@ import { assert } from "../base/assert.ts";
 import { EACCES, EBUSY, ENODEV, ENOENT } from "../base/errno.ts";
 import { messageOf, UmpathError } from "../base/errors.ts";
 import type { Geometry } from "../block/device.ts";
-import { UBLK_ANY_DEVICE, UBLK_QUEUE_DEPTH_MAX, UBLK_QUEUES_MAX, UblkFeature } from "../spec/ublk.ts";
+import { UBLK_ANY_DEVICE, UBLK_QUEUE_DEPTH_MAX, UBLK_QUEUES_MAX, UblkFeature } from "../protocol/ublk.ts";
 import { stepError } from "./control_error.ts";
 import {
   commandStep,

@@ -2,7 +2,7 @@ import { assert } from "../base/assert.ts";
 import { EINVAL, EOPNOTSUPP, EROFS } from "../base/errno.ts";
 import type { Geometry } from "../block/device.ts";
 import { BlockFlag, BlockOp, type RequestTable } from "../block/request.ts";
-import { SECTOR_SHIFT, UBLK_IO_OP_MASK, UblkIoDesc, UblkIoFlag, UblkIoOp } from "../spec/ublk.ts";
+import { SECTOR_SHIFT, UBLK_IO_OP_MASK, UblkIoDesc, UblkIoFlag, UblkIoOp } from "../protocol/ublk.ts";
 
 const UNSUPPORTED = -1;
 const UINT32_RANGE = 2 ** 32;

@@ -1,5 +1,5 @@
 import { assert } from "../base/assert.ts";
-import { UBLK_LAYOUT, UblkDevInfo } from "../spec/ublk.ts";
+import { UBLK_LAYOUT, UblkDevInfo } from "../protocol/ublk.ts";
 
 /**
  * `ublksrv_flags` is the server's own; umpath keeps its name ("umpa"), the pid of the process that added the device (a

@@ -1,5 +1,5 @@
 import { EINVAL, ENODEV, EOPNOTSUPP } from "../base/errno.ts";
-import { UBLK_FEATURES_BYTES } from "../spec/ublk.ts";
+import { UBLK_FEATURES_BYTES } from "../protocol/ublk.ts";
 import { stepError } from "./control_error.ts";
 import { commandStep, CONTROL_DEADLINES_MS, type ControlSequence, type ControlStep } from "./control_step.ts";
 

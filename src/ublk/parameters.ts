@@ -1,12 +1,12 @@
 import type { Geometry } from "../block/device.ts";
-import { SECTOR_SHIFT, UBLK_IO_BYTES_MAX } from "../spec/ublk.ts";
+import { SECTOR_SHIFT, UBLK_IO_BYTES_MAX } from "../protocol/ublk.ts";
 import {
   UBLK_DISCARD_SECTORS_MAX,
   UBLK_PARAMS_SET_BYTES,
   UblkAttr,
   UblkParams,
   UblkParamType,
-} from "../spec/ublk_params.ts";
+} from "../protocol/ublk_params.ts";
 
 const SECTOR_BYTES = 1 << SECTOR_SHIFT;
 /** The block layer counts a device's bytes in a signed 64-bit number. */

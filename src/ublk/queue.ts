@@ -3,7 +3,7 @@ import { EPROTO } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
 import type { BlockDevice, Geometry } from "../block/device.ts";
 import { BlockOp, type RequestTable } from "../block/request.ts";
-import { legacyOp, UBLK_QUEUE_DEPTH_MAX, UblkIoCommand, UblkIoResult } from "../spec/ublk.ts";
+import { legacyOp, UBLK_QUEUE_DEPTH_MAX, UblkIoCommand, UblkIoResult } from "../protocol/ublk.ts";
 import { DescriptorReader } from "./descriptor.ts";
 import { TagState, TagStates } from "./tag_state.ts";
 

@@ -1,6 +1,6 @@
 import { UmpathError } from "../base/errors.ts";
 import type { Geometry } from "../block/device.ts";
-import { UblkFeature } from "../spec/ublk.ts";
+import { UblkFeature } from "../protocol/ublk.ts";
 import { stepError } from "./control_error.ts";
 import { type ControlSequence, deviceStep } from "./control_step.ts";
 import type { UblkDevice } from "./device.ts";

@@ -1,6 +1,6 @@
 import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, ETIMEDOUT } from "../base/errno.ts";
 import type { UmpathError } from "../base/errors.ts";
-import { UBLK_LAYOUT, UblkFeature } from "../spec/ublk.ts";
+import { UBLK_LAYOUT, UblkFeature } from "../protocol/ublk.ts";
 import { stepError } from "./control_error.ts";
 import { CONTROL_DEADLINES_MS, type ControlSequence, type ControlStep, deviceStep } from "./control_step.ts";
 import type { UblkDevice } from "./device.ts";

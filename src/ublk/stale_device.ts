@@ -1,5 +1,5 @@
 import { ENODEV } from "../base/errno.ts";
-import { UBLK_LAYOUT, UblkDeviceState } from "../spec/ublk.ts";
+import { UBLK_LAYOUT, UblkDeviceState } from "../protocol/ublk.ts";
 import { stepError } from "./control_error.ts";
 import {
   commandStep,

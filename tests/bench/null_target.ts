@@ -1,5 +1,5 @@
 /** The null target of null_target.c: compiled when it has changed, run for as long as a measurement lasts. */
-import { HostConnection } from "../../src/host/host_connection.ts";
+import { HostConnection } from "../../src/host/driver/host_connection.ts";
 import type { Poller } from "../../src/io/poller.ts";
 import { compile } from "./compile.ts";
 import { type NvmeQueue, type NvmeSubject, pathAddresses } from "./nvme_case.ts";

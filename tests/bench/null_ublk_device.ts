@@ -1,7 +1,7 @@
 import { native } from "../../ffi/library.ts";
 import { WorkerThread } from "../../src/io/worker_thread.ts";
 import { createDevice, destroyDevice, type UblkDevice } from "../../src/ublk/control.ts";
-import { type QueueControl, runControl } from "../../src/host/ublk_driver.ts";
+import { type QueueControl, runControl } from "../../src/host/device/ublk_driver.ts";
 import type { FromNullWorker, ToNullWorker } from "./null_ublk_worker.ts";
 
 const BLOCK_SIZE = 4096;

@@ -2,7 +2,7 @@
 import { NullDevice } from "../../src/block/null_device.ts";
 import type { Geometry } from "../../src/block/device.ts";
 import { RequestTable } from "../../src/block/request.ts";
-import { UblkPort } from "../../src/host/ublk_port.ts";
+import { UblkPort } from "../../src/host/worker/ublk_port.ts";
 import { Memory } from "../../src/io/memory.ts";
 import type { Ring } from "../../src/io/ring.ts";
 import { RingLoop, type RingOwner } from "../../src/io/ring_loop.ts";

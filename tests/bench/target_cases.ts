@@ -3,7 +3,7 @@
  * a peer that does little, which shows what it could do by itself.
  */
 import { native } from "../../ffi/library.ts";
-import { ControllerSession } from "../../src/host/controller_session.ts";
+import { ControllerSession } from "../../src/host/driver/controller_session.ts";
 import { Poller } from "../../src/io/poller.ts";
 import { eventually } from "../vm/eventually.ts";
 import { umpathBinary } from "../vm/process.ts";

@@ -2,12 +2,12 @@
 import { MemoryDevice } from "../../src/block/memory_device.ts";
 import { RequestTable } from "../../src/block/request.ts";
 import { Prng } from "../../src/base/prng.ts";
-import { NvmOpcode, SglAt, SglIdentifier, SQE_FLAGS_PSDT_SGL, SqeAt } from "../../src/spec/nvme.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
-import { CapsuleCmdAt, PduAt, PduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
-import { TargetConnection } from "../../src/target/connection.ts";
-import { IoQueue } from "../../src/target/io_queue.ts";
-import { TargetTable } from "../../src/target/target_table.ts";
+import { NvmOpcode, SglAt, SglIdentifier, SQE_FLAGS_PSDT_SGL, SqeAt } from "../../src/protocol/nvme.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
+import { CapsuleCmdAt, PduAt, PduHlen, PduType } from "../../src/protocol/nvme_tcp.ts";
+import { TargetConnection } from "../../src/nvme_target/connection.ts";
+import { IoQueue } from "../../src/nvme_target/io_queue.ts";
+import { TargetTable } from "../../src/nvme_target/target_table.ts";
 
 const SLOTS = 128;
 const BATCH = 32;

@@ -1,9 +1,9 @@
 /** The packed program against a target of the tests' own, without a kernel device. */
 import { assert, assertEquals, assertMatch, assertStringIncludes, fail } from "@std/assert";
-import type { AttachResult, DaemonInfo, VolumeInfo } from "../../src/host/api.ts";
-import { call } from "../../src/host/control_client.ts";
-import { runDirAt } from "../../src/host/run_dir.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import type { AttachResult, DaemonInfo, VolumeInfo } from "../../src/rpc/host_api.ts";
+import { call } from "../../src/rpc/client.ts";
+import { runDirAt } from "../../src/rpc/run_dir.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
 import { type FakePortal, FakeTarget, NQN } from "./host/fake_target.ts";
 import { attachParams, delay, eventually, openSockets } from "./host/host_fixture.ts";
 import { Cli, type Result } from "./cli_fixture.ts";

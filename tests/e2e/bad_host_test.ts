@@ -6,10 +6,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Prng } from "../../src/base/prng.ts";
 import { TARGET_HANDSHAKE_MS, TARGET_HANDSHAKES_MAX } from "../../src/base/limits.ts";
-import { AdminOpcode, FABRICS_OPCODE, NvmOpcode, SglIdentifier, SqeAt } from "../../src/spec/nvme.ts";
-import { CONNECT_DATA_BYTES, ConnectAt } from "../../src/spec/nvme_fabrics.ts";
-import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
-import { CapsuleCmdAt, H2CDataAt, PduAt, PduHlen, pduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
+import { AdminOpcode, FABRICS_OPCODE, NvmOpcode, SglIdentifier, SqeAt } from "../../src/protocol/nvme.ts";
+import { CONNECT_DATA_BYTES, ConnectAt } from "../../src/protocol/nvme_fabrics.ts";
+import { StatusCode, StatusField } from "../../src/protocol/nvme_status.ts";
+import { CapsuleCmdAt, H2CDataAt, PduAt, PduHlen, pduHlen, PduType } from "../../src/protocol/nvme_tcp.ts";
 import { delay } from "./host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
 import { RawHost } from "./raw_host.ts";

@@ -1,7 +1,7 @@
 /** The daemon as a process: what it takes over from its caller, what signals do to it, where its log goes. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { eventually } from "./host/host_fixture.ts";
-import { cgroupRoot } from "../../src/host/daemon_surroundings.ts";
+import { cgroupRoot } from "../../src/host/daemon/daemon_surroundings.ts";
 import { Cli, Port, UMPATH, until } from "./cli_fixture.ts";
 import { Served } from "./served.ts";
 

@@ -4,10 +4,10 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes, fail } from "@std/assert";
 import { Prng } from "../../src/base/prng.ts";
-import type { PathInfo, VolumeInfo } from "../../src/host/api.ts";
-import { call } from "../../src/host/control_client.ts";
-import { runDirAt } from "../../src/host/run_dir.ts";
-import { PduAt, PduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
+import type { PathInfo, VolumeInfo } from "../../src/rpc/host_api.ts";
+import { call } from "../../src/rpc/client.ts";
+import { runDirAt } from "../../src/rpc/run_dir.ts";
+import { PduAt, PduHlen, PduType } from "../../src/protocol/nvme_tcp.ts";
 import { FakeTarget, NQN } from "./host/fake_target.ts";
 import { eventually } from "../vm/eventually.ts";
 import { loadErrors, smallLoad, underLoad } from "../vm/load.ts";

@@ -1,9 +1,9 @@
 /** `umpath discover` and `umpath attach --discover`, against `umpath serve` and services of the tests' own. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { VolumeInfo } from "../../src/host/api.ts";
-import { DISCOVERY_NQN } from "../../src/host/nqn.ts";
+import type { VolumeInfo } from "../../src/rpc/host_api.ts";
+import { DISCOVERY_NQN } from "../../src/settings/nqn.ts";
 import { FakeTarget } from "./host/fake_target.ts";
-import { discoveryLogData } from "../unit/nvme/discovery_log_data.ts";
+import { discoveryLogData } from "../unit/nvme_host/discovery_log_data.ts";
 import { Cli, type Result, until } from "./cli_fixture.ts";
 import { Served } from "./served.ts";
 

@@ -102,12 +102,13 @@ function fieldsOf(file: string, name: string): string[] {
 }
 
 Deno.test("docs/json.md names every field of what the commands print", () => {
-  const host = ["PathInfo", "VolumeInfo", "Timeouts", "AttachingInfo", "LeftInfo", "DaemonInfo", "AttachResult"];
+  const host = ["PathInfo", "VolumeInfo", "AttachingInfo", "LeftInfo", "DaemonInfo", "AttachResult"];
   const target = ["TargetInfo", "NamespaceInfo", "ListenerInfo", "ControllerInfo", "FaultsInfo"];
   const page = texts.get("docs/json.md")!;
   const shapes = [
-    ...host.map((name) => ["src/host/api.ts", name] as const),
-    ...target.map((name) => ["src/serve/api.ts", name] as const),
+    ...host.map((name) => ["src/rpc/host_api.ts", name] as const),
+    ["src/settings/timeouts.ts", "Timeouts"] as const,
+    ...target.map((name) => ["src/rpc/target_api.ts", name] as const),
   ];
   for (const [file, name] of shapes) {
     const fields = fieldsOf(file, name);

@@ -1,8 +1,8 @@
 /** What a host sees of `umpath target fault`, a PDU at a time, on admin queues, I/O queues and on the way to them. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { AdminOpcode, NvmOpcode } from "../../src/spec/nvme.ts";
-import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
-import { DigestFlag } from "../../src/spec/nvme_tcp.ts";
+import { AdminOpcode, NvmOpcode } from "../../src/protocol/nvme.ts";
+import { StatusCode, StatusField } from "../../src/protocol/nvme_status.ts";
+import { DigestFlag } from "../../src/protocol/nvme_tcp.ts";
 import { delay } from "./host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
 import { type Completion, RawHost } from "./raw_host.ts";

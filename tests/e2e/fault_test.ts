@@ -4,9 +4,9 @@
  * matter, and it comes back.
  */
 import { assert, assertEquals, assertMatch, fail } from "@std/assert";
-import type { PathInfo, VolumeInfo } from "../../src/host/api.ts";
-import { call } from "../../src/host/control_client.ts";
-import { runDirAt } from "../../src/host/run_dir.ts";
+import type { PathInfo, VolumeInfo } from "../../src/rpc/host_api.ts";
+import { call } from "../../src/rpc/client.ts";
+import { runDirAt } from "../../src/rpc/run_dir.ts";
 import { delay } from "./host/host_fixture.ts";
 import type { FioResult } from "../vm/fio.ts";
 import { loadErrors, smallLoad, underLoad } from "../vm/load.ts";

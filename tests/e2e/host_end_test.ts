@@ -1,6 +1,6 @@
 /** One portal from several host ends, in network namespaces of the test's own: each end is a path, and truly used. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { VolumeInfo } from "../../src/host/api.ts";
+import type { VolumeInfo } from "../../src/rpc/host_api.ts";
 import { eventually } from "../vm/eventually.ts";
 import { run } from "../vm/process.ts";
 import { Cli, type Result, UMPATH } from "./cli_fixture.ts";

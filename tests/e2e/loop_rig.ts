@@ -1,9 +1,9 @@
 /** A storage system of this machine's own and the loop devices over it, with all that a test leaves of them cleaned up. */
 import { assertEquals, fail } from "@std/assert";
 import { leftovers } from "../../src/demo/leftovers.ts";
-import type { VolumeInfo } from "../../src/host/api.ts";
-import { ask } from "../../src/host/control_client.ts";
-import { runDirAt } from "../../src/host/run_dir.ts";
+import type { VolumeInfo } from "../../src/rpc/host_api.ts";
+import { ask } from "../../src/rpc/client.ts";
+import { runDirAt } from "../../src/rpc/run_dir.ts";
 import { delay } from "./host/host_fixture.ts";
 import { run as runProcess, type RunResult } from "../vm/process.ts";
 import { Cli, UMPATH } from "./cli_fixture.ts";

@@ -1,11 +1,11 @@
 /** Loop devices that other programs take away, or that are left in use: what umpath tells of them, and does not touch. */
 import { assertEquals, assertMatch, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { UmpathError } from "../../src/base/errors.ts";
-import type { ListResult } from "../../src/host/api.ts";
-import { call } from "../../src/host/control_client.ts";
-import { diskSequence, setDiskReadOnly } from "../../src/host/disk_sequence.ts";
-import { listLeft } from "../../src/host/left_devices.ts";
-import { runDirAt } from "../../src/host/run_dir.ts";
+import type { ListResult } from "../../src/rpc/host_api.ts";
+import { call } from "../../src/rpc/client.ts";
+import { diskSequence, setDiskReadOnly } from "../../src/io/disk_sequence.ts";
+import { listLeft } from "../../src/host/device/left_devices.ts";
+import { runDirAt } from "../../src/rpc/run_dir.ts";
 import { delay } from "./host/host_fixture.ts";
 import { loopTest, toolTest } from "./loop_case.ts";
 import { LoopRig } from "./loop_rig.ts";

@@ -1,8 +1,8 @@
 /** The packed program changes volumes that run: umpath set, umpath path; their words, exit codes, and load meanwhile. */
 import { assert, assertEquals, assertMatch, assertStringIncludes, fail } from "@std/assert";
-import type { VolumeInfo } from "../../src/host/api.ts";
+import type { VolumeInfo } from "../../src/rpc/host_api.ts";
 import { POLICY_NAMES } from "../../src/multipath/policy_names.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
 import { type FakePortal, FakeTarget, NQN } from "./host/fake_target.ts";
 import { eventually } from "./host/host_fixture.ts";
 import { eventually as eventuallySeen } from "../vm/eventually.ts";

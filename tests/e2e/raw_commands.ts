@@ -1,6 +1,6 @@
 /** Submission queue entries that hosts made by hand send to look around. */
-import { AdminOpcode, FeatureId, LogId, NvmOpcode, SglIdentifier, SqeAt } from "../../src/spec/nvme.ts";
-import { IdentifyNamespaceAt } from "../../src/spec/nvme_identify.ts";
+import { AdminOpcode, FeatureId, LogId, NvmOpcode, SglIdentifier, SqeAt } from "../../src/protocol/nvme.ts";
+import { IdentifyNamespaceAt } from "../../src/protocol/nvme_identify.ts";
 import {
   DISCOVERY_ENTRY_BYTES,
   DiscoveryEntryAt,
@@ -8,7 +8,7 @@ import {
   GetLogPageCdw10,
   TRADDR_BYTES,
   TRSVCID_BYTES,
-} from "../../src/spec/nvme_log.ts";
+} from "../../src/protocol/nvme_log.ts";
 import type { RawHost } from "./raw_host.ts";
 import { sqe, withSgl } from "./raw_pdus.ts";
 

@@ -1,12 +1,20 @@
 /**
- * A host made by hand, a PDU at a time, so that it can say what no host should. It shares only `src/spec` with the
+ * A host made by hand, a PDU at a time, so that it can say what no host should. It shares only `src/protocol` with the
  * product.
  */
 import { joinBytes } from "../../src/base/bytes.ts";
-import { C2HDataAt, CapsuleRespAt, DigestFlag, ICRespAt, PduAt, PduFlag, PduType } from "../../src/spec/nvme_tcp.ts";
-import { CNTLID_DYNAMIC, DISCOVERY_NQN } from "../../src/spec/nvme_fabrics.ts";
-import { CqeAt, SqeAt } from "../../src/spec/nvme.ts";
-import { Cc, Csts, PropertyAt } from "../../src/spec/nvme_property.ts";
+import {
+  C2HDataAt,
+  CapsuleRespAt,
+  DigestFlag,
+  ICRespAt,
+  PduAt,
+  PduFlag,
+  PduType,
+} from "../../src/protocol/nvme_tcp.ts";
+import { CNTLID_DYNAMIC, DISCOVERY_NQN } from "../../src/protocol/nvme_fabrics.ts";
+import { CqeAt, SqeAt } from "../../src/protocol/nvme.ts";
+import { Cc, Csts, PropertyAt } from "../../src/protocol/nvme_property.ts";
 import {
   capsule,
   connectData,

@@ -1,13 +1,13 @@
-/** PDUs and submission queue entries made by hand, good and bad. They share only `src/spec` with the product. */
-import { naiveCrc32c } from "../unit/target/naive_host.ts";
-import { CapsuleCmdAt, DIGEST_BYTES, ICReqAt, PduAt, PduFlag, PduHlen, PduType } from "../../src/spec/nvme_tcp.ts";
+/** PDUs and submission queue entries made by hand, good and bad. They share only `src/protocol` with the product. */
+import { naiveCrc32c } from "../unit/nvme_target/naive_host.ts";
+import { CapsuleCmdAt, DIGEST_BYTES, ICReqAt, PduAt, PduFlag, PduHlen, PduType } from "../../src/protocol/nvme_tcp.ts";
 import {
   CONNECT_DATA_BYTES,
   ConnectAt,
   ConnectAttribute,
   ConnectDataAt,
   PropertyCommandAt,
-} from "../../src/spec/nvme_fabrics.ts";
+} from "../../src/protocol/nvme_fabrics.ts";
 import {
   AdminOpcode,
   FABRICS_OPCODE,
@@ -19,7 +19,7 @@ import {
   SQE_FCTYPE_AT,
   SQE_FLAGS_PSDT_SGL,
   SqeAt,
-} from "../../src/spec/nvme.ts";
+} from "../../src/protocol/nvme.ts";
 
 const HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:1f0e0d0c-0b0a-4908-8706-050403020100";
 /** Queue entries of the I/O queues here. */

@@ -1,6 +1,6 @@
 /** Namespaces that change under an attached volume: other sizes reach the kernel device, other namespaces do not. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { VolumeInfo } from "../../src/host/api.ts";
+import type { VolumeInfo } from "../../src/rpc/host_api.ts";
 import { delay } from "./host/host_fixture.ts";
 import { Cli, type Result, until } from "./cli_fixture.ts";
 import { loopTest } from "./loop_case.ts";

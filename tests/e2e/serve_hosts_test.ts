@@ -1,7 +1,7 @@
 /** Whom `umpath serve` lets in and whom not, and what its log says of those. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { StatusCode } from "../../src/spec/nvme_status.ts";
-import { StatusField } from "../../src/spec/nvme_status.ts";
+import { StatusCode } from "../../src/protocol/nvme_status.ts";
+import { StatusField } from "../../src/protocol/nvme_status.ts";
 import { Cli, UMPATH, until } from "./cli_fixture.ts";
 import { RawHost } from "./raw_host.ts";
 import { icReq } from "./raw_pdus.ts";

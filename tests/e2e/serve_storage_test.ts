@@ -1,7 +1,7 @@
 /** What `umpath serve` does to keep its storage its own: who else uses it, what it is known by, and how it fails. */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
-import { NvmOpcode } from "../../src/spec/nvme.ts";
-import { StatusCode } from "../../src/spec/nvme_status.ts";
+import { NvmOpcode } from "../../src/protocol/nvme.ts";
+import { StatusCode } from "../../src/protocol/nvme_status.ts";
 import { Cli, until } from "./cli_fixture.ts";
 import { loopTest, toolTest } from "./loop_case.ts";
 import { RawHost } from "./raw_host.ts";

@@ -4,11 +4,19 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Prng } from "../../src/base/prng.ts";
-import { AdminOpcode, AsyncEventConfig, AsyncNotice, LogId, NvmOpcode, RwCdw12, SqeAt } from "../../src/spec/nvme.ts";
-import { DISCOVERY_NQN } from "../../src/spec/nvme_fabrics.ts";
-import { IdentifyCns } from "../../src/spec/nvme_identify.ts";
-import { ErrorEntryAt } from "../../src/spec/nvme_log.ts";
-import { StatusCode } from "../../src/spec/nvme_status.ts";
+import {
+  AdminOpcode,
+  AsyncEventConfig,
+  AsyncNotice,
+  LogId,
+  NvmOpcode,
+  RwCdw12,
+  SqeAt,
+} from "../../src/protocol/nvme.ts";
+import { DISCOVERY_NQN } from "../../src/protocol/nvme_fabrics.ts";
+import { IdentifyCns } from "../../src/protocol/nvme_identify.ts";
+import { ErrorEntryAt } from "../../src/protocol/nvme_log.ts";
+import { StatusCode } from "../../src/protocol/nvme_status.ts";
 import { delay } from "./host/host_fixture.ts";
 import { Cli } from "./cli_fixture.ts";
 import { discoveryLog, eventConfigSqe, flushSqe, identifyCnsSqe, logPageSqe, namespaceBlocks } from "./raw_commands.ts";

@@ -1,8 +1,8 @@
 /** A host of `umpath serve` that is ready for I/O, and what `umpath target` says at the same time. */
 import { assertEquals, fail } from "@std/assert";
-import type { TargetInfo } from "../../src/serve/api.ts";
-import { AdminOpcode, AsyncEventDw0, NvmOpcode, SqeAt } from "../../src/spec/nvme.ts";
-import { StatusField } from "../../src/spec/nvme_status.ts";
+import type { TargetInfo } from "../../src/rpc/target_api.ts";
+import { AdminOpcode, AsyncEventDw0, NvmOpcode, SqeAt } from "../../src/protocol/nvme.ts";
+import { StatusField } from "../../src/protocol/nvme_status.ts";
 import type { Result } from "./cli_fixture.ts";
 import { eventConfigSqe } from "./raw_commands.ts";
 import { RawHost } from "./raw_host.ts";

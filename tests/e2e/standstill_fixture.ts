@@ -1,12 +1,12 @@
 /** A main thread that has a real data-plane thread watch it, and stands still for a while: standstill_test.ts runs it. */
-import { Heartbeat } from "../../src/host/heartbeat.ts";
-import type { FromWorker, ToWorker } from "../../src/host/worker_messages.ts";
+import { Heartbeat } from "../../src/host/daemon/heartbeat.ts";
+import type { FromWorker, ToWorker } from "../../src/host/worker/worker_messages.ts";
 import { WorkerThread } from "../../src/io/worker_thread.ts";
 
 const STILL_MS_MAX = 1_000;
 const STANDS_MS = 3_500;
 
-const worker = new Worker(new URL("../../src/host/worker.ts", import.meta.url), {
+const worker = new Worker(new URL("../../src/host/worker/worker.ts", import.meta.url), {
   type: "module",
   name: "umpath-io-0",
 });

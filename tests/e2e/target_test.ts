@@ -1,7 +1,7 @@
 /** `umpath target` shows and changes what runs, from another process, and hosts notice. */
 import { assertEquals, assertMatch, assertStringIncludes, fail } from "@std/assert";
-import { AsyncEventConfig, AsyncNotice, LogId, NvmOpcode } from "../../src/spec/nvme.ts";
-import { StatusCode } from "../../src/spec/nvme_status.ts";
+import { AsyncEventConfig, AsyncNotice, LogId, NvmOpcode } from "../../src/protocol/nvme.ts";
+import { StatusCode } from "../../src/protocol/nvme_status.ts";
 import { Cli } from "./cli_fixture.ts";
 import { logPageSqe, namespaceBlocks } from "./raw_commands.ts";
 import { RawHost } from "./raw_host.ts";

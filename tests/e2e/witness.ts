@@ -1,7 +1,7 @@
 /** A well-behaved host that reads and writes all the time, and knows what it has to read: what others do must not touch it. */
 import { assertEquals, fail } from "@std/assert";
 import { Prng } from "../../src/base/prng.ts";
-import { AdminOpcode, NvmOpcode } from "../../src/spec/nvme.ts";
+import { AdminOpcode, NvmOpcode } from "../../src/protocol/nvme.ts";
 import { delay, eventually } from "./host/host_fixture.ts";
 import { RawHost } from "./raw_host.ts";
 import { identifySqe, ioSqe, sqe } from "./raw_pdus.ts";

@@ -60,10 +60,10 @@ const FORMER_SURVIVORS: Mutant[] = [
     MEETING,
   ),
   row(
-    "src/host/namespace_watch.ts",
+    "src/host/driver/namespace_watch.ts",
     "if (!this.#sizes.has(path)) return;",
     "",
-    "tests/unit/host/namespace_watch_test.ts",
+    "tests/unit/host/driver/namespace_watch_test.ts",
   ),
 ];
 
@@ -76,10 +76,10 @@ const HELD: Mutant[] = [
     VOLUME,
   ),
   row(
-    "src/nvme/backoff.ts",
+    "src/nvme_host/backoff.ts",
     "Math.round(fullMs / 2 + this.#prng.unit() * fullMs / 2)",
     "Math.round(fullMs)",
-    "tests/unit/nvme/backoff_test.ts",
+    "tests/unit/nvme_host/backoff_test.ts",
   ),
   row("src/multipath/slow_paths.ts", "Math.min(this.holdMs * 2, HOLD_MS_MAX) : HOLD_MS", "this.holdMs : HOLD_MS", SLOW),
   row(
@@ -115,28 +115,28 @@ const HELD: Mutant[] = [
     "tests/unit/ublk/queue_test.ts",
   ),
   row(
-    "src/nvme/pdu_writer.ts",
+    "src/nvme_host/pdu_writer.ts",
     "return Math.ceil(value / alignment) * alignment;",
     "return value;",
-    "tests/unit/nvme/connection_transfer_test.ts",
+    "tests/unit/nvme_host/connection_transfer_test.ts",
   ),
   row(
-    "src/nvme/ana.ts",
+    "src/nvme_host/ana.ts",
     "if (groups.has(group.groupId)) throw",
     "if (false) throw",
-    "tests/unit/nvme/ana_test.ts",
+    "tests/unit/nvme_host/ana_test.ts",
   ),
   row(
-    "src/nvme/keep_alive.ts",
+    "src/nvme_host/keep_alive.ts",
     "this.#intervalMs = options.keepAliveMs / 2;",
     "this.#intervalMs = options.keepAliveMs;",
-    "tests/unit/nvme/keep_alive_test.ts",
+    "tests/unit/nvme_host/keep_alive_test.ts",
   ),
   row(
-    "src/nvme/command_table.ts",
+    "src/nvme_host/command_table.ts",
     "if (this.cid[slot] === CID_NONE) this.cid[slot] += 1 << this.#slotBits;",
     "",
-    "tests/unit/nvme/command_table_test.ts",
+    "tests/unit/nvme_host/command_table_test.ts",
   ),
 ];
 

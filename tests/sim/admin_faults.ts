@@ -1,8 +1,8 @@
 import type { Prng } from "../../src/base/prng.ts";
-import { AdminOpcode, LogId, SQE_FLAGS_PSDT_SGL, SqeAt } from "../../src/spec/nvme.ts";
-import { IdentifyCns } from "../../src/spec/nvme_identify.ts";
-import { AnaGroupAt, AnaLogAt, AnaStateCode } from "../../src/spec/nvme_log.ts";
-import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
+import { AdminOpcode, LogId, SQE_FLAGS_PSDT_SGL, SqeAt } from "../../src/protocol/nvme.ts";
+import { IdentifyCns } from "../../src/protocol/nvme_identify.ts";
+import { AnaGroupAt, AnaLogAt, AnaStateCode } from "../../src/protocol/nvme_log.ts";
+import { StatusCode, StatusField } from "../../src/protocol/nvme_status.ts";
 import { ANA_STATES, type Begin, drawSize, type FaultPlan, FAULTS } from "./faults.ts";
 import type { Portal } from "./portal.ts";
 

@@ -2,11 +2,11 @@
 import { assert } from "@std/assert";
 import { runSeed, type SeedResult } from "./runner.ts";
 import type { Broken, Scenario } from "./scenario.ts";
-import { NO_DIGESTS } from "../../src/nvme/transfer.ts";
+import { NO_DIGESTS } from "../../src/nvme_host/transfer.ts";
 import { POLICY_NAMES, type PolicyName } from "../../src/multipath/policy_names.ts";
 import { checkSpread } from "./spread.ts";
 import { type Checker, Violation } from "./violation.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
 
 /** A broken variant, and what notices it. */
 interface Canary {

@@ -1,5 +1,5 @@
 import { PATHS_MAX, RETRIES_MAX, RETRY_DELAY_MS_MAX, TICK_MS } from "../../src/base/limits.ts";
-import { CommandPhase } from "../../src/nvme/command_table.ts";
+import { CommandPhase } from "../../src/nvme_host/command_table.ts";
 import { PathCounter, QueueCounter } from "../../src/multipath/counters.ts";
 import { BlockOp } from "../../src/block/request.ts";
 import type { Scenario } from "./scenario.ts";

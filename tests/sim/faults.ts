@@ -1,5 +1,5 @@
 import type { Prng } from "../../src/base/prng.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
 import type { Spoil } from "./link.ts";
 import type { Socket } from "./network.ts";
 import type { Scenario } from "./scenario.ts";

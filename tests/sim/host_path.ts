@@ -1,9 +1,9 @@
 import { assert } from "../../src/base/assert.ts";
 import type { Prng } from "../../src/base/prng.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
-import type { AnaState } from "../../src/nvme/ana.ts";
-import { Backoff } from "../../src/nvme/backoff.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import type { AnaState } from "../../src/nvme_host/ana.ts";
+import { Backoff } from "../../src/nvme_host/backoff.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
 import { type Clock, Task } from "./clock.ts";
 import type { HostShared } from "./host_admin.ts";
 import { Violation } from "./violation.ts";

@@ -7,7 +7,7 @@ import type { HandoverTable } from "../../src/multipath/handover_table.ts";
 import { HedgedReads, type ReadInFlight } from "../../src/multipath/hedged_reads.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
 import { type PathLimits, Volume } from "../../src/multipath/volume.ts";
-import { Connection, type Digests } from "../../src/nvme/connection.ts";
+import { Connection, type Digests } from "../../src/nvme_host/connection.ts";
 import { UblkQueue } from "../../src/ublk/queue.ts";
 import { Task } from "./clock.ts";
 import { crcOf } from "./crc.ts";

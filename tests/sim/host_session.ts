@@ -1,21 +1,21 @@
-import { type AnaLog, anaServesIo, type AnaState, anaStateOf } from "../../src/nvme/ana.ts";
-import { type AnaLogPlan, anaLogPlan, readAnaLog } from "../../src/nvme/ana_log.ts";
-import { parseAsyncEvent, rearmCommand } from "../../src/nvme/async_event.ts";
-import { bringUp, type BringUpOptions, type ConnectedController } from "../../src/nvme/bring_up.ts";
+import { type AnaLog, anaServesIo, type AnaState, anaStateOf } from "../../src/nvme_host/ana.ts";
+import { type AnaLogPlan, anaLogPlan, readAnaLog } from "../../src/nvme_host/ana_log.ts";
+import { parseAsyncEvent, rearmCommand } from "../../src/nvme_host/async_event.ts";
+import { bringUp, type BringUpOptions, type ConnectedController } from "../../src/nvme_host/bring_up.ts";
 import {
   asyncEventRequestCommand,
   connectIoQueueCommand,
   identifyControllerCommand,
   keepAliveCommand,
-} from "../../src/nvme/commands.ts";
-import type { TransferParameters } from "../../src/nvme/connection.ts";
-import { KeepAlive } from "../../src/nvme/keep_alive.ts";
-import { type Look, Lookout } from "../../src/nvme/lookout.ts";
-import { type KnownNamespace, readNamespace } from "../../src/nvme/namespace_steps.ts";
-import { reset, shutdown } from "../../src/nvme/retire.ts";
-import type { BringUpErrorKind } from "../../src/nvme/steps.ts";
-import { isLastingRefusal } from "../../src/nvme/status.ts";
-import { LogId } from "../../src/spec/nvme.ts";
+} from "../../src/nvme_host/commands.ts";
+import type { TransferParameters } from "../../src/nvme_host/connection.ts";
+import { KeepAlive } from "../../src/nvme_host/keep_alive.ts";
+import { type Look, Lookout } from "../../src/nvme_host/lookout.ts";
+import { type KnownNamespace, readNamespace } from "../../src/nvme_host/namespace_steps.ts";
+import { reset, shutdown } from "../../src/nvme_host/retire.ts";
+import type { BringUpErrorKind } from "../../src/nvme_host/steps.ts";
+import { isLastingRefusal } from "../../src/nvme_host/status.ts";
+import { LogId } from "../../src/protocol/nvme.ts";
 import { ADMIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { Task } from "./clock.ts";
 import { HostAdmin, type HostShared } from "./host_admin.ts";

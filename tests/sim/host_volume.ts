@@ -1,7 +1,7 @@
 import type { Prng } from "../../src/base/prng.ts";
-import { type ComparableNamespace, identityDifference } from "../../src/nvme/namespace.ts";
-import type { KnownNamespace } from "../../src/nvme/namespace_steps.ts";
-import { subsystemDifference } from "../../src/nvme/subsystem.ts";
+import { type ComparableNamespace, identityDifference } from "../../src/nvme_host/namespace.ts";
+import type { KnownNamespace } from "../../src/nvme_host/namespace_steps.ts";
+import { subsystemDifference } from "../../src/nvme_host/subsystem.ts";
 import type { Geometry } from "../../src/block/device.ts";
 import type { HostShared } from "./host_admin.ts";
 import { HostPath, type PathOwner } from "./host_path.ts";

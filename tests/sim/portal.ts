@@ -1,7 +1,7 @@
 import type { Prng } from "../../src/base/prng.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
-import { StatusCode, StatusField } from "../../src/spec/nvme_status.ts";
-import { type IoFaults, IoVerdict } from "../../src/target/io_faults.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
+import { StatusCode, StatusField } from "../../src/protocol/nvme_status.ts";
+import { type IoFaults, IoVerdict } from "../../src/nvme_target/io_faults.ts";
 import { AdminFaults } from "./admin_faults.ts";
 import { Route } from "./route.ts";
 import type { Medium } from "./store.ts";

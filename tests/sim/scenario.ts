@@ -1,7 +1,7 @@
 import { mixSeed, Prng } from "../../src/base/prng.ts";
 import type { PolicyName } from "../../src/multipath/policy_names.ts";
-import type { Digests } from "../../src/nvme/connection.ts";
-import { NO_DIGESTS } from "../../src/nvme/transfer.ts";
+import type { Digests } from "../../src/nvme_host/connection.ts";
+import { NO_DIGESTS } from "../../src/nvme_host/transfer.ts";
 import { drawHedges, drawPolicies, type PolicySetting, policyWords } from "./policy_plan.ts";
 import type { BrokenStore } from "./store.ts";
 

@@ -1,7 +1,7 @@
 import { type Counters, PathCounter } from "../../src/multipath/counters.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
 import type { PolicyName } from "../../src/multipath/policy_names.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
 import type { PolicySetting } from "./policy_plan.ts";
 import { Violation } from "./violation.ts";
 

@@ -1,9 +1,9 @@
 import type { Prng } from "../../src/base/prng.ts";
 import { Association } from "../../src/serve/association.ts";
-import type { Controller } from "../../src/target/controller.ts";
-import type { IoFaults } from "../../src/target/io_faults.ts";
-import { Subsystem } from "../../src/target/subsystem.ts";
-import { TargetTable } from "../../src/target/target_table.ts";
+import type { Controller } from "../../src/nvme_target/controller.ts";
+import type { IoFaults } from "../../src/nvme_target/io_faults.ts";
+import { Subsystem } from "../../src/nvme_target/subsystem.ts";
+import { TargetTable } from "../../src/nvme_target/target_table.ts";
 import type { AdminFaults } from "./admin_faults.ts";
 import { type Clock, Task } from "./clock.ts";
 import type { LinkManners } from "./link.ts";

@@ -1,11 +1,11 @@
 import type { Prng } from "../../src/base/prng.ts";
 import { RequestTable } from "../../src/block/request.ts";
 import type { AssociationQueue } from "../../src/serve/association.ts";
-import { TargetConnection, type TargetQueue, type TargetTransfer } from "../../src/target/connection.ts";
-import { IoCounters } from "../../src/target/io_counters.ts";
-import type { IoFaults } from "../../src/target/io_faults.ts";
-import { IoQueue } from "../../src/target/io_queue.ts";
-import type { TargetTable } from "../../src/target/target_table.ts";
+import { TargetConnection, type TargetQueue, type TargetTransfer } from "../../src/nvme_target/connection.ts";
+import { IoCounters } from "../../src/nvme_target/io_counters.ts";
+import type { IoFaults } from "../../src/nvme_target/io_faults.ts";
+import { IoQueue } from "../../src/nvme_target/io_queue.ts";
+import type { TargetTable } from "../../src/nvme_target/target_table.ts";
 import { crcOf } from "./crc.ts";
 import { type Clock, Task } from "./clock.ts";
 import { Link, type LinkManners } from "./link.ts";

@@ -1,6 +1,6 @@
 import { assert } from "../../src/base/assert.ts";
 import { BlockFlag, BlockOp } from "../../src/block/request.ts";
-import { UblkIoDesc, UblkIoFlag, UblkIoOp, UblkIoResult } from "../../src/spec/ublk.ts";
+import { UblkIoDesc, UblkIoFlag, UblkIoOp, UblkIoResult } from "../../src/protocol/ublk.ts";
 import type { UblkQueue } from "../../src/ublk/queue.ts";
 
 /** What the driver knows of a tag: it has a fetch to answer, or the server has a request to answer. */

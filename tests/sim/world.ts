@@ -4,8 +4,8 @@ import { mixSeed, Prng } from "../../src/base/prng.ts";
 import type { Geometry } from "../../src/block/device.ts";
 import { Counters, PathCounter, QueueCounter } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
-import { AnaStateCode } from "../../src/spec/nvme_log.ts";
-import { SILENCE_MS_MAX } from "../../src/target/keep_alive_timer.ts";
+import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
+import { SILENCE_MS_MAX } from "../../src/nvme_target/keep_alive_timer.ts";
 import { ADMIN_FAULTS } from "./admin_faults.ts";
 import { brokenDevice } from "./broken_device.ts";
 import {

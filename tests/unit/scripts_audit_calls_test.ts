@@ -23,7 +23,7 @@ Deno.test("umpath-calls/blocking refuses calls that may wait on the main thread 
     assertEquals(refusing(body, "src/cli/some.ts").filter((rule) => rule === "blocking"), [], "commands may wait");
     assertEquals(refusing(body, "tests/unit/some_test.ts"), [], "so may tests");
   }
-  assertEquals(refusing(rows[0]![0], "src/host/run_dir.ts"), []);
+  assertEquals(refusing(rows[0]![0], "src/rpc/run_dir.ts"), []);
 });
 
 Deno.test("umpath-calls/worded refuses calls whose refusal by the host passes without words", () => {

@@ -13,7 +13,7 @@ import { replaceFile, runTool, type ToolError } from "../../scripts/build_tool.t
 const PROGRAM: Program = {
   root: "/project",
   main: "main.ts",
-  workers: ["src/host/worker.ts"],
+  workers: ["src/host/worker/worker.ts"],
   assets: ["dist/lib/libumpath.so"],
 };
 const LINKS = 'new Worker(new URL("./worker.ts", UMPATH_URL)); new URL("../dist/lib/libumpath.so", UMPATH_URL);';
@@ -51,7 +51,7 @@ Deno.test("renameChunks() names chunks in the order they are reached, without ha
 });
 
 Deno.test("chunkName() is the base name with .js", () => {
-  assertEquals(["main.ts", "src/host/worker.ts", "a.mjs"].map(chunkName), ["main.js", "worker.js", "a.js"]);
+  assertEquals(["main.ts", "src/host/worker/worker.ts", "a.mjs"].map(chunkName), ["main.js", "worker.js", "a.js"]);
 });
 
 Deno.test("alias() maps import map entries to npm packages", () => {

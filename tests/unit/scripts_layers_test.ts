@@ -21,7 +21,7 @@ Deno.test("checkSource() allows imports down and within a folder", () => {
     refused(
       "src/multipath/volume.ts",
       'import { Path } from "./path.ts";',
-      'import type { Connection } from "../nvme/connection.ts";',
+      'import type { Connection } from "../nvme_host/connection.ts";',
       'export * from "../base/assert.ts";',
       'import { type A, b as c } from "../block/device.ts";',
     ),
@@ -40,28 +40,36 @@ Deno.test("checkSource() refuses imports up, across and out, in each form", () =
     "  Volume,",
     '} from "../multipath/volume.ts";',
     'import "../io/ring.ts";',
-    'const later = () => import("../host/daemon.ts");',
+    'const later = () => import("../host/daemon/daemon.ts");',
     'type Ring = import("../io/ring.ts").Ring;',
     'import { pack } from "../../scripts/build.ts";',
   ];
-  assertEquals(refused("src/nvme/connection.ts", ...lines), [1, 2, 3, 4, 7, 8, 9, 10]);
+  assertEquals(refused("src/nvme_host/connection.ts", ...lines), [1, 2, 3, 4, 7, 8, 9, 10]);
   assertEquals(refused("src/cli/list.ts", 'import { Ring } from "../io/ring.ts";'), [1]);
-  assertEquals(refused("main.ts", 'import { daemon } from "./src/host/daemon.ts";'), [1]);
+  assertEquals(refused("main.ts", 'import { daemon } from "./src/host/daemon/daemon.ts";'), [1]);
   assertEquals(refused("ffi/library.ts", 'import { assert } from "../src/base/assert.ts";'), [1]);
 });
 
+Deno.test("checkSource() takes the longest folder that matches for a file's layer", () => {
+  assertEquals(refused("src/host/worker/a.ts", 'import "../driver/b.ts";', 'import "../daemon/b.ts";'), [1, 2]);
+  assertEquals(refused("src/host/driver/a.ts", 'import "../worker/b.ts";'), []);
+  assertEquals(refused("src/serve/a.ts", 'import "../host/daemon/b.ts";'), [1]);
+});
+
 Deno.test("checkSource() says the rule in words", () => {
-  const [offence] = checkSource("src/nvme/a.ts", '\nimport { Ring } from "../io/ring.ts";');
+  const [offence] = checkSource("src/nvme_host/a.ts", '\nimport { Ring } from "../io/ring.ts";');
   assertEquals(offence, {
-    path: "src/nvme/a.ts",
+    path: "src/nvme_host/a.ts",
     line: 2,
-    rule: "src/nvme may not import src/io: it may import src/spec, src/base",
+    rule: "src/nvme_host may not import src/io: it may import src/protocol, src/base",
   });
 });
 
-Deno.test("checkSource() refuses packages below src/host and folders without a layer", () => {
-  assertEquals(refused("src/host/spawn.ts", 'import { spawn } from "node:child_process";'), []);
+Deno.test("checkSource() refuses packages below the daemon and folders without a layer", () => {
+  assertEquals(refused("src/host/daemon/spawn.ts", 'import { spawn } from "node:child_process";'), []);
   assertEquals(refused("src/io/socket.ts", 'import net from "node:net";'), [1]);
+  assertEquals(refused("src/host/worker/a.ts", 'import net from "node:net";'), [1]);
+  assertEquals(refused("src/host/a.ts", 'import "./b.ts";'), [1]);
   assertEquals(refused("src/other/a.ts", 'import "./b.ts";'), [1]);
 });
 
@@ -81,10 +89,9 @@ Deno.test("checkSource() refuses impure words in pure folders only", () => {
     "}",
     "performance.now();",
   ];
-  assertEquals(refused("src/nvme/a.ts", ...lines), [1, 2, 2, 3, 4, 5, 6, 7, 9]);
-  assertEquals(refused("src/target/controller.ts", "Deno.listen({ port: 1 });"), [1]);
-  assertEquals(refused("src/target/server.ts", ...lines), []);
-  assertEquals(refused("src/host/daemon.ts", ...lines), []);
+  assertEquals(refused("src/nvme_host/a.ts", ...lines), [1, 2, 2, 3, 4, 5, 6, 7, 9]);
+  assertEquals(refused("src/nvme_target/controller.ts", "Deno.listen({ port: 1 });"), [1]);
+  assertEquals(refused("src/host/daemon/daemon.ts", ...lines), []);
 });
 
 Deno.test("checkSource() is not misled by comments, strings, templates and names", () => {
@@ -99,18 +106,18 @@ Deno.test("checkSource() is not misled by comments, strings, templates and names
     "const asyncEvent = 1, awaited = asyncEvent / 2 / 1;",
     "class MyDeno { setTimeoutMs = 1; }",
   ];
-  assertEquals(refused("src/nvme/a.ts", ...lines), []);
+  assertEquals(refused("src/nvme_host/a.ts", ...lines), []);
 });
 
 Deno.test("checkSource() sees code inside a template", () => {
-  assertEquals(refused("src/nvme/a.ts", "const a = `", "${`${Math.random()}`}`;"), [2]);
+  assertEquals(refused("src/nvme_host/a.ts", "const a = `", "${`${Math.random()}`}`;"), [2]);
 });
 
 Deno.test("checkSource() allows import.meta only where the packed program has it", () => {
-  assertEquals(refused("src/host/pool.ts", 'new Worker(new URL("./worker.ts", import.meta.url));'), []);
+  assertEquals(refused("src/host/driver/pool.ts", 'new Worker(new URL("./worker.ts", import.meta.url));'), []);
   assertEquals(
     refused(
-      "src/host/pool.ts",
+      "src/host/driver/pool.ts",
       "const base = import.meta.url;",
       "new URL(name, import.meta.url);",
       "import.meta.dirname + name;",

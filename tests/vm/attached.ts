@@ -1,5 +1,6 @@
 /** A volume that a test has attached, and what it can see of it. */
-import type { AttachParams, PathInfo, PathSpec, Timeouts, VolumeInfo } from "../../src/host/api.ts";
+import type { AttachParams, PathInfo, PathSpec, VolumeInfo } from "../../src/rpc/host_api.ts";
+import type { Timeouts } from "../../src/settings/timeouts.ts";
 import { ask, volumes } from "./daemon_process.ts";
 import { eventually } from "./eventually.ts";
 import { type NvmetOptions, type NvmetPort, NvmetTarget } from "./nvmet.ts";

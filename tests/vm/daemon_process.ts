@@ -1,7 +1,7 @@
 /** A daemon that several tests share: starting one takes longer than most of them. */
-import { call } from "../../src/host/control_client.ts";
-import { runDirAt } from "../../src/host/run_dir.ts";
-import type { Api, Method, VolumeInfo } from "../../src/host/api.ts";
+import { call } from "../../src/rpc/client.ts";
+import { runDirAt } from "../../src/rpc/run_dir.ts";
+import type { Api, Method, VolumeInfo } from "../../src/rpc/host_api.ts";
 import { eventually } from "./eventually.ts";
 import { umpathProcesses } from "./leftovers.ts";
 import { run, umpathBinary, umpathRunDir } from "./process.ts";

@@ -1,9 +1,9 @@
 /** ublk devices that another program stops or deletes, or that are left in use. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { listLeft } from "../../src/host/left_devices.ts";
-import { runDirAt } from "../../src/host/run_dir.ts";
-import { NO_QUEUES, runControl } from "../../src/host/ublk_driver.ts";
-import type { UblkCommandName } from "../../src/spec/ublk.ts";
+import { listLeft } from "../../src/host/device/left_devices.ts";
+import { runDirAt } from "../../src/rpc/run_dir.ts";
+import { NO_QUEUES, runControl } from "../../src/host/device/ublk_driver.ts";
+import type { UblkCommandName } from "../../src/protocol/ublk.ts";
 import { commandStep, type ControlSequence, probeFeatures } from "../../src/ublk/control.ts";
 import { AttachedVolume, makeTarget } from "./attached.ts";
 import { ask, volumes } from "./daemon_process.ts";

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { LatencyProbe, type Longest } from "../e2e/latency_probe.ts";
 import { Network } from "../e2e/network.ts";
 import { CORRUPTION, longestOf, SICK, TROUBLES } from "../e2e/troubles.ts";
-import type { AttachParams } from "../../src/host/api.ts";
+import type { AttachParams } from "../../src/rpc/host_api.ts";
 import { AttachedVolume, makeTarget } from "./attached.ts";
 import { eventually } from "./eventually.ts";
 import { loadErrors, mixedLoad, newSeed, underLoad } from "./load.ts";

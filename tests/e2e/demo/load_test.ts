@@ -6,8 +6,8 @@ import { FileLoad } from "../../../src/demo/file_load.ts";
 import { failureWords, LOAD_UNIT_BYTES } from "../../../src/demo/load.ts";
 import { Interrupted, Stage } from "../../../src/demo/stage.ts";
 import { VolumeLoad } from "../../../src/demo/volume_load.ts";
-import { VolumeSet } from "../../../src/host/volume_set.ts";
-import { WorkerPool } from "../../../src/host/worker_pool.ts";
+import { VolumeSet } from "../../../src/host/daemon/volume_set.ts";
+import { WorkerPool } from "../../../src/host/driver/worker_pool.ts";
 import { FakeTarget } from "../host/fake_target.ts";
 import { attachParams, eventually } from "../host/host_fixture.ts";
 

@@ -2,11 +2,11 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes,
 import { UmpathError } from "../../../src/base/errors.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { logger, setLogLevel, setLogSink } from "../../../src/base/log.ts";
-import type { VolumeInfo } from "../../../src/host/api.ts";
-import { call, DaemonGoneError } from "../../../src/host/control_client.ts";
-import { type Handlers, serveControl } from "../../../src/host/control_server.ts";
+import type { VolumeInfo } from "../../../src/rpc/host_api.ts";
+import { call, DaemonGoneError } from "../../../src/rpc/client.ts";
+import { type Handlers, serveControl } from "../../../src/rpc/server.ts";
 import { refusingHandlers } from "../../unit/host/handlers.ts";
-import { ensureRunDir, type RunDir, runDirAt, RunDirLock } from "../../../src/host/run_dir.ts";
+import { ensureRunDir, type RunDir, runDirAt, RunDirLock } from "../../../src/rpc/run_dir.ts";
 
 const INFO = {
   pid: 1,

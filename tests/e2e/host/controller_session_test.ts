@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { closeQueues, ControllerSession } from "../../../src/host/controller_session.ts";
-import { PathFailure } from "../../../src/host/path_failure.ts";
+import { closeQueues, ControllerSession } from "../../../src/host/driver/controller_session.ts";
+import { PathFailure } from "../../../src/host/driver/path_failure.ts";
 import { Poller } from "../../../src/io/poller.ts";
-import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
-import { ConnectAt } from "../../../src/spec/nvme_fabrics.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
+import { ConnectAt } from "../../../src/protocol/nvme_fabrics.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
 import { type FakePortal, FakeTarget, type Fault, type Step, STEPS } from "./fake_target.ts";
 import { delay, eventually, failureOf, openSockets, sessionOptions } from "./host_fixture.ts";
 import { Stopwatch } from "../stopwatch.ts";

@@ -3,10 +3,10 @@
  * until SIGTERM, or ends as UMPATH_FIXTURE_END says. daemon_spawn_test.ts runs it.
  */
 import { UmpathError } from "../../../src/base/errors.ts";
-import { call } from "../../../src/host/control_client.ts";
-import { serveControl } from "../../../src/host/control_server.ts";
-import { ensureDaemon } from "../../../src/host/daemon_spawn.ts";
-import { ensureRunDir } from "../../../src/host/run_dir.ts";
+import { call } from "../../../src/rpc/client.ts";
+import { serveControl } from "../../../src/rpc/server.ts";
+import { ensureDaemon } from "../../../src/host/daemon/daemon_spawn.ts";
+import { ensureRunDir } from "../../../src/rpc/run_dir.ts";
 import { refusingHandlers } from "../../unit/host/handlers.ts";
 
 const dir = ensureRunDir();

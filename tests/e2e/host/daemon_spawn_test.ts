@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { lastWords } from "../../../src/host/daemon_spawn.ts";
-import { runDirAt } from "../../../src/host/run_dir.ts";
+import { lastWords } from "../../../src/host/daemon/daemon_spawn.ts";
+import { runDirAt } from "../../../src/rpc/run_dir.ts";
 
 const FIXTURE = new URL("./daemon_spawn_fixture.ts", import.meta.url).pathname;
 

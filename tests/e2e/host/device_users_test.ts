@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { deviceUsers, deviceUseWords, lastingUseWords, mountFolders } from "../../../src/host/device_users.ts";
+import { deviceUsers, deviceUseWords, lastingUseWords, mountFolders } from "../../../src/io/device_users.ts";
 
 /** Runs `body` while another process has `path` open. */
 async function withOpener(path: string, body: (pid: number) => Promise<void>): Promise<void> {

@@ -1,9 +1,15 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { UmpathError } from "../../../src/base/errors.ts";
 import { pathOf } from "../../../src/cli/discovered_paths.ts";
-import { type Asker, discoverFrom, type Discovery, namespacesAt, REFERRALS_MAX } from "../../../src/host/discovery.ts";
-import { DISCOVERY_NQN } from "../../../src/host/nqn.ts";
-import { discoveryLogData, type EntryData } from "../../unit/nvme/discovery_log_data.ts";
+import {
+  type Asker,
+  discoverFrom,
+  type Discovery,
+  namespacesAt,
+  REFERRALS_MAX,
+} from "../../../src/host/daemon/discovery.ts";
+import { DISCOVERY_NQN } from "../../../src/settings/nqn.ts";
+import { discoveryLogData, type EntryData } from "../../unit/nvme_host/discovery_log_data.ts";
 import { type FakePortal, FakeTarget, NQN } from "./fake_target.ts";
 import { eventually, failureOf, sessionOptions } from "./host_fixture.ts";
 

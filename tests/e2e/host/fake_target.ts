@@ -1,6 +1,6 @@
 /**
  * An NVMe/TCP target over real loopback TCP, with its namespace in memory, for tests: as many portals as are wanted, each
- * of which can be made to misbehave while it runs. It shares only `src/spec` with the product.
+ * of which can be made to misbehave while it runs. It shares only `src/protocol` with the product.
  *
  *     await using target = FakeTarget.start({ portals: 2 });
  *     target.portals[1].fault = { at: "identify controller", how: "stall" };
@@ -22,8 +22,8 @@ import {
   SglIdentifier,
   SQE_FCTYPE_AT,
   SqeAt,
-} from "../../../src/spec/nvme.ts";
-import { ConnectAt, ConnectDataAt, ConnectInvalidDw0, PropertyCommandAt } from "../../../src/spec/nvme_fabrics.ts";
+} from "../../../src/protocol/nvme.ts";
+import { ConnectAt, ConnectDataAt, ConnectInvalidDw0, PropertyCommandAt } from "../../../src/protocol/nvme_fabrics.ts";
 import {
   Cmic,
   IDENTIFY_BYTES,
@@ -33,10 +33,10 @@ import {
   NamespaceDescriptorAt,
   NamespaceIdType,
   Oncs,
-} from "../../../src/spec/nvme_identify.ts";
-import { ANA_LSP_RGO, AnaGroupAt, AnaLogAt, AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { Cc, Csts, CstsShst, PropertyAt } from "../../../src/spec/nvme_property.ts";
-import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
+} from "../../../src/protocol/nvme_identify.ts";
+import { ANA_LSP_RGO, AnaGroupAt, AnaLogAt, AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { Cc, Csts, CstsShst, PropertyAt } from "../../../src/protocol/nvme_property.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
 import {
   C2HDataAt,
   CapsuleCmdAt,
@@ -48,7 +48,7 @@ import {
   PduHlen,
   PduType,
   R2TAt,
-} from "../../../src/spec/nvme_tcp.ts";
+} from "../../../src/protocol/nvme_tcp.ts";
 
 /** What a portal does for a host, in the order in which a host asks; a {@linkcode Fault} happens at one of them. */
 export const STEPS = [

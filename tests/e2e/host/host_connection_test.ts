@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { closeQueues } from "../../../src/host/controller_session.ts";
-import { ConnectionLost, HostConnection } from "../../../src/host/host_connection.ts";
+import { closeQueues } from "../../../src/host/driver/controller_session.ts";
+import { ConnectionLost, HostConnection } from "../../../src/host/driver/host_connection.ts";
 import { Poller } from "../../../src/io/poller.ts";
 import {
   asyncEventRequestCommand,
   connectCommand,
   identifyControllerCommand,
   keepAliveCommand,
-} from "../../../src/nvme/commands.ts";
+} from "../../../src/nvme_host/commands.ts";
 import { FakeTarget, NQN } from "./fake_target.ts";
 import { eventually, openSockets } from "./host_fixture.ts";
 

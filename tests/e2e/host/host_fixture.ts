@@ -1,8 +1,8 @@
 /** What tests of the host share: options for the fake target's portals, and waiting. */
 import { fail } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import type { AttachParams } from "../../../src/host/api.ts";
-import type { SessionOptions } from "../../../src/host/controller_session.ts";
+import type { AttachParams } from "../../../src/rpc/host_api.ts";
+import type { SessionOptions } from "../../../src/host/driver/controller_session.ts";
 import { type FakePortal, NQN } from "./fake_target.ts";
 
 const HOST_NQN = "nqn.2014-08.org.nvmexpress:uuid:0f0e0d0c-0b0a-4908-8706-050403020100";

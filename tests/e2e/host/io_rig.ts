@@ -5,10 +5,9 @@
 import { assert, assertEquals, fail } from "@std/assert";
 import { Prng } from "../../../src/base/prng.ts";
 import { BlockOp, RequestTable } from "../../../src/block/request.ts";
-import { fillTimeouts } from "../../../src/host/defaults.ts";
-import type { Timeouts } from "../../../src/host/api.ts";
-import type { ControllerSession, OpenQueue } from "../../../src/host/controller_session.ts";
-import { type PathOwner, VolumePath } from "../../../src/host/volume_path.ts";
+import { fillTimeouts, type Timeouts } from "../../../src/settings/timeouts.ts";
+import type { ControllerSession, OpenQueue } from "../../../src/host/driver/controller_session.ts";
+import { type PathOwner, VolumePath } from "../../../src/host/driver/volume_path.ts";
 import { Memory } from "../../../src/io/memory.ts";
 import { Poller } from "../../../src/io/poller.ts";
 import { Ring } from "../../../src/io/ring.ts";
@@ -17,7 +16,7 @@ import { TokenKind, tokenKind } from "../../../src/io/token.ts";
 import { Counters, PathCounter } from "../../../src/multipath/counters.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
 import { Volume } from "../../../src/multipath/volume.ts";
-import { Connection, CONNECTION_DEPTH_MAX } from "../../../src/nvme/connection.ts";
+import { Connection, CONNECTION_DEPTH_MAX } from "../../../src/nvme_host/connection.ts";
 import type { FakePortal } from "./fake_target.ts";
 import { delay, sessionOptions } from "./host_fixture.ts";
 

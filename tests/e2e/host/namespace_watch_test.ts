@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { setLogSink } from "../../../src/base/log.ts";
-import type { VolumeInfo } from "../../../src/host/api.ts";
-import { VolumeSet } from "../../../src/host/volume_set.ts";
-import { WorkerPool } from "../../../src/host/worker_pool.ts";
-import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
+import type { VolumeInfo } from "../../../src/rpc/host_api.ts";
+import { VolumeSet } from "../../../src/host/daemon/volume_set.ts";
+import { WorkerPool } from "../../../src/host/driver/worker_pool.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
 import { type FakePortal, FakeTarget } from "./fake_target.ts";
 import { attachParams, delay, eventually } from "./host_fixture.ts";
 

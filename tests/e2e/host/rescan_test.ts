@@ -1,8 +1,8 @@
 /** A namespace that changed while its controllers said nothing: who asks is told, and the volume follows. */
 import { assertEquals } from "@std/assert";
-import type { RescannedVolume } from "../../../src/host/api.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { StatusCode } from "../../../src/spec/nvme_status.ts";
+import type { RescannedVolume } from "../../../src/rpc/host_api.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { StatusCode } from "../../../src/protocol/nvme_status.ts";
 import { eventually } from "./host_fixture.ts";
 import { type Rig, testSet } from "./volume_rig.ts";
 

@@ -1,9 +1,9 @@
 /** What tests of volumes share: a set of volumes on worker threads, over the fake target. */
 import { assertEquals } from "@std/assert";
 import { setLogSink } from "../../../src/base/log.ts";
-import type { AttachParams, PathInfo } from "../../../src/host/api.ts";
-import { VolumeSet } from "../../../src/host/volume_set.ts";
-import { WorkerPool } from "../../../src/host/worker_pool.ts";
+import type { AttachParams, PathInfo } from "../../../src/rpc/host_api.ts";
+import { VolumeSet } from "../../../src/host/daemon/volume_set.ts";
+import { WorkerPool } from "../../../src/host/driver/worker_pool.ts";
 import { type FakePortal, FakeTarget } from "./fake_target.ts";
 import { attachParams, eventually } from "./host_fixture.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { Timeouts } from "../../../src/host/api.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import type { Timeouts } from "../../../src/settings/timeouts.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
 import { NQN } from "./fake_target.ts";
 import { delay, eventually, failureOf } from "./host_fixture.ts";
 import { Rig, testSet } from "./volume_rig.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as limits from "../../../src/base/limits.ts";
-import { Connection, CONNECTION_DEPTH_MAX } from "../../../src/nvme/connection.ts";
-import { SendBuffer } from "../../../src/nvme/send_buffer.ts";
+import { Connection, CONNECTION_DEPTH_MAX } from "../../../src/nvme_host/connection.ts";
+import { SendBuffer } from "../../../src/nvme_host/send_buffer.ts";
 
 Deno.test("limits are positive whole numbers", () => {
   for (const [name, value] of Object.entries(limits)) {

@@ -3,10 +3,10 @@ import { candidates } from "../../../src/cli/complete.ts";
 import { COMPLETION_SCRIPTS, SHELLS } from "../../../src/cli/completion_scripts.ts";
 import { Output } from "../../../src/cli/output.ts";
 import { buildProgram } from "../../../src/cli/program.ts";
-import type { VolumeInfo } from "../../../src/host/api.ts";
-import { POLICY_NAMES } from "../../../src/host/defaults.ts";
-import { serveControl } from "../../../src/host/control_server.ts";
-import { ensureRunDir, runDirAt } from "../../../src/host/run_dir.ts";
+import type { VolumeInfo } from "../../../src/rpc/host_api.ts";
+import { POLICY_NAMES } from "../../../src/settings/timeouts.ts";
+import { serveControl } from "../../../src/rpc/server.ts";
+import { ensureRunDir, runDirAt } from "../../../src/rpc/run_dir.ts";
 import { refusingHandlers } from "../host/handlers.ts";
 import { PATH, VOLUME } from "./volume_fixture.ts";
 

@@ -3,9 +3,9 @@ import { UmpathError } from "../../../src/base/errors.ts";
 import { serviceLines } from "../../../src/cli/discover.ts";
 import { pathOf, pathsTo, subsystemsOf } from "../../../src/cli/discovered_paths.ts";
 import { parseDiscoveryPortal } from "../../../src/cli/discovery_calls.ts";
-import { pathWords } from "../../../src/host/path_words.ts";
-import { parseDiscoveryEntry } from "../../../src/nvme/discovery.ts";
-import { type EntryData, entryData } from "../nvme/discovery_log_data.ts";
+import { pathWords } from "../../../src/rpc/path_words.ts";
+import { parseDiscoveryEntry } from "../../../src/nvme_host/discovery.ts";
+import { type EntryData, entryData } from "../nvme_host/discovery_log_data.ts";
 
 const NQN = "nqn.2026-11.io.test:vol";
 const OTHER = "nqn.2026-11.io.test:other";

@@ -8,7 +8,7 @@ import { Output, OutputClosed } from "../../../src/cli/output.ts";
 import { buildProgram, declareCommand, runProgram } from "../../../src/cli/program.ts";
 import { TIMEOUT_OPTIONS } from "../../../src/cli/timeout_options.ts";
 import type { AnyCommand } from "../../../src/cli/usage_errors.ts";
-import { TIMEOUT_DEFAULTS } from "../../../src/host/defaults.ts";
+import { TIMEOUT_DEFAULTS } from "../../../src/settings/timeouts.ts";
 
 /** An output whose two ends are kept. */
 function captured(json = false, columns: number | null = null) {

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { parsePathSpec } from "../../../src/cli/path_spec.ts";
-import { pathWords } from "../../../src/host/path_words.ts";
+import { pathWords } from "../../../src/rpc/path_words.ts";
 
 Deno.test("parsePathSpec() reads every form, and pathWords() writes it back", () => {
   const good: [word: string, traddr: string, port: number, hostTraddr: string | null, hostIface: string | null][] = [

@@ -2,7 +2,7 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { parseSettings, SETTING_KEYS } from "../../../src/cli/settings.ts";
 import { TIMEOUT_OPTIONS } from "../../../src/cli/timeout_options.ts";
-import { TIME_LIMITS } from "../../../src/host/defaults.ts";
+import { TIME_LIMITS } from "../../../src/settings/timeouts.ts";
 
 const NOTHING = { policy: null, failback: null, preferredPath: null, weights: [], timeouts: {} };
 const SPEC = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr: null, hostIface: null };

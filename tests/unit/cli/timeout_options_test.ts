@@ -1,7 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import { assertEquals } from "@std/assert";
 import { chosenTimeouts, TIMEOUT_OPTIONS, timeoutOptions } from "../../../src/cli/timeout_options.ts";
-import { TIME_LIMITS } from "../../../src/host/defaults.ts";
+import { TIME_LIMITS } from "../../../src/settings/timeouts.ts";
 
 function parse(...words: string[]) {
   const command = new Command().exitOverride();

@@ -1,4 +1,4 @@
-import type { PathInfo, VolumeInfo } from "../../../src/host/api.ts";
+import type { PathInfo, VolumeInfo } from "../../../src/rpc/host_api.ts";
 
 /** A path that is live. */
 export const PATH: PathInfo = {

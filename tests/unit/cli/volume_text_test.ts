@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { VolumeInfo } from "../../../src/host/api.ts";
+import type { VolumeInfo } from "../../../src/rpc/host_api.ts";
 import { volumeDetails, volumeLines } from "../../../src/cli/volume_text.ts";
 import { PATH, VOLUME } from "./volume_fixture.ts";
 

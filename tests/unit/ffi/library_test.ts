@@ -3,7 +3,7 @@ import { LAYOUT } from "../../../ffi/layout.ts";
 import { native } from "../../../ffi/library.ts";
 import { check, cString, SystemError } from "../../../ffi/result.ts";
 import { Prng } from "../../../src/base/prng.ts";
-import { UBLK_LAYOUT } from "../../../src/spec/ublk.ts";
+import { UBLK_LAYOUT } from "../../../src/protocol/ublk.ts";
 
 const crc32c = (data: Uint8Array<ArrayBuffer>, crc = 0) => native().um_crc32c(crc, data, BigInt(data.length));
 

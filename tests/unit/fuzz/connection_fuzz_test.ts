@@ -4,12 +4,12 @@
  */
 import { assert } from "@std/assert";
 import type { Prng } from "../../../src/base/prng.ts";
-import { CommandPhase } from "../../../src/nvme/command_table.ts";
-import { NO_DIGESTS } from "../../../src/nvme/transfer.ts";
-import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { PduFlag, PduType } from "../../../src/spec/nvme_tcp.ts";
-import { c2hPdu, header, r2tPdu, responsePdu, termReqPdu, withDigests } from "../nvme/scripted_target.ts";
-import { oneByOne, randomSplit, whole, Wire } from "../nvme/wire.ts";
+import { CommandPhase } from "../../../src/nvme_host/command_table.ts";
+import { NO_DIGESTS } from "../../../src/nvme_host/transfer.ts";
+import { NvmOpcode } from "../../../src/protocol/nvme.ts";
+import { PduFlag, PduType } from "../../../src/protocol/nvme_tcp.ts";
+import { c2hPdu, header, r2tPdu, responsePdu, termReqPdu, withDigests } from "../nvme_host/scripted_target.ts";
+import { oneByOne, randomSplit, whole, Wire } from "../nvme_host/wire.ts";
 import { fuzz } from "./harness.ts";
 import { garbage, mutate } from "./mutator.ts";
 

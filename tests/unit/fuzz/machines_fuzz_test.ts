@@ -1,14 +1,14 @@
 /** Commands that no host should send to a controller or a queue, and answers that no controller should give to a host. */
 import { assert, assertEquals } from "@std/assert";
 import type { Prng } from "../../../src/base/prng.ts";
-import { bringUp } from "../../../src/nvme/bring_up.ts";
-import { discover } from "../../../src/nvme/discovery.ts";
-import { listNamespaces } from "../../../src/nvme/list_namespaces.ts";
-import { reset, shutdown } from "../../../src/nvme/retire.ts";
-import { BringUpError, type BringUpStep, type CommandAnswer, type StepResult } from "../../../src/nvme/steps.ts";
+import { bringUp } from "../../../src/nvme_host/bring_up.ts";
+import { discover } from "../../../src/nvme_host/discovery.ts";
+import { listNamespaces } from "../../../src/nvme_host/list_namespaces.ts";
+import { reset, shutdown } from "../../../src/nvme_host/retire.ts";
+import { BringUpError, type BringUpStep, type CommandAnswer, type StepResult } from "../../../src/nvme_host/steps.ts";
 import { MemoryDevice } from "../../../src/block/memory_device.ts";
-import { activeListData, answer, FakeController, get, identifyControllerData } from "../nvme/fake_controller.ts";
-import { discoveryLogData } from "../nvme/discovery_log_data.ts";
+import { activeListData, answer, FakeController, get, identifyControllerData } from "../nvme_host/fake_controller.ts";
+import { discoveryLogData } from "../nvme_host/discovery_log_data.ts";
 import {
   AdminTarget,
   CC_DISABLE,
@@ -19,7 +19,7 @@ import {
   sqe,
   textAt,
   type Words,
-} from "../target/admin_fixture.ts";
+} from "../nvme_target/admin_fixture.ts";
 import {
   type Command,
   compare,
@@ -30,7 +30,7 @@ import {
   read,
   write,
   writeZeroes,
-} from "../target/io_rig.ts";
+} from "../nvme_target/io_rig.ts";
 import { fuzz, outcomeOf, Tally } from "./harness.ts";
 import { mutate, mutateInPlace, pick } from "./mutator.ts";
 

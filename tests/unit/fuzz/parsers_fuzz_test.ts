@@ -2,11 +2,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { pathOf, pathsTo, subsystemsOf } from "../../../src/cli/discovered_paths.ts";
-import { parseLine } from "../../../src/host/control_lines.ts";
+import { parseLine } from "../../../src/rpc/lines.ts";
 import { answerInit } from "../../../src/loopdev/init.ts";
-import { AnaLogError, anaStateOf, parseAnaLog } from "../../../src/nvme/ana.ts";
-import { parseAsyncEvent } from "../../../src/nvme/async_event.ts";
-import { parseDiscoveryEntry } from "../../../src/nvme/discovery.ts";
+import { AnaLogError, anaStateOf, parseAnaLog } from "../../../src/nvme_host/ana.ts";
+import { parseAsyncEvent } from "../../../src/nvme_host/async_event.ts";
+import { parseDiscoveryEntry } from "../../../src/nvme_host/discovery.ts";
 import {
   IdentifyError,
   parseActiveList,
@@ -15,13 +15,13 @@ import {
   parseNamespace,
   parseNamespaceDescriptors,
   parseNvmController,
-} from "../../../src/nvme/identify.ts";
-import { AdminCommand } from "../../../src/target/admin_command.ts";
-import { parseConnect } from "../../../src/target/connect.ts";
+} from "../../../src/nvme_host/identify.ts";
+import { AdminCommand } from "../../../src/nvme_target/admin_command.ts";
+import { parseConnect } from "../../../src/nvme_target/connect.ts";
 import { decodeDeviceInfo, encodeDeviceInfo } from "../../../src/ublk/device_info.ts";
 import { decodeParameters, encodeParameters, ParameterError } from "../../../src/ublk/parameters.ts";
 import { initRequest } from "../loopdev/fuse_request.ts";
-import { entryData } from "../nvme/discovery_log_data.ts";
+import { entryData } from "../nvme_host/discovery_log_data.ts";
 import {
   activeListData,
   anaLogData,
@@ -29,8 +29,8 @@ import {
   identifyControllerData,
   identifyNamespaceData,
   independentNamespaceData,
-} from "../nvme/fake_controller.ts";
-import { connectWords } from "../target/admin_fixture.ts";
+} from "../nvme_host/fake_controller.ts";
+import { connectWords } from "../nvme_target/admin_fixture.ts";
 import { makeGeometry } from "../ublk/fake_kernel.ts";
 import { type ErrorClass, fuzz, outcomeOf, parseGuarded } from "./harness.ts";
 import { mutate, mutateInPlace, pick } from "./mutator.ts";

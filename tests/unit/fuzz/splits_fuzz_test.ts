@@ -5,11 +5,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { joinBytes } from "../../../src/base/bytes.ts";
 import type { Prng } from "../../../src/base/prng.ts";
-import { LineTooLong, readLines } from "../../../src/host/control_lines.ts";
-import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { c2hPdu, r2tPdu, responsePdu, withDigests } from "../nvme/scripted_target.ts";
-import { Wire } from "../nvme/wire.ts";
-import { TargetWire } from "../target/target_wire.ts";
+import { LineTooLong, readLines } from "../../../src/rpc/lines.ts";
+import { NvmOpcode } from "../../../src/protocol/nvme.ts";
+import { c2hPdu, r2tPdu, responsePdu, withDigests } from "../nvme_host/scripted_target.ts";
+import { Wire } from "../nvme_host/wire.ts";
+import { TargetWire } from "../nvme_target/target_wire.ts";
 import { fuzz, splitsOf } from "./harness.ts";
 import { mutate, pick } from "./mutator.ts";
 

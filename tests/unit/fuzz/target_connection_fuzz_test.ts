@@ -6,9 +6,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { joinBytes } from "../../../src/base/bytes.ts";
 import type { Prng } from "../../../src/base/prng.ts";
-import { SlotPhase, TransferDirection } from "../../../src/target/command_slots.ts";
-import { type CommandFields, r2t } from "../target/naive_host.ts";
-import { oneByOne, pattern, randomSplit, TargetWire, whole } from "../target/target_wire.ts";
+import { SlotPhase, TransferDirection } from "../../../src/nvme_target/command_slots.ts";
+import { type CommandFields, r2t } from "../nvme_target/naive_host.ts";
+import { oneByOne, pattern, randomSplit, TargetWire, whole } from "../nvme_target/target_wire.ts";
 import { fuzz } from "./harness.ts";
 import { garbage, mutate, pick } from "./mutator.ts";
 

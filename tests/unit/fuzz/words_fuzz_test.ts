@@ -14,14 +14,14 @@ import {
   parsePortal,
 } from "../../../src/cli/path_spec.ts";
 import { parseSettings } from "../../../src/cli/settings.ts";
-import { mountFolders } from "../../../src/host/device_users.ts";
-import { hostIdentity } from "../../../src/host/host_identity.ts";
-import { staleFiles } from "../../../src/host/left_loop.ts";
-import { uuidBytes } from "../../../src/host/nqn.ts";
-import { pathWords } from "../../../src/host/path_words.ts";
-import { matchesVolume } from "../../../src/host/volume_match.ts";
-import { faultLines, parseFault } from "../../../src/target/fault_words.ts";
-import { IO_LISTENERS } from "../target/admin_fixture.ts";
+import { mountFolders } from "../../../src/io/device_users.ts";
+import { hostIdentity } from "../../../src/host/daemon/host_identity.ts";
+import { staleFiles } from "../../../src/host/device/left_loop.ts";
+import { uuidBytes } from "../../../src/settings/nqn.ts";
+import { pathWords } from "../../../src/rpc/path_words.ts";
+import { matchesVolume } from "../../../src/rpc/volume_match.ts";
+import { faultLines, parseFault } from "../../../src/nvme_target/fault_words.ts";
+import { IO_LISTENERS } from "../nvme_target/admin_fixture.ts";
 import { fuzz, outcomeOf } from "./harness.ts";
 import { mutateText, pick } from "./mutator.ts";
 

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { failureOf } from "../../../src/host/controller_session.ts";
-import { foreignWords, NotNvmeTcp } from "../../../src/host/host_connection.ts";
+import { failureOf } from "../../../src/host/driver/controller_session.ts";
+import { foreignWords, NotNvmeTcp } from "../../../src/host/driver/host_connection.ts";
 
 Deno.test("foreignWords() names what a peer speaks that is no NVMe/TCP controller", () => {
   const text = (words: string) => foreignWords(new TextEncoder().encode(words));

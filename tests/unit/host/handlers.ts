@@ -1,5 +1,5 @@
 import { UmpathError } from "../../../src/base/errors.ts";
-import type { Handlers } from "../../../src/host/control_server.ts";
+import type { Handlers } from "../../../src/rpc/server.ts";
 
 /** Handlers that refuse every request but those that `answers` has a way with. */
 export function refusingHandlers(answers: Partial<Handlers>): Handlers {

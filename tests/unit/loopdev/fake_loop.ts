@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { EBUSY, EINVAL, ENOENT, ENXIO, ESTALE } from "../../../src/base/errno.ts";
 import type { BoundStep, LoopResult, LoopSequence, LoopStep } from "../../../src/loopdev/loop_step.ts";
-import { LoopFlag } from "../../../src/spec/loop.ts";
+import { LoopFlag } from "../../../src/protocol/loop.ts";
 import { initRequest } from "./fuse_request.ts";
 
 /** Result of a step instead of what the fake would do; a list is used up, one a time, null leaves the fake its way. */

@@ -1,5 +1,5 @@
 /**
- * Requests of the FUSE driver, byte for byte as linux/fuse.h lays them out (Linux 6.12), written without src/spec so that
+ * Requests of the FUSE driver, byte for byte as linux/fuse.h lays them out (Linux 6.12), written without src/protocol so that
  * one wrong number there is noticed.
  */
 

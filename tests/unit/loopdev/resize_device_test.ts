@@ -7,7 +7,7 @@ import type { LoopResult, LoopSequence } from "../../../src/loopdev/loop_step.ts
 import { AnswerWriter } from "../../../src/loopdev/answer_writer.ts";
 import { RequestReader, Verdict } from "../../../src/loopdev/request_reader.ts";
 import { resizeLoopDevice } from "../../../src/loopdev/resize_device.ts";
-import { FuseOp } from "../../../src/spec/fuse.ts";
+import { FuseOp } from "../../../src/protocol/fuse.ts";
 import { makeGeometry } from "../ublk/fake_kernel.ts";
 
 const GEOMETRY = makeGeometry({ blockSize: 4096, blocks: 512 });

@@ -5,7 +5,7 @@ import { UmpathError } from "../../../src/base/errors.ts";
 import { createLoopDevice } from "../../../src/loopdev/create_device.ts";
 import { LoopDevice } from "../../../src/loopdev/device.ts";
 import { destroyLoopDevice } from "../../../src/loopdev/retire_device.ts";
-import { LoopFlag } from "../../../src/spec/loop.ts";
+import { LoopFlag } from "../../../src/protocol/loop.ts";
 import { makeGeometry } from "../ublk/fake_kernel.ts";
 import { FakeLoop, type Script } from "./fake_loop.ts";
 

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { Failback, type FailbackName } from "../../../src/multipath/failback.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
 import type { PolicyName } from "../../../src/multipath/policy_names.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
 
 const { OPTIMIZED, NON_OPTIMIZED, CHANGE } = AnaStateCode;
 

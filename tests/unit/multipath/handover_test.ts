@@ -7,9 +7,9 @@ import { failedCount } from "../../../src/multipath/failed_requests.ts";
 import { GUESTS_MAX } from "../../../src/multipath/handover.ts";
 import { HANDED_MAX } from "../../../src/multipath/handover_table.ts";
 import { chooseHelpers, dealLinks } from "../../../src/multipath/link_deal.ts";
-import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { StatusCode } from "../../../src/spec/nvme_status.ts";
-import type { TargetCommand } from "../nvme/scripted_target.ts";
+import { NvmOpcode } from "../../../src/protocol/nvme.ts";
+import { StatusCode } from "../../../src/protocol/nvme_status.ts";
+import type { TargetCommand } from "../nvme_host/scripted_target.ts";
 import { makeNeighbours, pumpAll, type RigOptions } from "./rig.ts";
 
 const MANUAL: RigOptions = { manners: { answers: false } };

@@ -4,10 +4,10 @@ import { BlockOp } from "../../../src/block/request.ts";
 import { QueueCounter } from "../../../src/multipath/counters.ts";
 import { HEDGE_BYTES_MAX } from "../../../src/multipath/hedged_reads.ts";
 import { LatencyHistogram } from "../../../src/multipath/latency_histogram.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
-import { c2hPdu, responsePdu, type TargetCommand, withDigests } from "../nvme/scripted_target.ts";
-import { pattern } from "../nvme/wire.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
+import { c2hPdu, responsePdu, type TargetCommand, withDigests } from "../nvme_host/scripted_target.ts";
+import { pattern } from "../nvme_host/wire.ts";
 import { Rig, type RigOptions } from "./rig.ts";
 
 const BUDGET_MS = 20;

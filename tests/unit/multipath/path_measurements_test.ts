@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { BlockOp } from "../../../src/block/request.ts";
 import { Counters, PathCounter } from "../../../src/multipath/counters.ts";
 import { PathMeasurements } from "../../../src/multipath/path_measurements.ts";
-import { CommandTable } from "../../../src/nvme/command_table.ts";
+import { CommandTable } from "../../../src/nvme_host/command_table.ts";
 
 const { READ, WRITE, FLUSH } = BlockOp;
 const PATH = 3;

@@ -12,7 +12,7 @@ import { POLICIES } from "../../../src/multipath/policies.ts";
 import type { Candidates, Policy } from "../../../src/multipath/policy.ts";
 import type { PolicyName } from "../../../src/multipath/policy_names.ts";
 import { SlowPaths } from "../../../src/multipath/slow_paths.ts";
-import { CommandTable } from "../../../src/nvme/command_table.ts";
+import { CommandTable } from "../../../src/nvme_host/command_table.ts";
 
 /** A path: there and back takes `delayMs`, more or less, and a command has the path to itself for `serviceMs`. */
 interface SimulatedPath {

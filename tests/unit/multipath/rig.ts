@@ -9,8 +9,8 @@ import { HedgedReads } from "../../../src/multipath/hedged_reads.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
 import type { PolicyName } from "../../../src/multipath/policy_names.ts";
 import { type PathLimits, Volume } from "../../../src/multipath/volume.ts";
-import { Connection } from "../../../src/nvme/connection.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { Connection } from "../../../src/nvme_host/connection.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
 import {
   c2hPdu,
   naiveCrc32c,
@@ -19,7 +19,7 @@ import {
   type TargetManners,
   type TargetStorage,
   withDigests,
-} from "../nvme/scripted_target.ts";
+} from "../nvme_host/scripted_target.ts";
 
 export interface RigOptions {
   paths?: number;

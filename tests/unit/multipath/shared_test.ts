@@ -3,7 +3,7 @@ import { PATHS_MAX } from "../../../src/base/limits.ts";
 import { Counters, PathCounter, QueueCounter } from "../../../src/multipath/counters.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
 import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
 
 Deno.test("PathTable shows every reader what one writer says, path by path", () => {
   const writer = new PathTable();

@@ -1,11 +1,11 @@
 /** A volume where two things meet that other tests have one at a time: a loss and a refusal, a hold and a reconnect. */
 import { assertEquals } from "@std/assert";
 import { BlockOp } from "../../../src/block/request.ts";
-import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
-import type { TargetCommand } from "../nvme/scripted_target.ts";
-import { pattern } from "../nvme/wire.ts";
+import { NvmOpcode } from "../../../src/protocol/nvme.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
+import type { TargetCommand } from "../nvme_host/scripted_target.ts";
+import { pattern } from "../nvme_host/wire.ts";
 import { Rig } from "./rig.ts";
 
 const MANUAL = { manners: { answers: false } };

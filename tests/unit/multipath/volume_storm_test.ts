@@ -9,10 +9,10 @@ import { Prng } from "../../../src/base/prng.ts";
 import { BlockOp } from "../../../src/block/request.ts";
 import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
 import { QueueCounter } from "../../../src/multipath/counters.ts";
-import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
-import type { ScriptedTarget, TargetCommand } from "../nvme/scripted_target.ts";
+import { NvmOpcode } from "../../../src/protocol/nvme.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
+import type { ScriptedTarget, TargetCommand } from "../nvme_host/scripted_target.ts";
 import { Rig } from "./rig.ts";
 
 const SEED = Number(Deno.env.get("UMPATH_SEED") ?? Date.now() % 2 ** 31);

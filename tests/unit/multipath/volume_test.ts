@@ -4,11 +4,11 @@ import { EIO, ENODATA, ENOLINK, EOPNOTSUPP, EROFS, ETIMEDOUT } from "../../../sr
 import { RETRIES_MAX, RETRY_DELAY_MS_MAX } from "../../../src/base/limits.ts";
 import { BlockFlag, BlockOp } from "../../../src/block/request.ts";
 import { POLICY_NAMES } from "../../../src/multipath/policy_names.ts";
-import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { StatusCode, StatusField } from "../../../src/spec/nvme_status.ts";
-import { responsePdu, type TargetCommand, withDigests } from "../nvme/scripted_target.ts";
-import { pattern } from "../nvme/wire.ts";
+import { NvmOpcode } from "../../../src/protocol/nvme.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
+import { responsePdu, type TargetCommand, withDigests } from "../nvme_host/scripted_target.ts";
+import { pattern } from "../nvme_host/wire.ts";
 import { lastFailed } from "../../../src/multipath/failed_requests.ts";
 import { QueueCounter } from "../../../src/multipath/counters.ts";
 import { Rig } from "./rig.ts";

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { AdminQueue } from "../../../src/serve/admin_queue.ts";
 import { TargetSocket } from "../../../src/serve/target_socket.ts";
-import { AdminTarget, DNR } from "../target/admin_fixture.ts";
-import { c2hData, r2t, response } from "../target/naive_host.ts";
+import { AdminTarget, DNR } from "../nvme_target/admin_fixture.ts";
+import { c2hData, r2t, response } from "../nvme_target/naive_host.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { MainThread } from "./host_end.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { Association, type AssociationQueue } from "../../../src/serve/association.ts";
-import { IoCounters } from "../../../src/target/io_counters.ts";
+import { IoCounters } from "../../../src/nvme_target/io_counters.ts";
 
 /** A controller and its I/O connections that note what is done to them, in order. */
 class Rig {

@@ -2,9 +2,9 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { FaultControl, type FaultedSocket } from "../../../src/serve/fault_control.ts";
 import type { FaultPlan } from "../../../src/serve/fault_plan.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import type { ConnectionFaults } from "../../../src/target/connection_faults.ts";
-import type { FaultQueue } from "../../../src/target/fault_rule.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import type { ConnectionFaults } from "../../../src/nvme_target/connection_faults.ts";
+import type { FaultQueue } from "../../../src/nvme_target/fault_rule.ts";
 import { FakeClock } from "./fake_clock.ts";
 
 /** A target with two listeners that notes what is done to it. */

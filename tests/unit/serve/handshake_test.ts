@@ -2,8 +2,8 @@ import { assertEquals } from "@std/assert";
 import { TARGET_HANDSHAKE_MS } from "../../../src/base/limits.ts";
 import { Handshake } from "../../../src/serve/handshake.ts";
 import type { TargetSocket } from "../../../src/serve/target_socket.ts";
-import { AdminTarget, CC_ENABLE, DNR } from "../target/admin_fixture.ts";
-import { r2t } from "../target/naive_host.ts";
+import { AdminTarget, CC_ENABLE, DNR } from "../nvme_target/admin_fixture.ts";
+import { r2t } from "../nvme_target/naive_host.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { MainThread } from "./host_end.ts";
 

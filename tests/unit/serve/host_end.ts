@@ -2,9 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { FaultControl } from "../../../src/serve/fault_control.ts";
 import type { TargetSocketOptions } from "../../../src/serve/target_socket.ts";
-import type { ConnectResult } from "../../../src/target/subsystem.ts";
-import { AdminTarget, type ConnectWords, connectWords } from "../target/admin_fixture.ts";
-import { type CommandFields, NaiveHost, response, type TargetPdu } from "../target/naive_host.ts";
+import type { ConnectResult } from "../../../src/nvme_target/subsystem.ts";
+import { AdminTarget, type ConnectWords, connectWords } from "../nvme_target/admin_fixture.ts";
+import { type CommandFields, NaiveHost, response, type TargetPdu } from "../nvme_target/naive_host.ts";
 import { FakePoller, type FakeSocket, FakeSockets } from "./fake_sockets.ts";
 
 const TRANSFER_BYTES_MAX = 64 << 10;

@@ -5,9 +5,9 @@ import { ENOSPC } from "../../../src/base/errno.ts";
 import { NamespaceFile } from "../../../src/serve/namespace_file.ts";
 import { RamStore } from "../../../src/serve/ram_store.ts";
 import type { ServedNamespace } from "../../../src/serve/worker_messages.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { IoCounter } from "../../../src/target/io_counters.ts";
-import { DNR } from "../target/admin_fixture.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { IoCounter } from "../../../src/nvme_target/io_counters.ts";
+import { DNR } from "../nvme_target/admin_fixture.ts";
 import { PlaneRig } from "./plane_rig.ts";
 import { TempFolder } from "./temp_folder.ts";
 

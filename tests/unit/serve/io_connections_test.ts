@@ -4,8 +4,8 @@ import { TARGET_CONNECTIONS_MAX } from "../../../src/base/limits.ts";
 import { Wake } from "../../../src/io/wake.ts";
 import { IoConnections, type NewIoConnection } from "../../../src/serve/io_connections.ts";
 import type { AddConnection, CommandFailed, ToTargetWorker } from "../../../src/serve/worker_messages.ts";
-import { IoCounter, type IoCounters } from "../../../src/target/io_counters.ts";
-import { TargetTable } from "../../../src/target/target_table.ts";
+import { IoCounter, type IoCounters } from "../../../src/nvme_target/io_counters.ts";
+import { TargetTable } from "../../../src/nvme_target/target_table.ts";
 
 /** Workers that only note what they are told: the test says what they answer. */
 class FakeWorker {

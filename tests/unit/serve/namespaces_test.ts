@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { ENOSPC } from "../../../src/base/errno.ts";
 import { UmpathError } from "../../../src/base/errors.ts";
-import type { NamespaceBacking, NamespaceSpec } from "../../../src/serve/api.ts";
+import type { NamespaceBacking, NamespaceSpec } from "../../../src/rpc/target_api.ts";
 import { Namespace, openNamespaces, spaceWarning, tailWarning } from "../../../src/serve/namespaces.ts";
-import { TargetTable } from "../../../src/target/target_table.ts";
+import { TargetTable } from "../../../src/nvme_target/target_table.ts";
 import { LogLines } from "./log_lines.ts";
 import { TempFolder } from "./temp_folder.ts";
 

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { runDirAt } from "../../../src/host/run_dir.ts";
+import { runDirAt } from "../../../src/rpc/run_dir.ts";
 import { NqnLock, removeLeftLocks } from "../../../src/serve/nqn_lock.ts";
 import { TempFolder } from "./temp_folder.ts";
 

@@ -5,10 +5,10 @@ import { EAGAIN } from "../../../src/base/errno.ts";
 import { Wake } from "../../../src/io/wake.ts";
 import { TargetPlane } from "../../../src/serve/target_plane.ts";
 import type { AddConnection, FromTargetWorker, ServedNamespace } from "../../../src/serve/worker_messages.ts";
-import { AnaStateCode } from "../../../src/spec/nvme_log.ts";
-import { IoCounters } from "../../../src/target/io_counters.ts";
-import { TargetTable } from "../../../src/target/target_table.ts";
-import { type CommandFields, NaiveHost, response, type TargetPdu } from "../target/naive_host.ts";
+import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { IoCounters } from "../../../src/nvme_target/io_counters.ts";
+import { TargetTable } from "../../../src/nvme_target/target_table.ts";
+import { type CommandFields, NaiveHost, response, type TargetPdu } from "../nvme_target/naive_host.ts";
 
 const [AF_UNIX, SOCK_STREAM] = [1, 1];
 /** Far longer than anything here takes: it only ends a test that would hang. */

@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { SocketFaults } from "../../../src/serve/socket_faults.ts";
-import { NvmOpcode } from "../../../src/spec/nvme.ts";
-import { StatusCode } from "../../../src/spec/nvme_status.ts";
-import { FaultScript } from "../../../src/target/fault_script.ts";
-import { parseFaults } from "../../../src/target/fault_words.ts";
+import { NvmOpcode } from "../../../src/protocol/nvme.ts";
+import { StatusCode } from "../../../src/protocol/nvme_status.ts";
+import { FaultScript } from "../../../src/nvme_target/fault_script.ts";
+import { parseFaults } from "../../../src/nvme_target/fault_words.ts";
 import { FakeClock } from "./fake_clock.ts";
 
 /** Faults in force from now on, and what was done to the connection in order. */

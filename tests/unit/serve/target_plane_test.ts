@@ -5,7 +5,7 @@ import { Wake } from "../../../src/io/wake.ts";
 import { faultPlan } from "../../../src/serve/fault_plan.ts";
 import { RamStore } from "../../../src/serve/ram_store.ts";
 import { TargetPlane } from "../../../src/serve/target_plane.ts";
-import { parseFaults } from "../../../src/target/fault_words.ts";
+import { parseFaults } from "../../../src/nvme_target/fault_words.ts";
 import { PlaneRig } from "./plane_rig.ts";
 
 const BLOCK = 4096;

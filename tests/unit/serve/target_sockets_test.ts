@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { runDirAt } from "../../../src/host/run_dir.ts";
-import { ANA_CODES, ANA_NAMES, anaCode, anaName } from "../../../src/serve/ana_names.ts";
+import { runDirAt } from "../../../src/rpc/run_dir.ts";
+import { ANA_CODES, ANA_NAMES, anaCode, anaName } from "../../../src/rpc/ana_names.ts";
 import { removeLeftSockets, targetPids, targetSocketPath } from "../../../src/serve/target_sockets.ts";
 import { TempFolder } from "./temp_folder.ts";
 

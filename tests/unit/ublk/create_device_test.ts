@@ -14,7 +14,7 @@ import {
   ETIMEDOUT,
 } from "../../../src/base/errno.ts";
 import { type ErrorCode, UmpathError } from "../../../src/base/errors.ts";
-import { UblkFeature } from "../../../src/spec/ublk.ts";
+import { UblkFeature } from "../../../src/protocol/ublk.ts";
 import { type CommandStep, createDevice, type CreateOptions } from "../../../src/ublk/control.ts";
 import { decodeDeviceInfo } from "../../../src/ublk/device_info.ts";
 import { decodeParameters } from "../../../src/ublk/parameters.ts";

@@ -3,7 +3,7 @@ import { AssertionFailure } from "../../../src/base/assert.ts";
 import { EINVAL, EOPNOTSUPP, EROFS } from "../../../src/base/errno.ts";
 import type { Geometry } from "../../../src/block/device.ts";
 import { BlockFlag, BlockOp, RequestTable } from "../../../src/block/request.ts";
-import { UblkIoFlag, UblkIoOp } from "../../../src/spec/ublk.ts";
+import { UblkIoFlag, UblkIoOp } from "../../../src/protocol/ublk.ts";
 import { DescriptorReader } from "../../../src/ublk/descriptor.ts";
 import { makeGeometry } from "./fake_kernel.ts";
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { EBUSY, EINVAL, EIO, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ETIMEDOUT } from "../../../src/base/errno.ts";
 import { UmpathError } from "../../../src/base/errors.ts";
-import { UblkDeviceState, UblkDevInfo } from "../../../src/spec/ublk.ts";
+import { UblkDeviceState, UblkDevInfo } from "../../../src/protocol/ublk.ts";
 import { createDevice, destroyDevice, removeStaleDevice, type UblkDevice } from "../../../src/ublk/control.ts";
 import { encodeDeviceInfo } from "../../../src/ublk/device_info.ts";
 import { FakeControl, type Script } from "./fake_control.ts";

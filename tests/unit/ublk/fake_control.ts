@@ -1,7 +1,7 @@
 /** The driver of a control sequence and the kernel behind it, for tests: one device, and failures on order. */
 import { assert } from "@std/assert";
 import { EAGAIN, EBUSY, EINVAL, ENODEV, EOPNOTSUPP } from "../../../src/base/errno.ts";
-import { legacyOp, UBLK_ANY_DEVICE, UBLK_NO_QUEUE, UblkCommand, UblkDevInfo } from "../../../src/spec/ublk.ts";
+import { legacyOp, UBLK_ANY_DEVICE, UBLK_NO_QUEUE, UblkCommand, UblkDevInfo } from "../../../src/protocol/ublk.ts";
 import type { CommandStep, ControlSequence, ControlStep, Server } from "../../../src/ublk/control.ts";
 
 /** Result of a step instead of what the fake would do; a list is used up, one a time. */

@@ -1,7 +1,7 @@
 /** The kernel's side of one ublk hardware queue, for tests: hands requests out and checks what is committed. */
 import { assert, assertEquals } from "@std/assert";
 import type { Geometry } from "../../../src/block/device.ts";
-import { UblkIoCommand, UblkIoDesc, UblkIoResult } from "../../../src/spec/ublk.ts";
+import { UblkIoCommand, UblkIoDesc, UblkIoResult } from "../../../src/protocol/ublk.ts";
 import type { UblkQueue } from "../../../src/ublk/queue.ts";
 
 /** A device of 512-byte blocks that can do everything; change what the test is about. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { Geometry } from "../../../src/block/device.ts";
-import { UblkAttr, UblkParamType } from "../../../src/spec/ublk_params.ts";
+import { UblkAttr, UblkParamType } from "../../../src/protocol/ublk_params.ts";
 import {
   decodeParameters,
   deviceParameters,

@@ -5,7 +5,7 @@ import { Prng } from "../../../src/base/prng.ts";
 import { MemoryDevice } from "../../../src/block/memory_device.ts";
 import { NullDevice } from "../../../src/block/null_device.ts";
 import { BlockOp, RequestTable } from "../../../src/block/request.ts";
-import { UblkIoOp, UblkIoResult } from "../../../src/spec/ublk.ts";
+import { UblkIoOp, UblkIoResult } from "../../../src/protocol/ublk.ts";
 import { UblkQueue } from "../../../src/ublk/queue.ts";
 import { FakeKernelQueue, type KernelRequest, makeGeometry } from "./fake_kernel.ts";
 

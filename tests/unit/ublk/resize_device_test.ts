@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { EINVAL, EIO } from "../../../src/base/errno.ts";
 import { UmpathError } from "../../../src/base/errors.ts";
 import { RequestTable } from "../../../src/block/request.ts";
-import { UblkFeature, UblkIoOp } from "../../../src/spec/ublk.ts";
+import { UblkFeature, UblkIoOp } from "../../../src/protocol/ublk.ts";
 import { createDevice, resizeDevice, type UblkDevice } from "../../../src/ublk/control.ts";
 import { DescriptorReader } from "../../../src/ublk/descriptor.ts";
 import { FakeControl, type Script } from "./fake_control.ts";
