@@ -8,7 +8,7 @@ export const Place = { NOWHERE: 0, READY: 1, HELD: 2, DELAYED: 3 } as const;
 export const Again = { NO: 0, ELSEWHERE: 1, LATER: 2 } as const;
 
 /** Among the lost paths of a request: a controller that only time ends, for its path has a later one by now. */
-const HOLD_BY_TIME = 1 << PATHS_MAX;
+const HELD_BY_TIME = 1 << PATHS_MAX;
 
 /** How far each request of a volume's queue is: one array a field, indexed by slot. */
 export class RequestStates {
@@ -36,7 +36,7 @@ export class RequestStates {
   readonly refusedPaths: Uint16Array;
   readonly wakeAtMs: Float64Array;
   readonly holdUntilMs: Float64Array;
-  /** The lost paths, a bit each, whose controllers may still execute a part of the request; or HOLD_BY_TIME. */
+  /** The lost paths, a bit each, whose controllers may still execute a part of the request; or HELD_BY_TIME. */
   readonly holdPaths: Uint32Array;
   #held = 0;
   #delayed = 0;
@@ -84,11 +84,11 @@ export class RequestStates {
   }
 
   /** What is held for an earlier controller of the path is not released by the end of a later one. */
-  keepHeld(path: number): void {
+  holdUntilTimeOnly(path: number): void {
     const bit = 1 << path;
     const { holdPaths } = this;
     for (let slot = 0; slot < holdPaths.length; slot++) {
-      if ((holdPaths[slot] & bit) !== 0) holdPaths[slot] = (holdPaths[slot] & ~bit) | HOLD_BY_TIME;
+      if ((holdPaths[slot] & bit) !== 0) holdPaths[slot] = (holdPaths[slot] & ~bit) | HELD_BY_TIME;
     }
   }
 

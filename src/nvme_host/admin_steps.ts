@@ -8,7 +8,7 @@ import { type AdminCommand, connectCommand, propertyGetCommand } from "./command
 import { type Capabilities, parseCapabilities } from "./enable.ts";
 import { IdentifyError } from "./identify.ts";
 import { connectRefusal, isLastingRefusal } from "./status.ts";
-import { ask, BringUpError, type CommandAnswer, commandFailure, demand, type Steps, wait } from "./steps.ts";
+import { AdminError, ask, type CommandAnswer, commandFailure, demand, type Steps, wait } from "./steps.ts";
 
 /** Commands that may be outstanding on the admin queue; also its SQSIZE, 0's based. */
 export const ADMIN_QUEUE_DEPTH = 31;
@@ -55,16 +55,16 @@ export function* connectAdminQueue(options: AdminQueueOptions): Steps<AdminConne
   if (flowControl) answer = yield* ask(connect(true));
   if (answer.status !== 0) {
     const { kind, words, retryable, about } = connectRefusal(answer.status, answer.result0);
-    throw new BringUpError(kind, words, retryable, answer.status, about);
+    throw new AdminError(kind, words, retryable, answer.status, about);
   }
   const cntlid = answer.result0 & ConnectDw0.CNTLID_MASK;
   const authentication = ConnectDw0.AUTHENTICATION_REQUIRED | ConnectDw0.SECURE_CHANNEL_REQUIRED;
   if ((answer.result0 & authentication) !== 0) {
     const words = "The target requires authentication, which is not configured";
-    throw new BringUpError("refused", words, false, undefined, "authentication");
+    throw new AdminError("refused", words, false, undefined, "authentication");
   }
   if (cntlid >= CNTLID_RESERVED) {
-    throw new BringUpError("protocol", `Connect gave the reserved controller ID ${cntlid}`, true);
+    throw new AdminError("protocol", `Connect gave the reserved controller ID ${cntlid}`, true);
   }
   return { cntlid, flowControl };
 }
@@ -105,7 +105,7 @@ export function* persist<T>(steps: () => Steps<T>): Steps<T> {
     try {
       return yield* steps();
     } catch (error) {
-      if (!(error instanceof BringUpError) || !error.retryable || tries === READ_TRIES) throw error;
+      if (!(error instanceof AdminError) || !error.retryable || tries === READ_TRIES) throw error;
     }
     yield* wait(READ_PAUSE_MS);
   }
@@ -126,7 +126,7 @@ export function parsed<T>(command: AdminCommand, data: Uint8Array | null, parse:
   } catch (cause) {
     if (!(cause instanceof IdentifyError) && !(cause instanceof AnaLogError)) throw cause;
     const kind = cause instanceof IdentifyError ? cause.kind : "protocol";
-    throw new BringUpError(
+    throw new AdminError(
       kind,
       `Cannot use the answer to ${command.name}: ${midSentence(cause.message)}`,
       kind === "protocol",

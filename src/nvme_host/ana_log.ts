@@ -12,7 +12,7 @@ import { parsed, persist } from "./admin_steps.ts";
 import { type AnaLog, anaLogBytes, parseAnaLog } from "./ana.ts";
 import { type AdminCommand, getLogPageCommand } from "./commands.ts";
 import type { ControllerIdentity } from "./identify.ts";
-import { BringUpError, demand, type Steps } from "./steps.ts";
+import { AdminError, demand, type Steps } from "./steps.ts";
 
 /** Largest ANA log that is read with its NSIDs, bytes: 1024 groups and as many namespaces fit many times. */
 export const ANA_LOG_BYTES_MAX = 65536;
@@ -46,7 +46,7 @@ export function anaLogPlan(controller: ControllerIdentity, transferBytesMax: num
   return { bytes: Math.min(groupsBytes, limit), pieceBytes, groupsOnly };
 }
 
-/** Reads the whole log. It ends with {@linkcode BringUpError} if it fails, makes no sense, or changes all the time. */
+/** Reads the whole log. It ends with {@linkcode AdminError} if it fails, makes no sense, or changes all the time. */
 export function* readAnaLog(plan: AnaLogPlan): Steps<AnaLog> {
   return yield* persist(() => readOnce(plan));
 }
@@ -57,7 +57,7 @@ function* readOnce(plan: AnaLogPlan): Steps<AnaLog> {
     const log = parsed(pieceCommand(plan, 0, AnaLogAt.DESCRIPTORS), data, parseAnaLog);
     if (pieces === 1 || (yield* readChangeCount(plan)) === log.changeCount) return log;
   }
-  throw new BringUpError("unreachable", `The ANA log has changed ${ANA_READS_MAX} times while it was read`, true);
+  throw new AdminError("unreachable", `The ANA log has changed ${ANA_READS_MAX} times while it was read`, true);
 }
 
 /** A piece that is shorter than was asked for is the last one. */

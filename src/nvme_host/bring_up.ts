@@ -9,7 +9,7 @@
  *
  * Events come before what they tell changes of, or a change in between would never be told.
  *
- * Contract: nothing but {@linkcode BringUpError} is thrown, whatever the controller answers.
+ * Contract: nothing but {@linkcode AdminError} is thrown, whatever the controller answers.
  */
 
 import { assert } from "../base/assert.ts";
@@ -48,11 +48,11 @@ import {
   parseNvmController,
 } from "./identify.ts";
 import { type KnownNamespace, type NamespaceController, readNamespace } from "./namespace_steps.ts";
-import { BringUpError, demand, type Steps } from "./steps.ts";
+import { AdminError, demand, type Steps } from "./steps.ts";
 
 export { ADMIN_QUEUE_DEPTH } from "./admin_steps.ts";
-export { BringUpError } from "./steps.ts";
-export type { BringUpStep, CommandAnswer, StepResult } from "./steps.ts";
+export { AdminError } from "./steps.ts";
+export type { AdminStep, CommandAnswer, StepResult } from "./steps.ts";
 
 export interface BringUpOptions extends AdminQueueOptions {
   /** The namespace that is wanted, 1 to `NSID_MAX`. */
@@ -118,12 +118,12 @@ export function* bringUp(options: BringUpOptions): Steps<ConnectedController> {
 function* identifyController(cntlid: number): Steps<ControllerIdentity> {
   const controller = yield* read(identifyControllerCommand(), parseController);
   if (controller.cntlid !== cntlid) {
-    throw new BringUpError("protocol", `Connect gave controller ID ${cntlid}, Identify ${controller.cntlid}`, true);
+    throw new AdminError("protocol", `Connect gave controller ID ${cntlid}, Identify ${controller.cntlid}`, true);
   }
   const type = controller.controllerType;
   if (type !== ControllerType.NOT_REPORTED && type !== ControllerType.IO) {
     const words = type === ControllerType.DISCOVERY ? "a discovery" : "an administrative";
-    throw new BringUpError("unsupported", `The controller is ${words} controller: it has no namespaces`, false);
+    throw new AdminError("unsupported", `The controller is ${words} controller: it has no namespaces`, false);
   }
   checkCapsules(controller);
   return controller;
@@ -131,16 +131,16 @@ function* identifyController(cntlid: number): Steps<ControllerIdentity> {
 
 function checkCapsules(controller: ControllerIdentity): void {
   if (controller.sgls === 0) {
-    throw new BringUpError("protocol", "The controller does not support SGLs, which NVMe over TCP requires", false);
+    throw new AdminError("protocol", "The controller does not support SGLs, which NVMe over TCP requires", false);
   }
   if (
     controller.ioCommandCapsuleBytes < IOCCSZ_MIN * CAPSULE_UNIT_BYTES ||
     controller.ioResponseCapsuleBytes < IORCSZ_MIN * CAPSULE_UNIT_BYTES
   ) {
-    throw new BringUpError("protocol", "The controller's I/O capsules do not hold a command and a response", false);
+    throw new AdminError("protocol", "The controller's I/O capsules do not hold a command and a response", false);
   }
   if (controller.inCapsuleDataOffset !== 0) {
-    throw new BringUpError("unsupported", "The controller wants in-capsule data at an offset", false);
+    throw new AdminError("unsupported", "The controller wants in-capsule data at an offset", false);
   }
 }
 

@@ -5,7 +5,7 @@
  *     Connect → CAP, VS → enable → Identify Controller → ┌ header → entries, chunk after chunk → header ┐ → entries
  *                                                        └───────────── GENCTR has moved ◀──────────────┘
  *
- * Contract: nothing but {@linkcode BringUpError} is thrown, whatever the controller answers. What an entry says is not
+ * Contract: nothing but {@linkcode AdminError} is thrown, whatever the controller answers. What an entry says is not
  * judged here: texts are cleaned, numbers are told, and who uses them checks them.
  */
 
@@ -31,7 +31,7 @@ import { type AdminQueueOptions, connectAdminQueue, read, readCapabilities } fro
 import { getLogPageCommand, identifyControllerCommand } from "./commands.ts";
 import { enable } from "./enable.ts";
 import { parseController } from "./identify.ts";
-import { BringUpError, demand, type Steps } from "./steps.ts";
+import { AdminError, demand, type Steps } from "./steps.ts";
 
 /** Entries that are read: some thousands of ports are more than any host connects to, and are 4 MiB. */
 export const DISCOVERY_ENTRIES_MAX = 4096;
@@ -85,7 +85,7 @@ export function* discover(options: AdminQueueOptions & { chunkBytesMax: number }
   yield* enable(capabilities);
   const { controllerType, mdts } = yield* read(identifyControllerCommand(), parseController);
   if (controllerType !== ControllerType.NOT_REPORTED && controllerType !== ControllerType.DISCOVERY) {
-    throw new BringUpError(
+    throw new AdminError(
       "unsupported",
       "The controller is not a discovery controller: it has no discovery log",
       false,
@@ -108,7 +108,7 @@ export function* readDiscoveryLog(chunkBytesMax: number): Steps<DiscoveryLog> {
       return { generation: header.generation, entries };
     }
   }
-  throw new BringUpError(
+  throw new AdminError(
     "unreachable",
     `The discovery log has changed ${DISCOVERY_READS_MAX} times while it was read`,
     true,
@@ -121,11 +121,11 @@ function* readHeader(): Steps<{ generation: bigint; count: number }> {
   const count = view.getBigUint64(DiscoveryLogAt.NUMREC, true);
   const format = view.getUint16(DiscoveryLogAt.RECFMT, true);
   if (format !== 0) {
-    throw new BringUpError("unsupported", `The discovery log has entries of the unknown format ${format}`, false);
+    throw new AdminError("unsupported", `The discovery log has entries of the unknown format ${format}`, false);
   }
   if (count > BigInt(DISCOVERY_ENTRIES_MAX)) {
     const words = `The discovery log claims ${count} entries, and ${DISCOVERY_ENTRIES_MAX} are the most that are read`;
-    throw new BringUpError("unsupported", words, false);
+    throw new AdminError("unsupported", words, false);
   }
   return { generation: view.getBigUint64(DiscoveryLogAt.GENCTR, true), count: Number(count) };
 }
@@ -139,7 +139,7 @@ function* readLog(offset: number, bytes: number): Steps<Uint8Array> {
   const command = getLogPageCommand("discovery", { logId: LogId.DISCOVERY, nsid: 0, bytes, offset });
   const data = (yield* demand(command)).data ?? new Uint8Array(0);
   if (data.length >= bytes) return data;
-  throw new BringUpError("protocol", `The discovery log has ${data.length} bytes where ${bytes} were asked for`, true);
+  throw new AdminError("protocol", `The discovery log has ${data.length} bytes where ${bytes} were asked for`, true);
 }
 
 const TRANSPORTS: Readonly<Record<number, string>> = {

@@ -14,7 +14,7 @@ import {
   VS_2_0,
 } from "../protocol/nvme_property.ts";
 import { propertyGetCommand, propertySetCommand } from "./commands.ts";
-import { BringUpError, demand, type Steps, wait } from "./steps.ts";
+import { AdminError, demand, type Steps, wait } from "./steps.ts";
 
 /** What CAP and VS say. */
 export interface Capabilities {
@@ -36,10 +36,10 @@ export interface Capabilities {
 const READY_POLL_MS_MIN = 5;
 const READY_POLL_MS_MAX = 100;
 
-/** Reads CAP and VS. Throws {@linkcode BringUpError} for a controller without the NVM command set or without room. */
+/** Reads CAP and VS. Throws {@linkcode AdminError} for a controller without the NVM command set or without room. */
 export function parseCapabilities(raw: { capLow: number; capHigh: number; vs: number }): Capabilities {
   const mqes = raw.capLow & CapLow.MQES_MASK;
-  if (mqes === 0) throw new BringUpError("protocol", "The controller has no room for a queue (CAP.MQES is 0)", false);
+  if (mqes === 0) throw new AdminError("protocol", "The controller has no room for a queue (CAP.MQES is 0)", false);
   // CAP.TO is a worst case that some controllers give as 0, and rounded down: one unit more costs nothing.
   const timeoutUnits = (raw.capLow >>> CapLow.TO_SHIFT) + 1;
   return {
@@ -55,7 +55,7 @@ export function parseCapabilities(raw: { capLow: number; capHigh: number; vs: nu
 function commandSet(css: number): number {
   if ((css & CapCss.NVM) !== 0) return CcCss.NVM;
   if ((css & CapCss.IO_COMMAND_SETS) !== 0) return CcCss.ALL_SUPPORTED;
-  throw new BringUpError("unsupported", "The controller does not have the NVM command set", false);
+  throw new AdminError("unsupported", "The controller does not have the NVM command set", false);
 }
 
 /** Enables the controller, after disabling it if it is enabled, and waits until it is ready. */
@@ -84,12 +84,12 @@ function* waitReady(capabilities: Capabilities, ready: boolean): Steps<void> {
     const { result0: csts } = yield* demand(propertyGetCommand("CSTS", { offset: PropertyAt.CSTS, bytes: 4 }));
     // A controller that is being disabled may still show the fatal status that it is disabled for.
     if (ready && (csts & Csts.CFS) !== 0) {
-      throw new BringUpError("unreachable", "The controller reports a fatal status (CSTS.CFS)", true);
+      throw new AdminError("unreachable", "The controller reports a fatal status (CSTS.CFS)", true);
     }
     if (((csts & Csts.RDY) !== 0) === ready) return;
     if (waitedMs >= capabilities.readyTimeoutMs) {
       const words = `The controller is not ${ready ? "ready" : "disabled"} after ${waitedMs} ms (CSTS.RDY)`;
-      throw new BringUpError("unreachable", words, true);
+      throw new AdminError("unreachable", words, true);
     }
     yield* wait(pollMs, `the controller does not become ${ready ? "ready" : "disabled"} (CSTS.RDY)`);
     waitedMs += pollMs;

@@ -37,7 +37,7 @@ export interface KeepAliveOptions {
  * For one that does not tell, the text has no bound: it is taken to end everything the moment its timer expires. That
  * is one KATO after the last Keep Alive, or two after the last command where it only looks once a KATO whether any came.
  */
-export function executesForMs(controller: {
+export function lateExecutionMsOf(controller: {
   keepAliveMs: number | null;
   trafficBasedKeepAlive: boolean;
   quiesceMs: number;

@@ -18,7 +18,7 @@ import {
   parseNamespaceDescriptors,
 } from "./identify.ts";
 import { type NamespaceLimits, namespaceLimits, type NamespaceName, namespaceName } from "./namespace.ts";
-import { BringUpError, type Steps } from "./steps.ts";
+import { AdminError, type Steps } from "./steps.ts";
 
 /** NSIDs that a message lists. */
 const NSIDS_TOLD_MAX = 16;
@@ -67,7 +67,7 @@ export function* readActiveNamespaces(): Steps<number[]> {
     const more = yield* readActiveList(nsids.at(-1) ?? 0);
     // A controller that does not go on where it is asked to would be asked for ever.
     if (more.length > 0 && more[0] <= (nsids.at(-1) ?? 0)) {
-      throw new BringUpError("protocol", "The Active Namespace ID list begins anew where it has to go on", true);
+      throw new AdminError("protocol", "The Active Namespace ID list begins anew where it has to go on", true);
     }
     nsids.push(...more);
     if (more.length < ACTIVE_LIST_NSIDS) break;
@@ -81,7 +81,7 @@ function* findNamespace(nsid: number): Steps<void> {
   if (nsids.includes(nsid)) return;
   const more = nsids.length === ACTIVE_LIST_NSIDS && nsids[ACTIVE_LIST_NSIDS - 1] < nsid;
   if (more && (yield* readActiveList(nsid - 1))[0] === nsid) return;
-  throw new BringUpError("not-found", `The subsystem has no namespace ${nsid} (${nsidsWords(nsids)})`, false);
+  throw new AdminError("not-found", `The subsystem has no namespace ${nsid} (${nsidsWords(nsids)})`, false);
 }
 
 /** Active NSIDs above `above`, at most 1024. */
@@ -109,7 +109,7 @@ function* identifyDescriptors(nsid: number): Steps<NamespaceDescriptors> {
   const descriptors = (yield* readIfSupported(command, parseNamespaceDescriptors)) ?? NAMESPACE_DESCRIPTORS_UNTOLD;
   if (descriptors.commandSet !== CommandSet.NVM) {
     const words = `Namespace ${nsid} is of the I/O command set ${descriptors.commandSet}, not of NVM`;
-    throw new BringUpError("unsupported", words, false);
+    throw new AdminError("unsupported", words, false);
   }
   return descriptors;
 }

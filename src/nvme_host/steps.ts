@@ -6,7 +6,7 @@ import type { AdminCommand } from "./commands.ts";
 import { type ConnectSubject, isLastingRefusal, mayRetry, statusNumberWords, statusWords } from "./status.ts";
 
 /** What bring-up wants next. */
-export type BringUpStep =
+export type AdminStep =
   | { readonly kind: "command"; readonly command: AdminCommand }
   | { readonly kind: "wait"; readonly ms: number; readonly why?: string };
 
@@ -26,7 +26,7 @@ export interface CommandAnswer {
 export type StepResult = CommandAnswer | null;
 
 /** A part of a bring-up that ends in a `T`. */
-export type Steps<T> = Generator<BringUpStep, T, StepResult>;
+export type Steps<T> = Generator<AdminStep, T, StepResult>;
 
 /**
  * Why a bring-up failed: "refused" (the target does not want this host, queue or command), "unreachable" (it cannot
@@ -35,8 +35,8 @@ export type Steps<T> = Generator<BringUpStep, T, StepResult>;
 export type BringUpErrorKind = "refused" | "unreachable" | "protocol" | "not-found" | "unsupported";
 
 /** Thrown when a controller cannot be brought up. */
-export class BringUpError extends Error {
-  override name = "BringUpError";
+export class AdminError extends Error {
+  override name = "AdminError";
   constructor(
     readonly kind: BringUpErrorKind,
     message: string,
@@ -72,10 +72,10 @@ export function* wait(ms: number, why?: string): Steps<void> {
 }
 
 /** The error for a command that ended with `status`: "Identify controller failed: internal error". */
-export function commandFailure(command: AdminCommand, status: number): BringUpError {
+export function commandFailure(command: AdminCommand, status: number): AdminError {
   const words = `${command.name[0].toUpperCase()}${command.name.slice(1)} failed: ${statusWords(status)}`;
   const passes = !isLastingRefusal(status);
   const authentication = (status & StatusField.CODE_MASK) === StatusCode.AUTHENTICATION_REQUIRED;
-  if (authentication) return new BringUpError("refused", words, false, status, "authentication");
-  return new BringUpError(passes ? "unreachable" : "refused", words, passes || mayRetry(status), status);
+  if (authentication) return new AdminError("refused", words, false, status, "authentication");
+  return new AdminError(passes ? "unreachable" : "refused", words, passes || mayRetry(status), status);
 }

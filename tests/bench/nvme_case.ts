@@ -1,5 +1,5 @@
 /**
- * The data path at full speed: the product's own machines (Volume, Connection, SocketLink, Ring) against a target, in a
+ * The data path at full speed: the product's own machines (MultipathQueue, Connection, SocketLink, Ring) against a target, in a
  * loop like that of a worker, without a kernel device. Every request that is answered is sent again.
  */
 import { SPIN_US, TICK_MS } from "../../src/base/limits.ts";
@@ -14,7 +14,7 @@ import { TokenKind, tokenKind } from "../../src/io/token.ts";
 import { Counters } from "../../src/multipath/counters.ts";
 import { PathTable } from "../../src/multipath/path_table.ts";
 import type { PolicyName } from "../../src/multipath/policy_names.ts";
-import { Volume } from "../../src/multipath/volume.ts";
+import { MultipathQueue } from "../../src/multipath/multipath_queue.ts";
 import { Connection, CONNECTION_DEPTH_MAX, type TransferParameters } from "../../src/nvme_host/connection.ts";
 import { AnaStateCode } from "../../src/protocol/nvme_log.ts";
 import { cpuTimeOfUs, cpuTimeUs } from "./cpu_time.ts";
@@ -100,7 +100,7 @@ class Loop {
   readonly #load: NvmeLoad;
   readonly ring = new Ring({ submissions: 2048, completions: 16384 });
   readonly #spin = new AdaptiveSpin(Number(Deno.env.get("SPIN_US") ?? SPIN_US));
-  readonly #volume: Volume;
+  readonly #volume: MultipathQueue;
   readonly #requests: RequestTable;
   readonly #links: SocketLink<Connection>[];
   readonly #random = new Prng(1);
@@ -120,7 +120,7 @@ class Loop {
     const table = new PathTable();
     table.setTimeouts({ ioTimeoutMs: 30_000, noPathTimeoutMs: 30_000, writeHoldMs: 5000 });
     table.setPolicy(load.policy ?? "round-robin");
-    this.#volume = new Volume({
+    this.#volume = new MultipathQueue({
       requests: this.#requests,
       memory: memory.bytes,
       nsid: 1,

@@ -1,8 +1,8 @@
 /** The mutants: a line of the code, what it becomes, and the tests that hold it. */
 import type { Mutant } from "../../scripts/mutants.ts";
 
-const MEETING = "tests/unit/multipath/volume_meeting_test.ts";
-const VOLUME = "tests/unit/multipath/volume_test.ts";
+const MEETING = "tests/unit/multipath/multipath_queue_meeting_test.ts";
+const VOLUME = "tests/unit/multipath/multipath_queue_test.ts";
 const HEDGED = "tests/unit/multipath/hedged_reads_test.ts";
 const SLOW = "tests/unit/multipath/slow_paths_test.ts";
 
@@ -14,7 +14,7 @@ function row(file: string, before: string, after: string, ...tests: string[]): M
 const FORMER_SURVIVORS: Mutant[] = [
   row(
     "src/multipath/request_states.ts",
-    "holdPaths[slot] = (holdPaths[slot] & ~bit) | HOLD_BY_TIME;",
+    "holdPaths[slot] = (holdPaths[slot] & ~bit) | HELD_BY_TIME;",
     "holdPaths[slot] &= ~bit;",
     MEETING,
   ),
@@ -31,13 +31,13 @@ const FORMER_SURVIVORS: Mutant[] = [
     MEETING,
   ),
   row(
-    "src/multipath/retry.ts",
+    "src/multipath/retries.ts",
     "controllerDelayMs[slot] = Math.max(controllerDelayMs[slot], delayMs);",
     "controllerDelayMs[slot] = delayMs;",
     MEETING,
   ),
-  row("src/multipath/retry.ts", "if (isDelayed) states.refusedPaths[slot] = 0;", "", MEETING),
-  row("src/multipath/retry.ts", "if (lossesAlone > 0) this.#states.refusedPaths[slot] = 0;", "", MEETING),
+  row("src/multipath/retries.ts", "if (isDelayed) states.refusedPaths[slot] = 0;", "", MEETING),
+  row("src/multipath/retries.ts", "if (lossesAlone > 0) this.#states.refusedPaths[slot] = 0;", "", MEETING),
   row("src/multipath/path_choice.ts", "if (this.#limits[path]!.maxTransferBytes < bytes) continue;", "", HEDGED),
   row(
     "src/multipath/hedged_reads.ts",
@@ -103,16 +103,16 @@ const HELD: Mutant[] = [
     HEDGED,
   ),
   row(
-    "src/multipath/volume.ts",
+    "src/multipath/multipath_queue.ts",
     "if (states.holdUntilMs[slot] !== 0 && states.holdUntilMs[slot] > this.#nowMs && !this.#table.isGivenUp) {",
     "if (states.error[slot] === 0 && states.holdUntilMs[slot] > this.#nowMs && !this.#table.isGivenUp) {",
     VOLUME,
   ),
   row(
-    "src/ublk/queue.ts",
+    "src/ublk/tags.ts",
     "      if (state === TagState.ANSWERED) this.#inFlight--;\n",
     "",
-    "tests/unit/ublk/queue_test.ts",
+    "tests/unit/ublk/tags_test.ts",
   ),
   row(
     "src/nvme_host/pdu_writer.ts",

@@ -4,7 +4,7 @@ import { AdminSlots } from "../../src/nvme_host/admin_slots.ts";
 import { DataDirection } from "../../src/nvme_host/command_table.ts";
 import type { AdminCommand } from "../../src/nvme_host/commands.ts";
 import { Connection, type Digests, Submission, type TransferParameters } from "../../src/nvme_host/connection.ts";
-import { BringUpError, type BringUpErrorKind, type CommandAnswer, type Steps } from "../../src/nvme_host/steps.ts";
+import { AdminError, type BringUpErrorKind, type CommandAnswer, type Steps } from "../../src/nvme_host/steps.ts";
 import { StatusCode, StatusField } from "../../src/protocol/nvme_status.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../../src/protocol/nvme_tcp.ts";
 import { crcOf } from "./crc.ts";
@@ -133,7 +133,7 @@ export class HostAdmin {
       try {
         next = steps.next(answer);
       } catch (error) {
-        if (!(error instanceof BringUpError)) throw error;
+        if (!(error instanceof AdminError)) throw error;
         return done(null, error.message, error.kind);
       }
       if (next.done) return done(next.value, "", null);

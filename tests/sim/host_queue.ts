@@ -6,9 +6,9 @@ import { GUESTS_MAX, Handover } from "../../src/multipath/handover.ts";
 import type { HandoverTable } from "../../src/multipath/handover_table.ts";
 import { HedgedReads, type ReadInFlight } from "../../src/multipath/hedged_reads.ts";
 import type { PathTable } from "../../src/multipath/path_table.ts";
-import { type PathLimits, Volume } from "../../src/multipath/volume.ts";
+import { MultipathQueue, type PathLimits } from "../../src/multipath/multipath_queue.ts";
 import { Connection, type Digests } from "../../src/nvme_host/connection.ts";
-import { UblkQueue } from "../../src/ublk/queue.ts";
+import { UblkTags } from "../../src/ublk/tags.ts";
 import { Task } from "./clock.ts";
 import { crcOf } from "./crc.ts";
 import type { HostShared } from "./host_admin.ts";
@@ -65,8 +65,8 @@ export class HostQueue {
   readonly index: number;
   readonly requests: RequestTable;
   readonly memory: Uint8Array<ArrayBuffer>;
-  readonly volume: Volume;
-  readonly ublk: UblkQueue;
+  readonly volume: MultipathQueue;
+  readonly ublk: UblkTags;
   readonly driver: UblkDriver;
   readonly selection: SelectionCheck;
   readonly links: (Link<Connection> | null)[] = new Array(PATHS_MAX).fill(null);
@@ -104,7 +104,7 @@ export class HostQueue {
       ...{ blockSize: geometry.blockSize, memory: this.memory },
       memoryOf: (queue) => options.queueAt(queue).memory,
     });
-    this.volume = new Volume({
+    this.volume = new MultipathQueue({
       requests,
       memory: this.memory,
       nsid: NSID,
@@ -119,7 +119,7 @@ export class HostQueue {
     this.selection = new SelectionCheck(this.volume.candidates, options.setting);
     const onDone = (tag: number, result: number) => options.events.handleDone(this, tag, result);
     this.driver = new UblkDriver({ depth, blockSize: geometry.blockSize, onDone });
-    this.ublk = new UblkQueue({
+    this.ublk = new UblkTags({
       ...{ queueId: options.index, depth, geometry, requests: this.requests },
       descriptors: this.driver.descriptors,
       device: options.wrap(this.volume, this.requests),
@@ -341,7 +341,7 @@ export class HostQueue {
   }
 }
 
-function shareHedgeBuffer(volume: Volume): void {
+function shareHedgeBuffer(volume: MultipathQueue): void {
   const send = volume.sendCopy.bind(volume);
   volume.sendCopy = (read: ReadInFlight, slot: number, { owner }: { owner: number }) =>
     send(read, slot, { owner, into: read.connection.commands.dataOffset[read.command] });

@@ -1,7 +1,7 @@
 import { assert } from "../../src/base/assert.ts";
 import { BlockFlag, BlockOp } from "../../src/block/request.ts";
 import { UblkIoDesc, UblkIoFlag, UblkIoOp, UblkIoResult } from "../../src/protocol/ublk.ts";
-import type { UblkQueue } from "../../src/ublk/queue.ts";
+import type { UblkTags } from "../../src/ublk/tags.ts";
 
 /** What the driver knows of a tag: it has a fetch to answer, or the server has a request to answer. */
 const Tag = { NONE: 0, FETCHED: 1, SERVED: 2, ABORTED: 3 } as const;
@@ -33,7 +33,7 @@ export class UblkDriver {
   readonly #state: Uint8Array;
   readonly #free: number[] = [];
   readonly #onDone: (tag: number, result: number) => void;
-  queue!: UblkQueue;
+  queue!: UblkTags;
   served = 0;
 
   /** `onDone` is called with the result of each request: bytes, 0 or a negative errno. */

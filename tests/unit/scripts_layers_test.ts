@@ -19,7 +19,7 @@ Deno.test("LAYERS has only folders that import further down", () => {
 Deno.test("checkSource() allows imports down and within a folder", () => {
   assertEquals(
     refused(
-      "src/multipath/volume.ts",
+      "src/multipath/multipath_queue.ts",
       'import { Path } from "./path.ts";',
       'import type { Connection } from "../nvme_host/connection.ts";',
       'export * from "../base/assert.ts";',
@@ -33,11 +33,11 @@ Deno.test("checkSource() allows imports down and within a folder", () => {
 
 Deno.test("checkSource() refuses imports up, across and out, in each form", () => {
   const lines = [
-    'import { Volume } from "../multipath/volume.ts";',
-    'import type { Volume } from "../multipath/volume.ts";',
-    'export { Volume } from "../multipath/volume.ts";',
+    'import { MultipathQueue } from "../multipath/volume.ts";',
+    'import type { MultipathQueue } from "../multipath/volume.ts";',
+    'export { MultipathQueue } from "../multipath/volume.ts";',
     "import {",
-    "  Volume,",
+    "  MultipathQueue,",
     '} from "../multipath/volume.ts";',
     'import "../io/ring.ts";',
     'const later = () => import("../host/daemon/daemon.ts");',

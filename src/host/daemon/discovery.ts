@@ -8,7 +8,7 @@ import { Poller } from "../../io/poller.ts";
 import { discover, type DiscoveryEntry } from "../../nvme_host/discovery.ts";
 import { listNamespaces } from "../../nvme_host/list_namespaces.ts";
 import { shutdown } from "../../nvme_host/retire.ts";
-import { BringUpError, type Steps } from "../../nvme_host/steps.ts";
+import { AdminError, type Steps } from "../../nvme_host/steps.ts";
 import type { PathSpec } from "../../rpc/host_api.ts";
 import { failureOf } from "../driver/controller_session.ts";
 import { drive } from "../driver/drive.ts";
@@ -142,7 +142,7 @@ async function takeLeave(admin: HostConnection): Promise<void> {
   try {
     await drive(admin, shutdown(SHUTDOWN_MS));
   } catch (error) {
-    if (!(error instanceof ConnectionLost || error instanceof BringUpError)) throw error;
+    if (!(error instanceof ConnectionLost || error instanceof AdminError)) throw error;
   } finally {
     clearTimeout(timer);
   }

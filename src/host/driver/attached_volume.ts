@@ -439,7 +439,7 @@ export class AttachedVolume implements PathOwner {
   }
 
   #foldExecutes(): void {
-    this.settings.setExecutes(Math.max(...this.paths.all.map((path) => path.executesMs)));
+    this.settings.setLateExecution(Math.max(...this.paths.all.map((path) => path.lateExecutionMs)));
   }
 
   objection(path: VolumePath, session: ControllerSession): PathFailure | null {

@@ -6,7 +6,7 @@ import { midSentence } from "../../base/text.ts";
 import type { Poller } from "../../io/poller.ts";
 import { ConnectFailure, HOST_LIMITS } from "../../io/tcp.ts";
 import { isAttributeRefused } from "../../nvme_host/admin_steps.ts";
-import { bringUp, BringUpError, type ConnectedController } from "../../nvme_host/bring_up.ts";
+import { AdminError, bringUp, type ConnectedController } from "../../nvme_host/bring_up.ts";
 import { connectIoQueueCommand, identifyControllerCommand, keepAliveCommand } from "../../nvme_host/commands.ts";
 import type { Digests, TransferParameters } from "../../nvme_host/connection.ts";
 import { KeepAlive } from "../../nvme_host/keep_alive.ts";
@@ -143,7 +143,7 @@ export class ControllerSession {
 
   /** The answers that have arrived are told before the time is. */
   #tickKeepAlive(keepAlive: KeepAlive): void {
-    this.#admin.takeArrived();
+    this.#admin.receiveNow();
     queueMicrotask(() => this.#checkKeepAlive(keepAlive));
   }
 
@@ -185,9 +185,9 @@ export class ControllerSession {
     const queues = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
     if (failures.length === 0) return queues;
     // A controller that is gone knows nothing of its queues: that it is gone is the reason, not that it refuses them.
-    this.#admin.takeArrived();
+    this.#admin.receiveNow();
     const lost = this.#admin.endReason;
-    if (lost === null && queues.length > 0 && failures.every((failure) => failure instanceof BringUpError)) {
+    if (lost === null && queues.length > 0 && failures.every((failure) => failure instanceof AdminError)) {
       for (const refusal of failures) log.info(`${pathWords(this.#options.spec)}: ${midSentence(refusal.message)}`);
       return queues;
     }
@@ -216,7 +216,7 @@ export class ControllerSession {
       if (answer.status !== 0) {
         const refusal = connectRefusal(answer.status, answer.result0);
         const words = `its I/O queue ${qid} is refused: ${refusal.words}`;
-        throw new BringUpError(refusal.kind, words, refusal.retryable, answer.status);
+        throw new AdminError(refusal.kind, words, refusal.retryable, answer.status);
       }
       const queue = await connection.handOver();
       log.debug(() => `${pathWords(spec)}: ${queueWords(qid, queueDepth, queue.transfer)}`);
@@ -255,7 +255,7 @@ export class ControllerSession {
     try {
       return await drive(this.#admin, steps);
     } catch (error) {
-      if (error instanceof ConnectionLost || error instanceof BringUpError) return false;
+      if (error instanceof ConnectionLost || error instanceof AdminError) return false;
       throw error;
     } finally {
       clearTimeout(timer);
@@ -271,7 +271,7 @@ export function closeQueues(queues: OpenQueue[]): void {
 /** True for an answer that another attempt gets too, unless somebody changes something. */
 function isFinal(error: unknown): boolean {
   return error instanceof NotNvmeTcp || error instanceof TransportMismatch ||
-    error instanceof BringUpError && !error.retryable;
+    error instanceof AdminError && !error.retryable;
 }
 
 /** An error of a path in words and with its code: what failed, on which path, why, and what to do. */
@@ -280,7 +280,7 @@ export function failureOf(
   error: unknown,
   { isFinal, isConnected = false }: { isFinal: boolean; isConnected?: boolean },
 ): UmpathError {
-  if (!(error instanceof ConnectionLost || error instanceof BringUpError)) return UmpathError.from(error);
+  if (!(error instanceof ConnectionLost || error instanceof AdminError)) return UmpathError.from(error);
   const words = { action: `Cannot connect to "${pathWords(options.spec)}"`, reason: midSentence(error.message) };
   if (error.cause !== undefined) log.debug(`${words.action}: ${words.reason} (${messageOf(error.cause)})`);
   const more = (hint?: string): UmpathErrorOptions & { isFinal: boolean } => ({ cause: error, hint, isFinal });
@@ -314,7 +314,7 @@ function lossHint(error: ConnectionLost, { isConnected }: { isConnected: boolean
 }
 
 /** What can be done about a refusal, where its cause is known. */
-function refusalHint({ about }: BringUpError, hostNqn: string): string | undefined {
+function refusalHint({ about }: AdminError, hostNqn: string): string | undefined {
   switch (about) {
     case "names":
       return `Check the NQN, and that the target allows this host, which is ${hostNqn}`;

@@ -5,7 +5,7 @@ import { anaServesIo, anaStateOf } from "../../nvme_host/ana.ts";
 import type { AnaLog } from "../../nvme_host/ana.ts";
 import { type AnaLogPlan, anaLogPlan, readAnaLog } from "../../nvme_host/ana_log.ts";
 import { parseAsyncEvent, rearmCommand } from "../../nvme_host/async_event.ts";
-import { BringUpError, type ConnectedController } from "../../nvme_host/bring_up.ts";
+import { AdminError, type ConnectedController } from "../../nvme_host/bring_up.ts";
 import { asyncEventRequestCommand } from "../../nvme_host/commands.ts";
 import { type Look, Lookout } from "../../nvme_host/lookout.ts";
 import { readNamespace } from "../../nvme_host/namespace_steps.ts";
@@ -183,7 +183,7 @@ export class ControllerWatch {
       await (look === "ana" ? this.#readAnaLog(this.#plan!) : this.#readNamespace());
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
-      if (error instanceof BringUpError) this.#handleFailedLook(look, error);
+      if (error instanceof AdminError) this.#handleFailedLook(look, error);
       else this.#handleEnd(error);
     }
     this.#lookout.handleLooked(look, failure === null, performance.now());
@@ -219,7 +219,7 @@ export class ControllerWatch {
   }
 
   /** That there is no such namespace, or one that cannot be served, is an answer; anything else proves nothing. */
-  #handleFailedLook(look: Look, error: BringUpError): void {
+  #handleFailedLook(look: Look, error: AdminError): void {
     const reason = midSentence(error.message);
     if (look === "namespace" && (error.kind === "not-found" || error.kind === "unsupported")) {
       return this.listener.handleFailure(`its namespace cannot be used any more: ${reason}`);

@@ -147,7 +147,7 @@ export class HostConnection {
 
   async #exchange(digests: Digests | undefined, timeoutMs: number): Promise<void> {
     const timer = setTimeout(() => {
-      this.takeArrived();
+      this.receiveNow();
       if (!this.#isReady) {
         this.fail("it accepts connections but does not answer as NVMe/TCP within the connect-timeout");
       }
@@ -202,7 +202,7 @@ export class HostConnection {
   }
 
   #expire(slot: number, waiter: Waiter, timeoutMs: number): void {
-    this.takeArrived();
+    this.receiveNow();
     if (this.#waiters[slot] !== waiter) return;
     this.fail(`${waiter.command.name} was not answered within ${timeoutMs / 1000} s`);
   }
@@ -211,7 +211,7 @@ export class HostConnection {
    * Takes what has arrived by now. To be called before a deadline is held against the peer: after a pause of this process
    * its answer may be there and not be read yet.
    */
-  takeArrived(): void {
+  receiveNow(): void {
     this.#move();
   }
 

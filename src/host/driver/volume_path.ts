@@ -8,7 +8,7 @@ import type { PathTable } from "../../multipath/path_table.ts";
 import { AnaStateCode } from "../../protocol/nvme_log.ts";
 import { anaServesIo } from "../../nvme_host/ana.ts";
 import { Backoff } from "../../nvme_host/backoff.ts";
-import { executesForMs } from "../../nvme_host/keep_alive.ts";
+import { lateExecutionMsOf } from "../../nvme_host/keep_alive.ts";
 import { AnaTransition } from "./ana_transition.ts";
 import type { AnaStateName, PathSpec, PathState } from "../../rpc/host_api.ts";
 import type { Timeouts } from "../../settings/timeouts.ts";
@@ -103,7 +103,7 @@ export class VolumePath {
   #openLinks = 0;
   #wasLive = false;
   #hasServed: boolean;
-  #executesMs = 0;
+  #lateExecutionMs = 0;
   #endReason = "it was removed";
   #drains = false;
   #abandons = false;
@@ -159,8 +159,8 @@ export class VolumePath {
   }
 
   /** How long the present controller, or the lost one, may execute after its loss, in milliseconds; 0 if nobody knows. */
-  get executesMs(): number {
-    return this.#executesMs;
+  get lateExecutionMs(): number {
+    return this.#lateExecutionMs;
   }
 
   get isServing(): boolean {
@@ -440,7 +440,7 @@ export class VolumePath {
     this.#setAna(session.ana);
     this.#owner.table.setUsable(this.index, true);
     const { controller, keepAliveMs } = session.controller;
-    this.#executesMs = executesForMs({ ...controller, keepAliveMs });
+    this.#lateExecutionMs = lateExecutionMsOf({ ...controller, keepAliveMs });
     this.#owner.handleLive();
     if (this.#wasLive) this.reconnects++;
     this.#wasLive = this.#hasServed = true;

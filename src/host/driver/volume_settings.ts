@@ -25,7 +25,7 @@ export class VolumeSettings {
   #named: NamedTimeouts;
   #timeouts: Timeouts;
   /** The longest time that one of the volume's controllers may go on executing after its loss. */
-  #executesMs = 0;
+  #lateExecutionMs = 0;
 
   /** @throws UmpathError "usage" if two times contradict each other. */
   constructor(table: PathTable, { policy, slowPath, hedgeReads, timeouts }: NamedSettings) {
@@ -68,7 +68,7 @@ export class VolumeSettings {
 
   /** Before there is a controller, the keep-alive timeout. */
   get #autoHoldMs(): number {
-    return Math.max(this.#timeouts.writeHoldMs ?? 0, this.#executesMs);
+    return Math.max(this.#timeouts.writeHoldMs ?? 0, this.#lateExecutionMs);
   }
 
   /**
@@ -90,8 +90,8 @@ export class VolumeSettings {
    * Says how long the controllers may execute after their loss, by the keep-alive time that each was told: unless somebody
    * said otherwise, writes are held for so long.
    */
-  setExecutes(ms: number): void {
-    this.#executesMs = ms;
+  setLateExecution(ms: number): void {
+    this.#lateExecutionMs = ms;
     this.#tell();
   }
 
@@ -113,8 +113,10 @@ export class VolumeSettings {
    */
   get holdRisk(): string | null {
     const { writeHoldMs } = this.timeouts;
-    if (this.writeHoldAuto || writeHoldMs === null || writeHoldMs >= this.#executesMs) return null;
-    return `write-hold ${formatDuration(writeHoldMs)} is shorter than the ${formatDuration(this.#executesMs)} that a ` +
+    if (this.writeHoldAuto || writeHoldMs === null || writeHoldMs >= this.#lateExecutionMs) return null;
+    return `write-hold ${formatDuration(writeHoldMs)} is shorter than the ${
+      formatDuration(this.#lateExecutionMs)
+    } that a ` +
       `lost controller may go on executing: an old write may overwrite a newer one. Use write-hold auto`;
   }
 

@@ -5,7 +5,7 @@ import type { RequestTable } from "../../block/request.ts";
 import { type Memory, TWO_32 } from "../../io/memory.ts";
 import type { Ring } from "../../io/ring.ts";
 import { tokenHigh, TokenKind } from "../../io/token.ts";
-import { FuseQueue } from "../../loopdev/queue.ts";
+import { FuseSlots } from "../../loopdev/slots.ts";
 import { FUSE_WRITE_HEADER_BYTES } from "../../protocol/fuse.ts";
 import type { DevicePort } from "./device_port.ts";
 
@@ -32,12 +32,12 @@ export interface FusePortOptions {
 }
 
 /**
- * A {@linkcode FuseQueue} on its descriptor on a ring. A poll tells when there are requests; then they are read, each
+ * A {@linkcode FuseSlots} on its descriptor on a ring. A poll tells when there are requests; then they are read, each
  * into a slot of its own, until there are none. Several workers poll the same file system and one read takes one
  * request, whoever is first: so nobody may wait in a read.
  */
 export class FusePort implements DevicePort {
-  readonly #queue: FuseQueue;
+  readonly #queue: FuseSlots;
   readonly #requests: RequestTable;
   readonly #fd: number;
   readonly #memory: Memory;
@@ -54,7 +54,7 @@ export class FusePort implements DevicePort {
 
   constructor(options: FusePortOptions) {
     const { requests, memory, arenaOffset } = options;
-    this.#queue = new FuseQueue({
+    this.#queue = new FuseSlots({
       memory: memory.bytes,
       arenaOffset,
       requests,
@@ -65,7 +65,7 @@ export class FusePort implements DevicePort {
     this.#fd = options.fd;
     this.#memory = memory;
     this.#words = new Uint32Array(memory.buffer);
-    this.#iovecsAt = arenaOffset + FuseQueue.arenaBytes(requests.depth);
+    this.#iovecsAt = arenaOffset + FuseSlots.arenaBytes(requests.depth);
     this.#pollToken = tokenHigh(TokenKind.FUSE_POLL, options.volume);
     this.#readToken = tokenHigh(TokenKind.FUSE_READ, options.volume);
     this.#writeToken = tokenHigh(TokenKind.FUSE_WRITE, options.volume);
@@ -75,7 +75,7 @@ export class FusePort implements DevicePort {
 
   /** Bytes of the arena that a port of `depth` slots needs beside the requests' buffers. */
   static arenaBytes(depth: number): number {
-    return FuseQueue.arenaBytes(depth) + depth * SLOT_IOVECS * LAYOUT.iovecBytes;
+    return FuseSlots.arenaBytes(depth) + depth * SLOT_IOVECS * LAYOUT.iovecBytes;
   }
 
   start(): void {

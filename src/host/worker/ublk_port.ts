@@ -5,7 +5,7 @@ import { Memory } from "../../io/memory.ts";
 import type { Ring } from "../../io/ring.ts";
 import { tokenHigh, TokenKind } from "../../io/token.ts";
 import { descriptorsBytes, descriptorsOffset } from "../../protocol/ublk.ts";
-import { UblkQueue } from "../../ublk/queue.ts";
+import { UblkTags } from "../../ublk/tags.ts";
 import type { DevicePort } from "./device_port.ts";
 
 /** What a {@linkcode UblkPort} is made of. */
@@ -23,9 +23,9 @@ export interface UblkPortOptions {
   volume: number;
 }
 
-/** A {@linkcode UblkQueue} on a ring, with the descriptors that it shares with the driver. */
+/** A {@linkcode UblkTags} on a ring, with the descriptors that it shares with the driver. */
 export class UblkPort implements DevicePort {
-  readonly #queue: UblkQueue;
+  readonly #queue: UblkTags;
   readonly #requests: RequestTable;
   readonly #memory: Memory;
   readonly #charFd: number;
@@ -43,7 +43,7 @@ export class UblkPort implements DevicePort {
     const descriptors = Memory.mapFile(options.charFd, bytes, descriptorsOffset(options.queueId, page));
     using made = new DisposableStack();
     made.use(descriptors);
-    this.#queue = new UblkQueue({
+    this.#queue = new UblkTags({
       queueId: options.queueId,
       depth: requests.depth,
       descriptors: new Int32Array(descriptors.buffer),

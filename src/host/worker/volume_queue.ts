@@ -15,7 +15,7 @@ import { GUESTS_MAX, Handover } from "../../multipath/handover.ts";
 import { HandoverTable } from "../../multipath/handover_table.ts";
 import { HedgedReads } from "../../multipath/hedged_reads.ts";
 import { PathTable } from "../../multipath/path_table.ts";
-import { Volume } from "../../multipath/volume.ts";
+import { MultipathQueue } from "../../multipath/multipath_queue.ts";
 import { Connection, CONNECTION_DEPTH_MAX } from "../../nvme_host/connection.ts";
 import type { DevicePort } from "./device_port.ts";
 import { FusePort } from "./fuse_port.ts";
@@ -29,7 +29,7 @@ import type { AddLink, AddVolume, FromWorker, Neighbours } from "./worker_messag
  */
 export class VolumeQueue implements RingOwner {
   readonly index: number;
-  readonly volume: Volume;
+  readonly volume: MultipathQueue;
   /** The queue's own request slots. */
   readonly #requests: RequestTable;
   readonly #memory: Memory;
@@ -63,7 +63,7 @@ export class VolumeQueue implements RingOwner {
     this.#memory = memory;
     const requests = new RequestTable(slots, { bufferBytes: message.requestBytes });
     this.#requests = slots === message.depth ? requests : requests.first(message.depth);
-    this.volume = new Volume({
+    this.volume = new MultipathQueue({
       requests,
       memory: this.#memory.bytes,
       nsid: message.nsid,

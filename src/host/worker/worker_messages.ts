@@ -1,7 +1,7 @@
 /** What the main thread and the workers of the daemon tell each other; `src/io/worker_inbox.ts` says how. */
 import type { Geometry } from "../../block/device.ts";
 import type { LoadPlan } from "../../block/verified_load.ts";
-import type { PathLimits } from "../../multipath/volume.ts";
+import type { PathLimits } from "../../multipath/multipath_queue.ts";
 import type { TransferParameters } from "../../nvme_host/connection.ts";
 
 /** What the queues of a volume share to hand requests over to each other. */

@@ -15,7 +15,7 @@ import { SocketLink } from "../../../src/io/socket_link.ts";
 import { TokenKind, tokenKind } from "../../../src/io/token.ts";
 import { Counters, PathCounter } from "../../../src/multipath/counters.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
-import { Volume } from "../../../src/multipath/volume.ts";
+import { MultipathQueue } from "../../../src/multipath/multipath_queue.ts";
 import { Connection, CONNECTION_DEPTH_MAX } from "../../../src/nvme_host/connection.ts";
 import type { FakePortal } from "./fake_target.ts";
 import { delay, sessionOptions } from "./host_fixture.ts";
@@ -37,7 +37,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
   readonly table = new PathTable();
   readonly counters = new Counters();
   readonly timeouts: Timeouts;
-  readonly volume: Volume;
+  readonly volume: MultipathQueue;
   readonly paths: VolumePath[];
   /** Paths that were said to be lost by their link, with the reason. */
   readonly linkFailures: string[] = [];
@@ -66,7 +66,7 @@ export class IoRig implements PathOwner, AsyncDisposable {
     });
     this.#memory = Memory.allocate(depth * BUFFER_BYTES + portals.length * LINK_STRIDE);
     this.#requests = new RequestTable(depth, { bufferBytes: BUFFER_BYTES });
-    this.volume = new Volume({
+    this.volume = new MultipathQueue({
       requests: this.#requests,
       memory: this.#memory.bytes,
       nsid: 1,

@@ -163,7 +163,7 @@ function isSilent(bytes: Uint8Array<ArrayBuffer>): boolean {
 
 const requests = new Tally();
 
-fuzz("FuseQueue answers any request once, and does only what it answers to have done", 300, (prng) => {
+fuzz("FuseSlots answers any request once, and does only what it answers to have done", 300, (prng) => {
   const { fuse, storage, queue } = makeFile({
     depth: 3,
     geometry: { blocks: FILE_BLOCKS, maxWriteZeroesBytes: 3 * BLOCK },

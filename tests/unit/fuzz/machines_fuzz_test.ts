@@ -5,7 +5,7 @@ import { bringUp } from "../../../src/nvme_host/bring_up.ts";
 import { discover } from "../../../src/nvme_host/discovery.ts";
 import { listNamespaces } from "../../../src/nvme_host/list_namespaces.ts";
 import { reset, shutdown } from "../../../src/nvme_host/retire.ts";
-import { BringUpError, type BringUpStep, type CommandAnswer, type StepResult } from "../../../src/nvme_host/steps.ts";
+import { AdminError, type AdminStep, type CommandAnswer, type StepResult } from "../../../src/nvme_host/steps.ts";
 import { MemoryDevice } from "../../../src/block/memory_device.ts";
 import { activeListData, answer, FakeController, get, identifyControllerData } from "../nvme_host/fake_controller.ts";
 import { discoveryLogData } from "../nvme_host/discovery_log_data.ts";
@@ -47,10 +47,10 @@ const STEPS_MAX = 40_000;
 const LOG = discoveryLogData([{}, { traddr: "fe80::1%eth0", adrfam: 2, subtype: 1 }, { subtype: 3 }]);
 
 /** Runs a sequence, some answers of which are garbled. */
-function runGarbled<T>(prng: Prng, steps: Generator<BringUpStep, T, StepResult>, fake: FakeController): T {
+function runGarbled<T>(prng: Prng, steps: Generator<AdminStep, T, StepResult>, fake: FakeController): T {
   const often = pick(prng, [2, 8, 30, 2000]);
   let taken = 0;
-  return fake.run(function* (): Generator<BringUpStep, T, StepResult> {
+  return fake.run(function* (): Generator<AdminStep, T, StepResult> {
     let turn = steps.next();
     while (!turn.done) {
       assert(++taken < STEPS_MAX, "A sequence ends");
@@ -122,7 +122,7 @@ const SEQUENCES: Record<string, (prng: Prng) => unknown> = {
 for (const [name, run] of Object.entries(SEQUENCES)) {
   const tally = new Tally();
   fuzz(`${name} ends with a result or a reason, whatever is answered`, 400, (prng) => {
-    const outcome = outcomeOf(() => run(prng), [BringUpError]);
+    const outcome = outcomeOf(() => run(prng), [AdminError]);
     tally.note("value" in outcome);
     if ("error" in outcome) {
       assert(/^\w.*[^.]$/s.test(outcome.error) && !/\p{Cc}/u.test(outcome.error), outcome.error);

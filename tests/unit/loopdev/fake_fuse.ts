@@ -4,7 +4,7 @@ import { EAGAIN, ENODEV } from "../../../src/base/errno.ts";
 import type { Geometry } from "../../../src/block/device.ts";
 import { MemoryDevice } from "../../../src/block/memory_device.ts";
 import { RequestTable } from "../../../src/block/request.ts";
-import { FuseQueue } from "../../../src/loopdev/queue.ts";
+import { FuseSlots } from "../../../src/loopdev/slots.ts";
 import { makeGeometry } from "../ublk/fake_kernel.ts";
 
 export const BLOCK = 512;
@@ -24,7 +24,7 @@ const SILENT = [2, 41, 42];
 
 /** Holds requests that nobody has read, and the numbers of those that wait for their answers. */
 export class FakeFuse {
-  readonly #queue: FuseQueue;
+  readonly #queue: FuseSlots;
   readonly #arena: Uint8Array;
   readonly #dataOffset: Uint32Array;
   readonly #pending: Uint8Array[] = [];
@@ -32,7 +32,7 @@ export class FakeFuse {
   readonly #reading: number[] = [];
   #isMounted = true;
 
-  constructor(queue: FuseQueue, arena: Uint8Array, dataOffset: Uint32Array) {
+  constructor(queue: FuseSlots, arena: Uint8Array, dataOffset: Uint32Array) {
     this.#queue = queue;
     this.#arena = arena;
     this.#dataOffset = dataOffset;
@@ -136,11 +136,11 @@ export function makeFile(
 ) {
   const requests = new RequestTable(depth, { bufferBytes: BUFFER });
   const arenaOffset = depth * BUFFER;
-  const arena = new Uint8Array(arenaOffset + FuseQueue.arenaBytes(depth));
+  const arena = new Uint8Array(arenaOffset + FuseSlots.arenaBytes(depth));
   const storage = new Uint8Array(BLOCKS * BLOCK);
   const device = new MemoryDevice(requests, { blockSize: BLOCK, storage, arena, stepped });
   const file = makeGeometry({ blocks: BLOCKS, ...geometry });
-  const queue = new FuseQueue({ memory: arena, arenaOffset, requests, device, geometry: file });
+  const queue = new FuseSlots({ memory: arena, arenaOffset, requests, device, geometry: file });
   const fuse = new FakeFuse(queue, arena, requests.dataOffset);
   const view = new DataView(arena.buffer);
   const uniqueOf = (slot: number) => view.getBigUint64(queue.headerOffset(slot) + 8, true);

@@ -42,7 +42,7 @@ Deno.test("chooseHelpers() names a queue that serves for each that does not, eve
   assertEquals(chooseHelpers([true, false, true, false, false]), [-1, 0, -1, 2, 0]);
 });
 
-Deno.test("Volume hands requests to its helper while it has no path, with what they write, and gets what they read", () => {
+Deno.test("MultipathQueue hands requests to its helper while it has no path, with what they write, and gets what they read", () => {
   const { rigs, table } = makeNeighbours([0, 1], { storage: memoryStorage() });
   const [asking, helper] = rigs;
   table.setHelper(0, 1);
@@ -61,7 +61,7 @@ Deno.test("Volume hands requests to its helper while it has no path, with what t
   for (const rig of rigs) rig.checkIdle();
 });
 
-Deno.test("Volume does not hand over what it has a path for, and waits where nobody helps", () => {
+Deno.test("MultipathQueue does not hand over what it has a path for, and waits where nobody helps", () => {
   const { rigs, table } = makeNeighbours([1, 1], { noPathTimeoutMs: 3_000 });
   const [asking, helper] = rigs;
   table.setHelper(0, 1);
@@ -78,7 +78,7 @@ Deno.test("Volume does not hand over what it has a path for, and waits where nob
   assertEquals(asking.answers(), [[1, EIO]]);
 });
 
-Deno.test("Volume counts the failure of a request that it has handed over, and its helper does not", () => {
+Deno.test("MultipathQueue counts the failure of a request that it has handed over, and its helper does not", () => {
   const storage = { execute: () => StatusCode.UNRECOVERED_READ_ERROR };
   const { rigs, table } = makeNeighbours([0, 1], { storage });
   table.setHelper(0, 1);
@@ -88,7 +88,7 @@ Deno.test("Volume counts the failure of a request that it has handed over, and i
   assertEquals(rigs.map(({ counters }) => failedCount(counters)), [1, 0]);
 });
 
-Deno.test("Volume hands over no more than its helper has room for, and all are served in the end", () => {
+Deno.test("MultipathQueue hands over no more than its helper has room for, and all are served in the end", () => {
   const { rigs, table } = makeNeighbours([0, 0, 1], { depth: 48, connectionDepth: 4, ...MANUAL });
   const [one, other, helper] = rigs;
   table.setHelper(0, 2);
@@ -112,7 +112,7 @@ Deno.test("Volume hands over no more than its helper has room for, and all are s
   for (const rig of rigs) rig.checkIdle();
 });
 
-Deno.test("Volume has a request back unserved when its helper loses its path, and a later helper serves it", () => {
+Deno.test("MultipathQueue has a request back unserved when its helper loses its path, and a later helper serves it", () => {
   const { rigs, table } = makeNeighbours([0, 1, 1], MANUAL);
   const [asking, first, second] = rigs;
   table.setHelper(0, 1);
@@ -135,7 +135,7 @@ Deno.test("Volume has a request back unserved when its helper loses its path, an
   for (const rig of rigs) rig.checkIdle();
 });
 
-Deno.test("Volume waits for a path no longer than it may, though a helper takes its requests and gives them back", () => {
+Deno.test("MultipathQueue waits for a path no longer than it may, though a helper takes its requests and gives them back", () => {
   const { rigs, table } = makeNeighbours([0, 0], { noPathTimeoutMs: 3_000 });
   const [asking] = rigs;
   table.setHelper(0, 1);
@@ -153,7 +153,7 @@ Deno.test("Volume waits for a path no longer than it may, though a helper takes 
   assertEquals(asking.answers(), [[0, EIO]]);
 });
 
-Deno.test("Volume holds the write of a neighbour as its own: until the controller is dead, or the hold is over", () => {
+Deno.test("MultipathQueue holds the write of a neighbour as its own: until the controller is dead, or the hold is over", () => {
   for (const isReset of [true, false]) {
     const { rigs, table } = makeNeighbours([0, 1, 1], { writeHoldMs: 2_000, ...MANUAL });
     const [asking, first, second] = rigs;
@@ -177,7 +177,7 @@ Deno.test("Volume holds the write of a neighbour as its own: until the controlle
   }
 });
 
-Deno.test("Volume gives a request up that ends its connections, though neighbours take turns with it", () => {
+Deno.test("MultipathQueue gives a request up that ends its connections, though neighbours take turns with it", () => {
   const { rigs, table } = makeNeighbours([0, 1], MANUAL);
   const [asking, helper] = rigs;
   table.setHelper(0, 1);
@@ -198,7 +198,7 @@ Deno.test("Volume gives a request up that ends its connections, though neighbour
   assertEquals([losses, answers], [LOSSES_MAX + 1, [[0, EIO]]]);
 });
 
-Deno.test("Volume takes back what a helper that is gone has not taken, and leaves only when it has nothing of others", () => {
+Deno.test("MultipathQueue takes back what a helper that is gone has not taken, and leaves only when it has nothing of others", () => {
   const { rigs, table } = makeNeighbours([0, 1], MANUAL);
   const [asking, helper] = rigs;
   table.setHelper(0, 1);

@@ -8,7 +8,7 @@ import { HandoverTable } from "../../../src/multipath/handover_table.ts";
 import { HedgedReads } from "../../../src/multipath/hedged_reads.ts";
 import { PathTable } from "../../../src/multipath/path_table.ts";
 import type { PolicyName } from "../../../src/multipath/policy_names.ts";
-import { type PathLimits, Volume } from "../../../src/multipath/volume.ts";
+import { MultipathQueue, type PathLimits } from "../../../src/multipath/multipath_queue.ts";
 import { Connection } from "../../../src/nvme_host/connection.ts";
 import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
 import {
@@ -82,7 +82,7 @@ export class Rig {
   readonly memory: Uint8Array<ArrayBuffer>;
   readonly table = new PathTable();
   readonly counters = new Counters();
-  readonly volume: Volume;
+  readonly volume: MultipathQueue;
   readonly paths: (RigPath | null)[] = new Array(PATHS_MAX).fill(null);
   readonly limits: PathLimits;
   readonly blockSize: number;
@@ -117,7 +117,7 @@ export class Rig {
     });
     this.table.setPolicy(options.policy ?? "round-robin");
     this.table.setHedge(options.hedge ?? 0);
-    this.volume = new Volume({
+    this.volume = new MultipathQueue({
       requests: this.requests,
       memory: this.memory,
       nsid: 1,

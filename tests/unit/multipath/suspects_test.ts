@@ -88,7 +88,7 @@ function finish(rig: Rig): void {
 for (const op of [BlockOp.READ, BlockOp.WRITE]) {
   const name = op === BlockOp.READ ? "read" : "write";
 
-  Deno.test(`Volume gives up with EIO on a ${name} that ends each connection it is sent on, and on no other`, () => {
+  Deno.test(`MultipathQueue gives up with EIO on a ${name} that ends each connection it is sent on, and on no other`, () => {
     const rig = makeRig();
     const { ended, errnos, outcome, longestMs } = run(rig, [5], op);
     assertEquals([...outcome], [[5, EIO]]);
@@ -100,7 +100,7 @@ for (const op of [BlockOp.READ, BlockOp.WRITE]) {
   });
 }
 
-Deno.test("Volume finds every request that ends its connections, and answers all others", () => {
+Deno.test("MultipathQueue finds every request that ends its connections, and answers all others", () => {
   const rig = makeRig();
   const { ended, errnos, outcome } = run(rig, [1, 6, 7, 15]);
   assertEquals([...outcome].sort(([a], [b]) => a - b), [1, 6, 7, 15].map((slot) => [slot, EIO]));
@@ -109,7 +109,7 @@ Deno.test("Volume finds every request that ends its connections, and answers all
   finish(rig);
 });
 
-Deno.test("Volume gives up with ETIMEDOUT on a request that no connection ever answers", () => {
+Deno.test("MultipathQueue gives up with ETIMEDOUT on a request that no connection ever answers", () => {
   const rig = new Rig({ paths: 1, ioTimeoutMs: 1_000, noPathTimeoutMs: -1, manners: { answers: false } });
   rig.submit(0, BlockOp.READ, 0, 1);
   let connections = 1;
@@ -125,7 +125,7 @@ Deno.test("Volume gives up with ETIMEDOUT on a request that no connection ever a
   rig.checkIdle();
 });
 
-Deno.test("Volume sends a request again at once whose connection has ended a few times, and later after more", () => {
+Deno.test("MultipathQueue sends a request again at once whose connection has ended a few times, and later after more", () => {
   const rig = new Rig({ paths: 2, manners: { answers: false } });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.pump();

@@ -10,7 +10,7 @@ import {
 } from "../../../src/nvme_host/ana.ts";
 import { anaLogPlan, readAnaLog } from "../../../src/nvme_host/ana_log.ts";
 import { type ControllerIdentity, parseController } from "../../../src/nvme_host/identify.ts";
-import { BringUpError } from "../../../src/nvme_host/steps.ts";
+import { AdminError } from "../../../src/nvme_host/steps.ts";
 import { anaLogData, answer, FakeController, get, identifyControllerData, put } from "./fake_controller.ts";
 
 const GROUPS = [{ id: 1, state: 1, nsids: [1, 2] }, { id: 7, state: 3, nsids: [] }, { id: 9, state: 15, nsids: [5] }];
@@ -178,7 +178,7 @@ Deno.test("readAnaLog() reads again what has changed between two pieces, and giv
   const many = logController(changing(Infinity));
   assertThrows(
     () => many.fake.run(readAnaLog({ bytes: 8192, pieceBytes: 512, groupsOnly: false })),
-    BringUpError,
+    AdminError,
     "has changed 8 times while it was read",
   );
 });
@@ -190,6 +190,6 @@ Deno.test("readAnaLog() tries a log again that makes no sense or could not be re
     const fake = new FakeController({ "log c": () => answers.shift()! });
     assertEquals(fake.run(readAnaLog({ bytes: 4096, pieceBytes: 8192, groupsOnly: false })).groups.size, 3);
     const lasting = new FakeController({ "log c": bad });
-    assertThrows(() => lasting.run(readAnaLog({ bytes: 4096, pieceBytes: 8192, groupsOnly: false })), BringUpError);
+    assertThrows(() => lasting.run(readAnaLog({ bytes: 4096, pieceBytes: 8192, groupsOnly: false })), AdminError);
   }
 });

@@ -2,8 +2,8 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import {
+  AdminError,
   bringUp,
-  BringUpError,
   type BringUpOptions,
   type CommandAnswer,
   type ConnectedController,
@@ -39,11 +39,11 @@ function run(fake: FakeController, change: Partial<BringUpOptions> = {}): Connec
   return fake.run(bringUp({ ...OPTIONS, ...change }));
 }
 
-function failure(fake: FakeController, change: Partial<BringUpOptions> = {}): BringUpError {
-  return assertThrows(() => run(fake, change), BringUpError);
+function failure(fake: FakeController, change: Partial<BringUpOptions> = {}): AdminError {
+  return assertThrows(() => run(fake, change), AdminError);
 }
 
-function expectFailure(error: BringUpError, kind: BringUpErrorKind, words: string, retryable: boolean): void {
+function expectFailure(error: AdminError, kind: BringUpErrorKind, words: string, retryable: boolean): void {
   assertStringIncludes(error.message, words);
   assertEquals([error.kind, error.retryable], [kind, retryable], error.message);
 }
@@ -437,7 +437,7 @@ Deno.test("bringUp() survives garbage in every answer: seeds 1 to 500", () => {
       assert(connected.queues >= 1 && connected.queueDepth >= 1 && connected.limits.blocks >= 1);
       assert(connected.inCapsuleBytes >= 0 && connected.limits.maxTransferBytes >= connected.limits.blockSize);
     } catch (error) {
-      assert(error instanceof BringUpError, `seed ${seed}: ${(error as Error).stack}`);
+      assert(error instanceof AdminError, `seed ${seed}: ${(error as Error).stack}`);
     }
   }
 });

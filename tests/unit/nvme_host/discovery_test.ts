@@ -9,7 +9,7 @@ import {
   readDiscoveryLog,
 } from "../../../src/nvme_host/discovery.ts";
 import { listNamespaces } from "../../../src/nvme_host/list_namespaces.ts";
-import { BringUpError, type CommandAnswer } from "../../../src/nvme_host/steps.ts";
+import { AdminError, type CommandAnswer } from "../../../src/nvme_host/steps.ts";
 import { discoveryLogData, entryData } from "./discovery_log_data.ts";
 import { activeListData, answer, FakeController, get, identifyControllerData, put } from "./fake_controller.ts";
 
@@ -57,8 +57,8 @@ function discoveryIdentity(mdts = 0, type = 2): Uint8Array {
   return data;
 }
 
-function failure(body: () => unknown): BringUpError {
-  return assertThrows(body, BringUpError);
+function failure(body: () => unknown): AdminError {
+  return assertThrows(body, AdminError);
 }
 
 Deno.test("discover() brings a discovery controller up without I/O queues and without keep alive, and reads its log", () => {
@@ -199,7 +199,7 @@ Deno.test("readDiscoveryLog() throws nothing but its own error for logs of rando
       }
       read++;
     } catch (error) {
-      assert(error instanceof BringUpError, `seed ${seed}: ${error}`);
+      assert(error instanceof AdminError, `seed ${seed}: ${error}`);
     }
   }
   assert(read > 100, `${read} were read`);

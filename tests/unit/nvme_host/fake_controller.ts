@@ -3,7 +3,7 @@
  * figures as numbers: a second, naive codec that shares nothing with `src/protocol`.
  */
 
-import type { BringUpStep, CommandAnswer, StepResult } from "../../../src/nvme_host/steps.ts";
+import type { AdminStep, CommandAnswer, StepResult } from "../../../src/nvme_host/steps.ts";
 
 /** Writes `value` little-endian, one byte at a time. */
 export function put(data: Uint8Array, at: number, bytes: number, value: number | bigint): void {
@@ -155,13 +155,13 @@ export class FakeController {
   constructor(readonly replies: Record<string, Reply> = {}) {}
 
   /** Runs a bring-up to its end. */
-  run<T>(steps: Generator<BringUpStep, T, StepResult>): T {
+  run<T>(steps: Generator<AdminStep, T, StepResult>): T {
     let turn = steps.next();
     while (!turn.done) turn = steps.next(this.#serve(turn.value));
     return turn.value;
   }
 
-  #serve(step: BringUpStep): StepResult {
+  #serve(step: AdminStep): StepResult {
     if (step.kind === "wait") {
       this.waitedMs += step.ms;
       return null;

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
-import { executesForMs, KeepAlive } from "../../../src/nvme_host/keep_alive.ts";
+import { KeepAlive, lateExecutionMsOf } from "../../../src/nvme_host/keep_alive.ts";
 
 Deno.test("KeepAlive sends at half of the timeout, once", () => {
   const keepAlive = new KeepAlive({ keepAliveMs: 10_000, nowMs: 1000 });
@@ -63,7 +63,7 @@ Deno.test("KeepAlive needs a timeout", () => {
   assertThrows(() => new KeepAlive({ keepAliveMs: 0, nowMs: 0 }), AssertionFailure);
 });
 
-Deno.test("executesForMs() is CQT and 2 KATO, or 3 with TBKAS; without CQT, the controller's timer alone", () => {
+Deno.test("lateExecutionMsOf() is CQT and 2 KATO, or 3 with TBKAS; without CQT, the controller's timer alone", () => {
   const cases: [keepAliveMs: number | null, trafficBasedKeepAlive: boolean, quiesceMs: number, ms: number][] = [
     [5_000, false, 0, 5_000],
     [5_000, true, 0, 10_000],
@@ -73,6 +73,6 @@ Deno.test("executesForMs() is CQT and 2 KATO, or 3 with TBKAS; without CQT, the 
     [null, false, 700, 700],
   ];
   for (const [keepAliveMs, trafficBasedKeepAlive, quiesceMs, ms] of cases) {
-    assertEquals(executesForMs({ keepAliveMs, trafficBasedKeepAlive, quiesceMs }), ms);
+    assertEquals(lateExecutionMsOf({ keepAliveMs, trafficBasedKeepAlive, quiesceMs }), ms);
   }
 });

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Geometry } from "../../../src/block/device.ts";
 import { UblkIoCommand, UblkIoDesc, UblkIoResult } from "../../../src/protocol/ublk.ts";
-import type { UblkQueue } from "../../../src/ublk/queue.ts";
+import type { UblkTags } from "../../../src/ublk/tags.ts";
 
 /** A device of 512-byte blocks that can do everything; change what the test is about. */
 export function makeGeometry(changes: Partial<Geometry> = {}): Geometry {
@@ -51,7 +51,7 @@ export class FakeKernelQueue {
   }
 
   /** Takes every command that the queue has; gives the committed tags with their results. */
-  takeCommands(queue: UblkQueue): [tag: number, result: number][] {
+  takeCommands(queue: UblkTags): [tag: number, result: number][] {
     const committed: [number, number][] = [];
     for (let tag = queue.pollCommand(); tag >= 0; tag = queue.pollCommand()) {
       assert(!this.#active[tag], `tag ${tag}: the driver would say EBUSY`);
@@ -70,7 +70,7 @@ export class FakeKernelQueue {
   }
 
   /** Hands a request over on a tag that waits. */
-  give(queue: UblkQueue, tag: number, request: KernelRequest): void {
+  give(queue: UblkTags, tag: number, request: KernelRequest): void {
     assert(this.#active[tag], `tag ${tag} has no command in the kernel`);
     this.#active[tag] = false;
     this.#owned[tag] = true;
@@ -83,7 +83,7 @@ export class FakeKernelQueue {
   }
 
   /** Ends every command that waits, as STOP_DEV does. */
-  abort(queue: UblkQueue): void {
+  abort(queue: UblkTags): void {
     for (const tag of this.idleTags) {
       this.#active[tag] = false;
       queue.handleCommandDone(tag, UblkIoResult.ABORT, 0);

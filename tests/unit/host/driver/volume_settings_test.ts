@@ -8,7 +8,7 @@ Deno.test("VolumeSettings.holdRisk tells of a named hold that is shorter than a 
   const riskOf = (timeouts: NamedTimeouts) => {
     const named = { policy: "queue-depth" as const, slowPath: "off" as const, hedgeReads: null, timeouts };
     const settings = new VolumeSettings(new PathTable(), named);
-    settings.setExecutes(5_000);
+    settings.setLateExecution(5_000);
     return settings.holdRisk;
   };
   assertEquals(riskOf({ writeHoldMs: 1_000 })?.slice(0, 53), "write-hold 1s is shorter than the 5s that a lost cont");
@@ -18,10 +18,10 @@ Deno.test("VolumeSettings.holdRisk tells of a named hold that is shorter than a 
 
 Deno.test("VolumeSettings warns of a hold that controllers ask for and that is longer than the wait for a path", () => {
   const lines: string[] = [];
-  const heldFor = (executesMs: number, timeouts = {}): number => {
+  const heldFor = (lateExecutionMs: number, timeouts = {}): number => {
     const table = new PathTable();
     const settings = new VolumeSettings(table, { policy: "queue-depth", slowPath: "off", hedgeReads: null, timeouts });
-    settings.setExecutes(executesMs);
+    settings.setLateExecution(lateExecutionMs);
     settings.warnIfHoldIsLong("vol");
     return table.writeHoldMs;
   };

@@ -6,7 +6,7 @@ import { MemoryDevice } from "../../../src/block/memory_device.ts";
 import { NullDevice } from "../../../src/block/null_device.ts";
 import { BlockOp, RequestTable } from "../../../src/block/request.ts";
 import { UblkIoOp, UblkIoResult } from "../../../src/protocol/ublk.ts";
-import { UblkQueue } from "../../../src/ublk/queue.ts";
+import { UblkTags } from "../../../src/ublk/tags.ts";
 import { FakeKernelQueue, type KernelRequest, makeGeometry } from "./fake_kernel.ts";
 
 const BUFFER = 4096;
@@ -18,7 +18,7 @@ function makeQueue(depth: number, options: { stepped?: boolean; ioctlEncode?: bo
   const arena = new Uint8Array(depth * BUFFER);
   const device = new MemoryDevice(requests, { blockSize: 512, storage, arena, stepped: options.stepped ?? false });
   const kernel = new FakeKernelQueue(depth);
-  const queue = new UblkQueue({
+  const queue = new UblkTags({
     queueId: 0,
     depth,
     descriptors: kernel.descriptors,
@@ -30,7 +30,7 @@ function makeQueue(depth: number, options: { stepped?: boolean; ioctlEncode?: bo
   return { requests, storage, arena, device, kernel, queue };
 }
 
-Deno.test("UblkQueue fetches every tag once, and only after start()", () => {
+Deno.test("UblkTags fetches every tag once, and only after start()", () => {
   const { queue, kernel } = makeQueue(4);
   assertEquals(queue.pollCommand(), -1);
   queue.start();
@@ -41,7 +41,7 @@ Deno.test("UblkQueue fetches every tag once, and only after start()", () => {
   assertThrows(() => queue.start(), AssertionFailure, "Tag 0 must not go from FETCHING to FETCH_WANTED");
 });
 
-Deno.test("UblkQueue gives commands as signed 32-bit numbers, encoded or legacy", () => {
+Deno.test("UblkTags gives commands as signed 32-bit numbers, encoded or legacy", () => {
   for (const [ioctlEncode, fetch, commit] of [[true, 0xc0107520 | 0, 0xc0107521 | 0], [false, 0x20, 0x21]] as const) {
     const { queue, kernel } = makeQueue(1, { ioctlEncode });
     queue.start();
@@ -52,7 +52,7 @@ Deno.test("UblkQueue gives commands as signed 32-bit numbers, encoded or legacy"
   }
 });
 
-Deno.test("UblkQueue commits bytes for READ and WRITE, 0 for the others, -errno for failures", () => {
+Deno.test("UblkTags commits bytes for READ and WRITE, 0 for the others, -errno for failures", () => {
   const rows: [KernelRequest, errno: number, result: number][] = [
     [READ_8, 0, 4096],
     [{ opFlags: UblkIoOp.WRITE, sectors: 1, sector: 9n }, 0, 512],
@@ -76,7 +76,7 @@ Deno.test("UblkQueue commits bytes for READ and WRITE, 0 for the others, -errno 
   assertEquals([queue.failed, queue.refused], [2, 0]);
 });
 
-Deno.test("UblkQueue answers what does not fit the device without the device", () => {
+Deno.test("UblkTags answers what does not fit the device without the device", () => {
   const { queue, kernel, device } = makeQueue(2, { stepped: true });
   queue.start();
   kernel.takeCommands(queue);
@@ -88,12 +88,12 @@ Deno.test("UblkQueue answers what does not fit the device without the device", (
   assertEquals([...queue.served], [0, 0, 0, 0, 0]);
 });
 
-Deno.test("UblkQueue commits in the same turn what the device answers within submit()", () => {
+Deno.test("UblkTags commits in the same turn what the device answers within submit()", () => {
   const requests = new RequestTable(2, { bufferBytes: BUFFER });
   const kernel = new FakeKernelQueue(2);
   const device = new NullDevice(requests);
   const geometry = makeGeometry();
-  const queue = new UblkQueue({ queueId: 3, depth: 2, descriptors: kernel.descriptors, requests, device, geometry });
+  const queue = new UblkTags({ queueId: 3, depth: 2, descriptors: kernel.descriptors, requests, device, geometry });
   queue.start();
   kernel.takeCommands(queue);
   kernel.give(queue, 1, READ_8);
@@ -101,7 +101,7 @@ Deno.test("UblkQueue commits in the same turn what the device answers within sub
   assertEquals(queue.queueId, 3);
 });
 
-Deno.test("UblkQueue refuses to be driven wrongly", () => {
+Deno.test("UblkTags refuses to be driven wrongly", () => {
   const { queue, kernel, requests, device } = makeQueue(2, { stepped: true });
   const done = (tag: number, result: number) => () => queue.handleCommandDone(tag, result, 0);
   assertThrows(done(0, 0), AssertionFailure, "Tag 0 must not go from IDLE to OWNED");
@@ -118,18 +118,18 @@ Deno.test("UblkQueue refuses to be driven wrongly", () => {
   assertThrows(() => queue.pollCommand(), AssertionFailure, "0 or a positive errno");
 });
 
-Deno.test("UblkQueue refuses a second answer of the device", () => {
+Deno.test("UblkTags refuses a second answer of the device", () => {
   const requests = new RequestTable(1, { bufferBytes: BUFFER });
   const kernel = new FakeKernelQueue(1);
   const device = { submit: () => {}, pollCompletion: () => 0 };
   const geometry = makeGeometry();
-  const queue = new UblkQueue({ queueId: 0, depth: 1, descriptors: kernel.descriptors, requests, device, geometry });
+  const queue = new UblkTags({ queueId: 0, depth: 1, descriptors: kernel.descriptors, requests, device, geometry });
   queue.start();
   assertEquals(queue.pollCommand(), 0);
   assertThrows(() => queue.pollCommand(), AssertionFailure, "Tag 0 must not go from FETCHING to ANSWERED");
 });
 
-Deno.test("UblkQueue is drained when the kernel has aborted every tag, served ones too", () => {
+Deno.test("UblkTags is drained when the kernel has aborted every tag, served ones too", () => {
   const { queue, kernel, device } = makeQueue(3, { stepped: true });
   queue.start();
   kernel.takeCommands(queue);
@@ -143,7 +143,7 @@ Deno.test("UblkQueue is drained when the kernel has aborted every tag, served on
   assertEquals(queue.pollCommand(), -1);
 });
 
-Deno.test("UblkQueue keeps the first failure of a command and ends its tag", () => {
+Deno.test("UblkTags keeps the first failure of a command and ends its tag", () => {
   for (const [result, failure] of [[-EBUSY, -EBUSY], [-EINVAL, -EINVAL], [1, -EPROTO]] as const) {
     const { queue, kernel } = makeQueue(2);
     queue.start();
@@ -154,13 +154,13 @@ Deno.test("UblkQueue keeps the first failure of a command and ends its tag", () 
   }
 });
 
-Deno.test("UblkQueue close() ends a queue that was not started", () => {
+Deno.test("UblkTags close() ends a queue that was not started", () => {
   const { queue } = makeQueue(4);
   queue.close();
   assertEquals([queue.isDrained, queue.pollCommand()], [true, -1]);
 });
 
-Deno.test("UblkQueue close() drops wanted commands and waits for the kernel and the device", () => {
+Deno.test("UblkTags close() drops wanted commands and waits for the kernel and the device", () => {
   const { queue, kernel, device } = makeQueue(4, { stepped: true });
   queue.start();
   assertEquals([queue.pollCommand(), queue.pollCommand(), queue.pollCommand()], [0, 1, 2]);
@@ -177,7 +177,7 @@ Deno.test("UblkQueue close() drops wanted commands and waits for the kernel and 
   assertEquals([queue.pollCommand(), queue.inFlight, queue.isDrained], [-1, 0, true]);
 });
 
-Deno.test("UblkQueue close() ends a request that arrives after it", () => {
+Deno.test("UblkTags close() ends a request that arrives after it", () => {
   for (const op of [UblkIoOp.READ, UblkIoOp.WRITE_SAME]) {
     const { queue, kernel } = makeQueue(1);
     queue.start();
@@ -269,7 +269,7 @@ function resultOf(op: number, sectors: number, sector: number): number {
   return op <= UblkIoOp.WRITE ? sectors * 512 : 0;
 }
 
-Deno.test("UblkQueue answers each of 100000 random requests once, whatever the order", () => {
+Deno.test("UblkTags answers each of 100000 random requests once, whatever the order", () => {
   const seed = Number(Deno.env.get("UMPATH_SEED") ?? 20261122);
   try {
     new RandomRun(seed).run(100_000);

@@ -10,7 +10,7 @@ import { Rig } from "./rig.ts";
 
 const MANUAL = { manners: { answers: false } };
 
-Deno.test("Volume holds a write for an earlier controller of one path when that of another is known to be dead", () => {
+Deno.test("MultipathQueue holds a write for an earlier controller of one path when that of another is known to be dead", () => {
   const rig = new Rig({ paths: 3, writeHoldMs: 2000, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 16);
   rig.pump();
@@ -27,7 +27,7 @@ Deno.test("Volume holds a write for an earlier controller of one path when that 
   assertEquals([rig.held, [0, 2].map((path) => rig.commands(path).length)], [0, [1, 1]]);
 });
 
-Deno.test("Volume sends nothing on a connection whose failure came with the last answer", () => {
+Deno.test("MultipathQueue sends nothing on a connection whose failure came with the last answer", () => {
   const rig = new Rig({ paths: 1, connectionDepth: 1, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.submit(1, BlockOp.READ, 1, 1);
@@ -46,7 +46,7 @@ Deno.test("Volume sends nothing on a connection whose failure came with the last
   assertEquals(rig.commands(0).map(({ lba }) => lba), [1]);
 });
 
-Deno.test("Volume sends what was refused once, and then lost, again at once: as lost", () => {
+Deno.test("MultipathQueue sends what was refused once, and then lost, again at once: as lost", () => {
   const rig = new Rig(MANUAL);
   rig.table.setAna(1, AnaStateCode.NON_OPTIMIZED);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -60,7 +60,7 @@ Deno.test("Volume sends what was refused once, and then lost, again at once: as 
   rig.checkIdle();
 });
 
-Deno.test("Volume waits for the longest of the delays that the parts of a request were refused with", () => {
+Deno.test("MultipathQueue waits for the longest of the delays that the parts of a request were refused with", () => {
   for (const crds of [[1, 2], [2, 1]]) {
     const rig = new Rig({ paths: 1, ioTimeoutMs: -1, limits: { retryDelaysMs: [0, 300, 900, 0] }, ...MANUAL });
     rig.submit(0, BlockOp.READ, 0, 16);
@@ -75,7 +75,7 @@ Deno.test("Volume waits for the longest of the delays that the parts of a reques
   }
 });
 
-Deno.test("Volume asks the better path again after a delay, though it has refused the request before", () => {
+Deno.test("MultipathQueue asks the better path again after a delay, though it has refused the request before", () => {
   const rig = new Rig(MANUAL);
   rig.table.setAna(1, AnaStateCode.NON_OPTIMIZED);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -86,7 +86,7 @@ Deno.test("Volume asks the better path again after a delay, though it has refuse
   assertEquals([rig.commands(0).length, rig.commands(1).length], [1, 0]);
 });
 
-Deno.test("Volume tries a suspect on the path that has refused it before, once the others have lost it", () => {
+Deno.test("MultipathQueue tries a suspect on the path that has refused it before, once the others have lost it", () => {
   const rig = new Rig({ paths: 3, ...MANUAL });
   for (const path of [1, 2]) rig.table.setAna(path, AnaStateCode.NON_OPTIMIZED);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -102,7 +102,7 @@ Deno.test("Volume tries a suspect on the path that has refused it before, once t
   assertEquals([0, 1, 2].map((path) => rig.commands(path).length), [1, 0, 0]);
 });
 
-Deno.test("Volume keeps the ranges of many discards of one request in that request's buffer, each until it is answered", () => {
+Deno.test("MultipathQueue keeps the ranges of many discards of one request in that request's buffer, each until it is answered", () => {
   const discarded = new Map<number, number>();
   const storage = {
     execute(command: TargetCommand, data: Uint8Array) {

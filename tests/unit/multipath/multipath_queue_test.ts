@@ -22,7 +22,7 @@ function ranges(commands: TargetCommand[]): [number, number][] {
 
 // ── spread and splitting ────────────────────────────────────────────────────────────────────────────────────────────
 
-Deno.test("Volume spreads requests over its paths in turn and counts them", () => {
+Deno.test("MultipathQueue spreads requests over its paths in turn and counts them", () => {
   const rig = new Rig({ paths: 3, depth: 9 });
   for (let slot = 0; slot < 9; slot++) rig.submit(slot, slot < 6 ? BlockOp.READ : BlockOp.WRITE, slot, 1);
   rig.pump();
@@ -35,7 +35,7 @@ Deno.test("Volume spreads requests over its paths in turn and counts them", () =
   rig.checkIdle();
 });
 
-Deno.test("Volume uses the other path when one is full, waits when all are, and then goes on in order", () => {
+Deno.test("MultipathQueue uses the other path when one is full, waits when all are, and then goes on in order", () => {
   const rig = new Rig({ connectionDepth: 2, ...MANUAL });
   for (let slot = 0; slot < 8; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
   rig.pump();
@@ -56,7 +56,7 @@ Deno.test("Volume uses the other path when one is full, waits when all are, and 
   rig.checkIdle();
 });
 
-Deno.test("Volume uses a slow path only to look at it, whatever the policy", () => {
+Deno.test("MultipathQueue uses a slow path only to look at it, whatever the policy", () => {
   for (const policy of POLICY_NAMES) {
     const rig = new Rig({ policy, connectionDepth: 64 });
     rig.table.setPreferred(1);
@@ -76,7 +76,7 @@ Deno.test("Volume uses a slow path only to look at it, whatever the policy", () 
   }
 });
 
-Deno.test("Volume uses a slow path where its peers are gone or refuse, and before those of a worse ANA state", () => {
+Deno.test("MultipathQueue uses a slow path where its peers are gone or refuse, and before those of a worse ANA state", () => {
   const { OPTIMIZED, NON_OPTIMIZED } = AnaStateCode;
   const rig = new Rig({ paths: 3, ...MANUAL });
   rig.table.setAna(2, NON_OPTIMIZED);
@@ -102,7 +102,7 @@ Deno.test("Volume uses a slow path where its peers are gone or refuse, and befor
   rig.checkIdle();
 });
 
-Deno.test("Volume splits what is larger than a command, and puts every part where it belongs", () => {
+Deno.test("MultipathQueue splits what is larger than a command, and puts every part where it belongs", () => {
   const written = new Map<number, Uint8Array>();
   const storage = {
     execute(command: TargetCommand, data: Uint8Array) {
@@ -130,7 +130,7 @@ Deno.test("Volume splits what is larger than a command, and puts every part wher
   rig.checkIdle();
 });
 
-Deno.test("Volume carries an LBA from its low half into its high half", () => {
+Deno.test("MultipathQueue carries an LBA from its low half into its high half", () => {
   const rig = new Rig({ paths: 1, ...MANUAL });
   rig.submit(0, BlockOp.READ, 2 ** 32 - 4, 16);
   rig.submit(1, BlockOp.READ, 2 ** 32 - 8, 16);
@@ -142,7 +142,7 @@ Deno.test("Volume carries an LBA from its low half into its high half", () => {
   ] as [number, number][]);
 });
 
-Deno.test("Volume splits by the limits of the path that takes the part", () => {
+Deno.test("MultipathQueue splits by the limits of the path that takes the part", () => {
   const rig = new Rig({ paths: 0, ...MANUAL });
   rig.addPath(0, { ...rig.limits, maxTransferBytes: 1024 });
   rig.addPath(1, { ...rig.limits, maxTransferBytes: 4096 });
@@ -152,7 +152,7 @@ Deno.test("Volume splits by the limits of the path that takes the part", () => {
   assertEquals(ranges(rig.commands(1)), [[2, 8], [12, 4]]);
 });
 
-Deno.test("Volume sends FUA, and deallocates with write zeroes unless it must not", () => {
+Deno.test("MultipathQueue sends FUA, and deallocates with write zeroes unless it must not", () => {
   const rig = new Rig({ paths: 1, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 1, BlockFlag.FUA);
   rig.submit(1, BlockOp.WRITE, 1, 1);
@@ -164,7 +164,7 @@ Deno.test("Volume sends FUA, and deallocates with write zeroes unless it must no
   assertEquals(cdw12, [0x4000, 0, 0x4200, 0]);
 });
 
-Deno.test("Volume splits write zeroes by its own limit and never past what a command can name", () => {
+Deno.test("MultipathQueue splits write zeroes by its own limit and never past what a command can name", () => {
   const rig = new Rig({ paths: 1, ...MANUAL });
   rig.submit(0, BlockOp.WRITE_ZEROES, 0, 130);
   rig.pump();
@@ -176,7 +176,7 @@ Deno.test("Volume splits write zeroes by its own limit and never past what a com
   assertEquals(ranges(large.commands(0)), [[0, 65536], [65536, 1]]);
 });
 
-Deno.test("Volume discards with one range a command, each with a place of its own in the request's buffer", () => {
+Deno.test("MultipathQueue discards with one range a command, each with a place of its own in the request's buffer", () => {
   const discarded: [number, number][] = [];
   const storage = {
     execute(command: TargetCommand, data: Uint8Array) {
@@ -203,7 +203,7 @@ Deno.test("Volume discards with one range a command, each with a place of its ow
   assertEquals([huge.answers(), discarded], [[[0, 0]], [[0, 0xffffffff]]]);
 });
 
-Deno.test("Volume answers EOPNOTSUPP to what its paths cannot do", () => {
+Deno.test("MultipathQueue answers EOPNOTSUPP to what its paths cannot do", () => {
   const rig = new Rig({ limits: { maxDiscardBlocks: 0, maxWriteZeroesBlocks: 0 } });
   rig.submit(0, BlockOp.DISCARD, 0, 8);
   rig.submit(1, BlockOp.WRITE_ZEROES, 0, 8);
@@ -212,7 +212,7 @@ Deno.test("Volume answers EOPNOTSUPP to what its paths cannot do", () => {
   rig.checkIdle();
 });
 
-Deno.test("Volume that is read-only answers EROFS to all that writes", () => {
+Deno.test("MultipathQueue that is read-only answers EROFS to all that writes", () => {
   const rig = new Rig({ readOnly: true });
   const ops = [BlockOp.READ, BlockOp.WRITE, BlockOp.FLUSH, BlockOp.DISCARD, BlockOp.WRITE_ZEROES];
   ops.forEach((op, slot) => rig.submit(slot, op, 0, op === BlockOp.FLUSH ? 0 : 8));
@@ -221,7 +221,7 @@ Deno.test("Volume that is read-only answers EROFS to all that writes", () => {
   rig.checkIdle();
 });
 
-Deno.test("Volume flushes once, on one path", () => {
+Deno.test("MultipathQueue flushes once, on one path", () => {
   const rig = new Rig(MANUAL);
   rig.submit(0, BlockOp.FLUSH, 0, 0);
   rig.pump();
@@ -230,7 +230,7 @@ Deno.test("Volume flushes once, on one path", () => {
 
 // ── policies ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Deno.test("Volume uses the policy that its table names, from the next command on, and loses nothing by the switch", () => {
+Deno.test("MultipathQueue uses the policy that its table names, from the next command on, and loses nothing by the switch", () => {
   const rig = new Rig({ depth: 16, ...MANUAL });
   const loads = () => [0, 1].map((path) => rig.commands(path).length);
   const submit = (slots: number[]) => {
@@ -256,7 +256,7 @@ Deno.test("Volume uses the policy that its table names, from the next command on
   rig.checkIdle();
 });
 
-Deno.test("Volume waits for the one path that its policy uses when that is full", () => {
+Deno.test("MultipathQueue waits for the one path that its policy uses when that is full", () => {
   const rig = new Rig({ policy: "active-passive", connectionDepth: 2, ...MANUAL });
   for (let slot = 0; slot < 5; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
   rig.pump();
@@ -267,7 +267,7 @@ Deno.test("Volume waits for the one path that its policy uses when that is full"
   assertEquals([rig.commands(0).length, rig.commands(1).length, rig.waiting], [2, 2, 1]);
 });
 
-Deno.test("Volume measures its paths, and lets a policy use those that answer sooner", () => {
+Deno.test("MultipathQueue measures its paths, and lets a policy use those that answer sooner", () => {
   const rig = new Rig({ policy: "service-time", depth: 4, ...MANUAL });
   const takesMs = [20, 1];
   const used = [0, 0];
@@ -293,7 +293,7 @@ Deno.test("Volume measures its paths, and lets a policy use those that answer so
 
 // ── statuses ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Deno.test("Volume fails a request with the errno of its status, once all parts are answered", () => {
+Deno.test("MultipathQueue fails a request with the errno of its status, once all parts are answered", () => {
   const rig = new Rig(MANUAL);
   rig.submit(0, BlockOp.READ, 0, 16);
   rig.pump();
@@ -305,7 +305,7 @@ Deno.test("Volume fails a request with the errno of its status, once all parts a
   rig.checkIdle();
 });
 
-Deno.test("Volume sends what a path cannot serve to another at once, not to the same again", () => {
+Deno.test("MultipathQueue sends what a path cannot serve to another at once, not to the same again", () => {
   const rig = new Rig({ paths: 3, depth: 16, connectionDepth: 32, ...MANUAL });
   for (let slot = 0; slot < 12; slot++) rig.submit(slot, BlockOp.WRITE, slot, 1);
   rig.pump();
@@ -330,7 +330,7 @@ Deno.test("Volume sends what a path cannot serve to another at once, not to the 
   rig.checkIdle();
 });
 
-Deno.test("Volume tells every path whose ANA state is in doubt, once", () => {
+Deno.test("MultipathQueue tells every path whose ANA state is in doubt, once", () => {
   const rig = new Rig({ paths: 3, ...MANUAL });
   for (let slot = 0; slot < 6; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
   rig.pump();
@@ -343,7 +343,7 @@ Deno.test("Volume tells every path whose ANA state is in doubt, once", () => {
   assertEquals(rig.volume.takeAnaChanged(), -1);
 });
 
-Deno.test("Volume retries what the controller could not do just now, later and a bounded number of times", () => {
+Deno.test("MultipathQueue retries what the controller could not do just now, later and a bounded number of times", () => {
   const rig = new Rig({ paths: 1, ioTimeoutMs: -1, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.pump();
@@ -367,7 +367,7 @@ Deno.test("Volume retries what the controller could not do just now, later and a
   rig.checkIdle();
 });
 
-Deno.test("Volume waits as long as the controller asks for with CRD, within a bound", () => {
+Deno.test("MultipathQueue waits as long as the controller asks for with CRD, within a bound", () => {
   const retryDelaysMs = [0, 700, 2_500, 6_553_500];
   const rig = new Rig({ paths: 1, ioTimeoutMs: -1, limits: { retryDelaysMs }, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -384,7 +384,7 @@ Deno.test("Volume waits as long as the controller asks for with CRD, within a bo
   rig.checkIdle();
 });
 
-Deno.test("Volume fails with ETIMEDOUT what found no path after its command was not answered, else with EIO", () => {
+Deno.test("MultipathQueue fails with ETIMEDOUT what found no path after its command was not answered, else with EIO", () => {
   const rig = new Rig({ paths: 1, ioTimeoutMs: 1_000, noPathTimeoutMs: 5_000, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.pump();
@@ -402,7 +402,7 @@ Deno.test("Volume fails with ETIMEDOUT what found no path after its command was 
   rig.checkIdle();
 });
 
-Deno.test("Volume reads again elsewhere what came with a wrong data digest, and counts it", () => {
+Deno.test("MultipathQueue reads again elsewhere what came with a wrong data digest, and counts it", () => {
   const rig = new Rig({ manners: { answers: false, dataDigest: true } });
   rig.submit(0, BlockOp.READ, 7, 1);
   rig.pump();
@@ -424,7 +424,7 @@ Deno.test("Volume reads again elsewhere what came with a wrong data digest, and 
   rig.checkIdle();
 });
 
-Deno.test("Volume gives up with ENOLINK on a read that comes with a wrong data digest each time", () => {
+Deno.test("MultipathQueue gives up with ENOLINK on a read that comes with a wrong data digest each time", () => {
   const rig = new Rig({ paths: 1, manners: { answers: false, dataDigest: true } });
   rig.submit(0, BlockOp.READ, 7, 1);
   rig.pump();
@@ -438,7 +438,7 @@ Deno.test("Volume gives up with ENOLINK on a read that comes with a wrong data d
   rig.checkIdle();
 });
 
-Deno.test("Volume writes again elsewhere, at once, what the controller got with a wrong data digest", () => {
+Deno.test("MultipathQueue writes again elsewhere, at once, what the controller got with a wrong data digest", () => {
   const rig = new Rig({ manners: { answers: false } });
   rig.submit(0, BlockOp.WRITE, 7, 1);
   rig.pump();
@@ -453,7 +453,7 @@ Deno.test("Volume writes again elsewhere, at once, what the controller got with 
   rig.checkIdle();
 });
 
-Deno.test("Volume counts a wrong header digest, which costs the connection", () => {
+Deno.test("MultipathQueue counts a wrong header digest, which costs the connection", () => {
   const rig = new Rig({ manners: { answers: false, headerDigest: true } });
   rig.submit(0, BlockOp.FLUSH, 0, 0);
   rig.pump();
@@ -471,7 +471,7 @@ Deno.test("Volume counts a wrong header digest, which costs the connection", () 
   rig.checkIdle();
 });
 
-Deno.test("Volume does not retry what the controller forbids to retry", () => {
+Deno.test("MultipathQueue does not retry what the controller forbids to retry", () => {
   const rig = new Rig(MANUAL);
   for (const status of [StatusCode.NAMESPACE_NOT_READY, StatusCode.ANA_INACCESSIBLE]) {
     rig.submit(0, BlockOp.READ, 0, 1);
@@ -484,7 +484,7 @@ Deno.test("Volume does not retry what the controller forbids to retry", () => {
   }
 });
 
-Deno.test("Volume sends all of a request again when one of its parts must be, and a good end is a good end", () => {
+Deno.test("MultipathQueue sends all of a request again when one of its parts must be, and a good end is a good end", () => {
   const rig = new Rig(MANUAL);
   rig.submit(0, BlockOp.READ, 0, 16);
   rig.pump();
@@ -500,7 +500,7 @@ Deno.test("Volume sends all of a request again when one of its parts must be, an
 
 // ── lost paths ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Deno.test("Volume moves reads and flushes of a lost path at once, and holds what changes data", () => {
+Deno.test("MultipathQueue moves reads and flushes of a lost path at once, and holds what changes data", () => {
   const rig = new Rig({ paths: 1, writeHoldMs: 2000, ...MANUAL });
   const ops = [BlockOp.READ, BlockOp.FLUSH, BlockOp.WRITE, BlockOp.WRITE_ZEROES, BlockOp.DISCARD];
   ops.forEach((op, slot) => rig.submit(slot, op, 8 * slot, op === BlockOp.FLUSH ? 0 : 8));
@@ -524,7 +524,7 @@ Deno.test("Volume moves reads and flushes of a lost path at once, and holds what
   rig.checkIdle();
 });
 
-Deno.test("Volume does not give a request back before the lost path's socket is quiet", () => {
+Deno.test("MultipathQueue does not give a request back before the lost path's socket is quiet", () => {
   const rig = new Rig({ ioTimeoutMs: -1, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 8);
   rig.submit(1, BlockOp.READ, 8, 8);
@@ -541,7 +541,7 @@ Deno.test("Volume does not give a request back before the lost path's socket is 
   assertEquals(rig.commands(1).length, 1);
 });
 
-Deno.test("Volume takes answers that came before the path was lost, and those that waited for their send", () => {
+Deno.test("MultipathQueue takes answers that came before the path was lost, and those that waited for their send", () => {
   const rig = new Rig({ paths: 1, inCapsuleBytes: 4096, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.submit(1, BlockOp.WRITE, 1, 8);
@@ -558,7 +558,7 @@ Deno.test("Volume takes answers that came before the path was lost, and those th
   assertEquals(rig.held, 0, "the write was answered: there is nothing to hold");
 });
 
-Deno.test("Volume holds no write of a volume that is given up, and answers what is held with EIO", () => {
+Deno.test("MultipathQueue holds no write of a volume that is given up, and answers what is held with EIO", () => {
   const rig = new Rig({ paths: 2, writeHoldMs: 10_000, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 1);
   rig.submit(1, BlockOp.WRITE, 8, 1);
@@ -576,7 +576,7 @@ Deno.test("Volume holds no write of a volume that is given up, and answers what 
   rig.checkIdle();
 });
 
-Deno.test("Volume releases held writes when their controller is known to be dead", () => {
+Deno.test("MultipathQueue releases held writes when their controller is known to be dead", () => {
   const rig = new Rig(MANUAL);
   for (let slot = 0; slot < 4; slot++) rig.submit(slot, BlockOp.WRITE, slot, 1);
   rig.pump();
@@ -590,7 +590,7 @@ Deno.test("Volume releases held writes when their controller is known to be dead
   assertEquals(rig.commands(1).length, 4);
 });
 
-Deno.test("Volume holds a write whose parts were lost on two paths until both controllers are dead", () => {
+Deno.test("MultipathQueue holds a write whose parts were lost on two paths until both controllers are dead", () => {
   const rig = new Rig({ paths: 3, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 16);
   rig.pump();
@@ -606,7 +606,7 @@ Deno.test("Volume holds a write whose parts were lost on two paths until both co
   assertEquals([rig.held, rig.commands(2).length], [0, 2]);
 });
 
-Deno.test("Volume holds writes for an earlier controller of a path when a later one is known to be dead", () => {
+Deno.test("MultipathQueue holds writes for an earlier controller of a path when a later one is known to be dead", () => {
   const rig = new Rig({ writeHoldMs: 2000, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 1);
   rig.pump();
@@ -625,7 +625,7 @@ Deno.test("Volume holds writes for an earlier controller of a path when a later 
   assertEquals([rig.held, rig.commands(1).length], [0, 3]);
 });
 
-Deno.test("Volume holds a failed write, too, while a lost controller may still execute a part of it", () => {
+Deno.test("MultipathQueue holds a failed write, too, while a lost controller may still execute a part of it", () => {
   const rig = new Rig({ writeHoldMs: 2000, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 16);
   rig.pump();
@@ -639,7 +639,7 @@ Deno.test("Volume holds a failed write, too, while a lost controller may still e
   rig.checkIdle();
 });
 
-Deno.test("Volume does not hold if it is told not to", () => {
+Deno.test("MultipathQueue does not hold if it is told not to", () => {
   const rig = new Rig({ writeHoldMs: 0, ...MANUAL });
   rig.submit(0, BlockOp.WRITE, 0, 1);
   rig.submit(1, BlockOp.WRITE, 1, 1);
@@ -648,7 +648,7 @@ Deno.test("Volume does not hold if it is told not to", () => {
   assertEquals([rig.held, rig.commands(0).length], [0, 2]);
 });
 
-Deno.test("Volume goes on with a request that was partly issued when a path was lost", () => {
+Deno.test("MultipathQueue goes on with a request that was partly issued when a path was lost", () => {
   const rig = new Rig({ connectionDepth: 1, requestBytes: 65536, depth: 4, ...MANUAL });
   // Two of eight parts are in flight, the rest waits for room.
   rig.submit(0, BlockOp.READ, 0, 64);
@@ -668,7 +668,7 @@ Deno.test("Volume goes on with a request that was partly issued when a path was 
   rig.checkIdle();
 });
 
-Deno.test("Volume fails a connection whose command is not answered in time, and moves on", () => {
+Deno.test("MultipathQueue fails a connection whose command is not answered in time, and moves on", () => {
   const rig = new Rig({ ioTimeoutMs: 3000, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.pump();
@@ -682,7 +682,7 @@ Deno.test("Volume fails a connection whose command is not answered in time, and 
   assertEquals(rig.commands(1).length, 1);
 });
 
-Deno.test("Volume does not hold the pause of its own process against a command", () => {
+Deno.test("MultipathQueue does not hold the pause of its own process against a command", () => {
   const rig = new Rig({ paths: 1, ioTimeoutMs: 1000, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.pump();
@@ -700,7 +700,7 @@ Deno.test("Volume does not hold the pause of its own process against a command",
   assertEquals(rig.paths[0]!.connection.state, "failed", "it has not come, and there was time to read it");
 });
 
-Deno.test("Volume tells a pause of its own process from a time without requests", () => {
+Deno.test("MultipathQueue tells a pause of its own process from a time without requests", () => {
   const rig = new Rig({ paths: 1, ioTimeoutMs: 1000, ...MANUAL });
   rig.nowMs += 60_000;
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -713,7 +713,7 @@ Deno.test("Volume tells a pause of its own process from a time without requests"
   assertEquals(rig.paths[0]!.connection.state, "failed");
 });
 
-Deno.test("Volume waits for answers as long as it takes if there is no timeout", () => {
+Deno.test("MultipathQueue waits for answers as long as it takes if there is no timeout", () => {
   const rig = new Rig({ ioTimeoutMs: -1, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.pump();
@@ -723,7 +723,7 @@ Deno.test("Volume waits for answers as long as it takes if there is no timeout",
 
 // ── no path ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Deno.test("Volume without a path waits, and fails requests with EIO when it has waited long enough", () => {
+Deno.test("MultipathQueue without a path waits, and fails requests with EIO when it has waited long enough", () => {
   const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
   rig.losePath(0);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -740,7 +740,7 @@ Deno.test("Volume without a path waits, and fails requests with EIO when it has 
   rig.checkIdle();
 });
 
-Deno.test("Volume goes on when a path is back in time", () => {
+Deno.test("MultipathQueue goes on when a path is back in time", () => {
   const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
   rig.losePath(0);
   for (let slot = 0; slot < 16; slot++) rig.submit(slot, BlockOp.READ, slot, 1);
@@ -758,7 +758,7 @@ Deno.test("Volume goes on when a path is back in time", () => {
   rig.checkIdle();
 });
 
-Deno.test("Volume counts the time without a path from the last one, though no request used it", () => {
+Deno.test("MultipathQueue counts the time without a path from the last one, though no request used it", () => {
   const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
   rig.table.setAna(0, AnaStateCode.INACCESSIBLE);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -775,7 +775,7 @@ Deno.test("Volume counts the time without a path from the last one, though no re
   assertEquals(rig.answers(), [[1, 0]]);
 });
 
-Deno.test("Volume does not wait longer for a path because useless ones come and go", () => {
+Deno.test("MultipathQueue does not wait longer for a path because useless ones come and go", () => {
   const rig = new Rig({ paths: 1, noPathTimeoutMs: 5000 });
   rig.table.setAna(0, AnaStateCode.INACCESSIBLE);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -788,7 +788,7 @@ Deno.test("Volume does not wait longer for a path because useless ones come and 
   assertEquals(rig.answers(), [[0, EIO]]);
 });
 
-Deno.test("Volume waits for ever if there is no limit, until the wait is cut", () => {
+Deno.test("MultipathQueue waits for ever if there is no limit, until the wait is cut", () => {
   const rig = new Rig({ paths: 1, noPathTimeoutMs: -1 });
   rig.losePath(0);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -802,7 +802,7 @@ Deno.test("Volume waits for ever if there is no limit, until the wait is cut", (
   rig.checkIdle();
 });
 
-Deno.test("Volume serves requests over paths that work though the wait is cut", () => {
+Deno.test("MultipathQueue serves requests over paths that work though the wait is cut", () => {
   const rig = new Rig();
   rig.table.cut();
   rig.submit(0, BlockOp.WRITE, 0, 16);
@@ -810,7 +810,7 @@ Deno.test("Volume serves requests over paths that work though the wait is cut", 
   assertEquals(rig.answers(), [[0, 0]]);
 });
 
-Deno.test("Volume answers a request with EIO, once, whose last parts found no path", () => {
+Deno.test("MultipathQueue answers a request with EIO, once, whose last parts found no path", () => {
   const rig = new Rig({ paths: 1, connectionDepth: 1, noPathTimeoutMs: 0, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 16);
   rig.pump();
@@ -824,7 +824,7 @@ Deno.test("Volume answers a request with EIO, once, whose last parts found no pa
 
 // ── ANA and the table ───────────────────────────────────────────────────────────────────────────────────────────────
 
-Deno.test("Volume uses optimized paths before others, and inaccessible ones not at all", () => {
+Deno.test("MultipathQueue uses optimized paths before others, and inaccessible ones not at all", () => {
   const rig = new Rig({ paths: 4, depth: 16, connectionDepth: 16, noPathTimeoutMs: 100_000, ...MANUAL });
   const states = [
     AnaStateCode.NON_OPTIMIZED,
@@ -850,7 +850,7 @@ Deno.test("Volume uses optimized paths before others, and inaccessible ones not 
   assertEquals(rig.commands(2).length, 4);
 });
 
-Deno.test("Volume picks no path that is stopped, though its commands may still be answered", () => {
+Deno.test("MultipathQueue picks no path that is stopped, though its commands may still be answered", () => {
   const rig = new Rig(MANUAL);
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.submit(1, BlockOp.READ, 1, 1);
@@ -864,7 +864,7 @@ Deno.test("Volume picks no path that is stopped, though its commands may still b
   assertEquals(rig.answers(), [[0, 0]]);
 });
 
-Deno.test("Volume takes a path again after it was lost, and refuses two connections for one", () => {
+Deno.test("MultipathQueue takes a path again after it was lost, and refuses two connections for one", () => {
   const rig = new Rig({ paths: 2 });
   assertThrows(() => rig.addPath(1), AssertionFailure);
   rig.losePath(1);
@@ -876,7 +876,7 @@ Deno.test("Volume takes a path again after it was lost, and refuses two connecti
   rig.checkIdle();
 });
 
-Deno.test("Volume is idle in its eyes when nothing is inside", () => {
+Deno.test("MultipathQueue is idle in its eyes when nothing is inside", () => {
   const rig = new Rig(MANUAL);
   assertEquals(rig.volume.isBusy, false);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -888,7 +888,7 @@ Deno.test("Volume is idle in its eyes when nothing is inside", () => {
   assertEquals(rig.paths[0]!.connection.state, "ready");
 });
 
-Deno.test("Volume asks a path again that has refused a request, after a delay, if there is no other", () => {
+Deno.test("MultipathQueue asks a path again that has refused a request, after a delay, if there is no other", () => {
   const rig = new Rig({ paths: 2, ...MANUAL });
   rig.submit(0, BlockOp.READ, 0, 1);
   rig.pump();
@@ -899,7 +899,7 @@ Deno.test("Volume asks a path again that has refused a request, after a delay, i
   assertEquals(rig.commands(0).length + rig.commands(1).length, 1);
 });
 
-Deno.test("Volume prefers a non-optimized path to an optimized one that has refused the request", () => {
+Deno.test("MultipathQueue prefers a non-optimized path to an optimized one that has refused the request", () => {
   const rig = new Rig({ paths: 2, ...MANUAL });
   rig.table.setAna(1, AnaStateCode.NON_OPTIMIZED);
   rig.submit(0, BlockOp.READ, 0, 1);
@@ -911,7 +911,7 @@ Deno.test("Volume prefers a non-optimized path to an optimized one that has refu
   assertEquals([rig.commands(0).length, rig.commands(1).length], [1, 1], "other requests use it all the same");
 });
 
-Deno.test("Volume uses a path on standby only while no other serves, or for a request that all others have refused", () => {
+Deno.test("MultipathQueue uses a path on standby only while no other serves, or for a request that all others have refused", () => {
   const rig = new Rig({ ...MANUAL });
   rig.table.setAna(1, AnaStateCode.NON_OPTIMIZED);
   rig.table.setStandby(0, true);
@@ -930,7 +930,7 @@ Deno.test("Volume uses a path on standby only while no other serves, or for a re
   rig.checkIdle();
 });
 
-Deno.test("Volume counts requests that fail by what they were, and keeps what the last one was and why", () => {
+Deno.test("MultipathQueue counts requests that fail by what they were, and keeps what the last one was and why", () => {
   const rig = new Rig({ paths: 1, noPathTimeoutMs: 2_000, ...MANUAL });
   rig.submit(0, BlockOp.READ, 2 ** 32 + 5, 8);
   rig.pump();

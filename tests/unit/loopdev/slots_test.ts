@@ -18,7 +18,7 @@ const writeOf = (offset: number, data: Uint8Array) => ({
   body: transferBody(BigInt(offset), data.length, data),
 });
 
-Deno.test("FuseQueue answers READ with the data of the device, after the header", () => {
+Deno.test("FuseSlots answers READ with the data of the device, after the header", () => {
   const { fuse, storage } = makeFile();
   storage.fill(0x5a, BLOCK, 3 * BLOCK);
   fuse.give(request({ ...readOf(BLOCK, 2 * BLOCK), unique: 0x1_0000_0009n }));
@@ -27,7 +27,7 @@ Deno.test("FuseQueue answers READ with the data of the device, after the header"
   assertEquals(answer.subarray(16), new Uint8Array(2 * BLOCK).fill(0x5a));
 });
 
-Deno.test("FuseQueue answers WRITE with the bytes that were written, and they are", () => {
+Deno.test("FuseSlots answers WRITE with the bytes that were written, and they are", () => {
   const { fuse, storage, queue } = makeFile();
   fuse.give(request(writeOf(4 * BLOCK, new Uint8Array(BUFFER).fill(7))));
   const [answer] = fuse.turn();
@@ -38,7 +38,7 @@ Deno.test("FuseQueue answers WRITE with the bytes that were written, and they ar
   assertEquals([...queue.served], [0, 1, 0, 0, 0]);
 });
 
-Deno.test("FuseQueue answers a READ at the end of the file with what there is", () => {
+Deno.test("FuseSlots answers a READ at the end of the file with what there is", () => {
   const { fuse, storage } = makeFile();
   for (const [offset, bytes] of [[storage.length - BLOCK, BLOCK], [storage.length, 0], [2 ** 52, 0]]) {
     fuse.give(request(readOf(offset, 2 * BLOCK)));
@@ -46,7 +46,7 @@ Deno.test("FuseQueue answers a READ at the end of the file with what there is", 
   }
 });
 
-Deno.test("FuseQueue tells once that the file was closed, which is how a loop device is unbound", () => {
+Deno.test("FuseSlots tells once that the file was closed, which is how a loop device is unbound", () => {
   const { fuse, queue } = makeFile();
   assertEquals(queue.takeFileClosed(), false);
   for (let i = 0; i < 2; i++) {
@@ -56,20 +56,20 @@ Deno.test("FuseQueue tells once that the file was closed, which is how a loop de
   assertEquals([queue.takeFileClosed(), queue.takeFileClosed()], [true, false]);
 });
 
-Deno.test("FuseQueue flushes the device for FSYNC", () => {
+Deno.test("FuseSlots flushes the device for FSYNC", () => {
   const { fuse, queue } = makeFile();
   fuse.give(request({ opcode: FSYNC, body: new Uint8Array(16) }));
   assertEquals(outHeader(fuse.turn()[0]), { len: 16, error: 0, unique: 7n });
   assertEquals([...queue.served], [0, 0, 1, 0, 0]);
 });
 
-Deno.test("FuseQueue answers FSYNC with ENOSYS, which ends them, when the device has no cache", () => {
+Deno.test("FuseSlots answers FSYNC with ENOSYS, which ends them, when the device has no cache", () => {
   const { fuse, queue } = makeFile({ geometry: { volatileCache: false } });
   fuse.give(request({ opcode: FSYNC, body: new Uint8Array(16) }));
   assertEquals([outHeader(fuse.turn()[0]).error, queue.refused], [-ENOSYS, 1]);
 });
 
-Deno.test("FuseQueue zeroes a long range in as many parts as the device needs", () => {
+Deno.test("FuseSlots zeroes a long range in as many parts as the device needs", () => {
   const { fuse, storage, queue, device } = makeFile({ stepped: true, geometry: { maxWriteZeroesBytes: 8 * BLOCK } });
   storage.fill(1);
   fuse.give(request({ opcode: FALLOCATE, body: fallocateBody(BigInt(BLOCK), BigInt(20 * BLOCK), PUNCH) }));
@@ -85,7 +85,7 @@ Deno.test("FuseQueue zeroes a long range in as many parts as the device needs", 
   assertEquals(storage.subarray(BLOCK, 21 * BLOCK).some((byte) => byte !== 0), false);
 });
 
-Deno.test("FuseQueue ends a range in parts with the first that fails", () => {
+Deno.test("FuseSlots ends a range in parts with the first that fails", () => {
   const { fuse, queue, device } = makeFile({ stepped: true, geometry: { maxWriteZeroesBytes: 8 * BLOCK } });
   fuse.give(request({ opcode: FALLOCATE, body: fallocateBody(0n, BigInt(24 * BLOCK), PUNCH) }));
   assertEquals(fuse.turn(), []);
@@ -100,7 +100,7 @@ Deno.test("FuseQueue ends a range in parts with the first that fails", () => {
   assertEquals([outHeader(fuse.turn()[0]).error, device.held], [0, 0]);
 });
 
-Deno.test("FuseQueue answers errors of the device, none of them further than the driver takes", () => {
+Deno.test("FuseSlots answers errors of the device, none of them further than the driver takes", () => {
   const { fuse, device, queue } = makeFile({ stepped: true });
   for (const [errno, error] of [[ENOLINK, -ENOLINK], [511, -511], [512, -EIO], [4095, -EIO]]) {
     fuse.give(request(readOf(0, BLOCK)));
@@ -111,7 +111,7 @@ Deno.test("FuseQueue answers errors of the device, none of them further than the
   assertEquals([queue.failed, queue.refused, queue.failure], [4, 0, 0]);
 });
 
-Deno.test("FuseQueue answers what needs no device by itself", () => {
+Deno.test("FuseSlots answers what needs no device by itself", () => {
   const { fuse, queue, device } = makeFile({ stepped: true });
   const rows: [opcode: number, body: Uint8Array, bytes: number][] = [
     [3, new Uint8Array(16), 16 + 104], // GETATTR
@@ -129,7 +129,7 @@ Deno.test("FuseQueue answers what needs no device by itself", () => {
   assertEquals([device.held, queue.inFlight, queue.refused], [0, 0, 0]);
 });
 
-Deno.test("FuseQueue answers nothing to FORGET, BATCH_FORGET and NOTIFY_REPLY, and goes on", () => {
+Deno.test("FuseSlots answers nothing to FORGET, BATCH_FORGET and NOTIFY_REPLY, and goes on", () => {
   const { fuse, queue } = makeFile();
   for (const opcode of [2, 42, 41]) fuse.give(request({ opcode, body: new Uint8Array(8) }));
   fuse.give(request(readOf(0, BLOCK)));
@@ -137,7 +137,7 @@ Deno.test("FuseQueue answers nothing to FORGET, BATCH_FORGET and NOTIFY_REPLY, a
   assertEquals([queue.inFlight, queue.refused, queue.failure], [0, 0, 0]);
 });
 
-Deno.test("FuseQueue answers INTERRUPT and every operation that it does not know with ENOSYS", () => {
+Deno.test("FuseSlots answers INTERRUPT and every operation that it does not know with ENOSYS", () => {
   const { fuse, queue } = makeFile();
   const known = [1, 2, 3, 4, 14, 15, 16, 17, 18, 20, 25, 38, 41, 42, 43];
   let refused = 0;
@@ -150,7 +150,7 @@ Deno.test("FuseQueue answers INTERRUPT and every operation that it does not know
   assertEquals(queue.refused, refused);
 });
 
-Deno.test("FuseQueue drops what is no request, and is not shaken", () => {
+Deno.test("FuseSlots drops what is no request, and is not shaken", () => {
   const { fuse, queue } = makeFile();
   for (const bytes of [0, 1, 39]) fuse.give(new Uint8Array(bytes));
   assertEquals([fuse.settle(), queue.inFlight, queue.isClosed, fuse.waiting], [[], 0, false, 0]);
@@ -158,7 +158,7 @@ Deno.test("FuseQueue drops what is no request, and is not shaken", () => {
   assertEquals(outHeader(fuse.turn()[0]).error, -EINVAL);
 });
 
-Deno.test("FuseQueue serves as many requests at once as it has slots, in any order", () => {
+Deno.test("FuseSlots serves as many requests at once as it has slots, in any order", () => {
   const { fuse, queue, device } = makeFile({ stepped: true, depth: 4 });
   for (let i = 0; i < 9; i++) fuse.give(request({ ...readOf(i * BLOCK, BLOCK), unique: BigInt(100 + i) }));
   fuse.settle();
@@ -174,7 +174,7 @@ Deno.test("FuseQueue serves as many requests at once as it has slots, in any ord
   assertEquals([queue.inFlight, queue.isFull], [0, false]);
 });
 
-Deno.test("FuseQueue reads nothing before the driver says that there is something, and after it ran dry", () => {
+Deno.test("FuseSlots reads nothing before the driver says that there is something, and after it ran dry", () => {
   const { queue } = makeFile();
   assertEquals(queue.pollRead(), -1);
   queue.handleReadable();
@@ -187,7 +187,7 @@ Deno.test("FuseQueue reads nothing before the driver says that there is somethin
   assert(queue.pollRead() >= 0);
 });
 
-Deno.test("FuseQueue goes on after a read that was interrupted, or whose request was given up", () => {
+Deno.test("FuseSlots goes on after a read that was interrupted, or whose request was given up", () => {
   for (const errno of [EINTR, ENOENT]) {
     const { queue } = makeFile();
     queue.handleReadable();
@@ -197,7 +197,7 @@ Deno.test("FuseQueue goes on after a read that was interrupted, or whose request
   }
 });
 
-Deno.test("FuseQueue ends with ENODEV or ECONNABORTED as it should, with any other errno as a failure", () => {
+Deno.test("FuseSlots ends with ENODEV or ECONNABORTED as it should, with any other errno as a failure", () => {
   for (const [errno, failure] of [[ENODEV, 0], [ECONNABORTED, 0], [EIO, -EIO], [EINVAL, -EINVAL]]) {
     const { queue } = makeFile();
     queue.handleReadable();
@@ -210,7 +210,7 @@ Deno.test("FuseQueue ends with ENODEV or ECONNABORTED as it should, with any oth
   }
 });
 
-Deno.test("FuseQueue handleOver() ends it, and keeps the first errno", () => {
+Deno.test("FuseSlots handleOver() ends it, and keeps the first errno", () => {
   const { queue } = makeFile();
   queue.handleOver(0);
   assertEquals([queue.isDrained, queue.failure], [true, 0]);
@@ -219,7 +219,7 @@ Deno.test("FuseQueue handleOver() ends it, and keeps the first errno", () => {
   assertEquals(queue.failure, -EIO);
 });
 
-Deno.test("FuseQueue is drained when reads, requests and answers are over", () => {
+Deno.test("FuseSlots is drained when reads, requests and answers are over", () => {
   const { fuse, queue, device } = makeFile({ stepped: true, depth: 4 });
   fuse.give(request(readOf(0, BLOCK)));
   fuse.settle();
@@ -236,7 +236,7 @@ Deno.test("FuseQueue is drained when reads, requests and answers are over", () =
   assertEquals([queue.isDrained, queue.dropped, queue.failure], [true, 1, 0]);
 });
 
-Deno.test("FuseQueue answers a request that was read while it closed", () => {
+Deno.test("FuseSlots answers a request that was read while it closed", () => {
   const { fuse, queue } = makeFile();
   fuse.give(request(readOf(0, BLOCK)));
   queue.handleReadable();
@@ -247,7 +247,7 @@ Deno.test("FuseQueue answers a request that was read while it closed", () => {
   assertEquals(queue.isDrained, true);
 });
 
-Deno.test("FuseQueue writes an answer again that the driver could not take just now", () => {
+Deno.test("FuseSlots writes an answer again that the driver could not take just now", () => {
   const { fuse, queue } = makeFile();
   fuse.give(request(readOf(0, BLOCK)));
   fuse.reads();
@@ -260,7 +260,7 @@ Deno.test("FuseQueue writes an answer again that the driver could not take just 
   assertEquals([queue.inFlight, queue.failure], [0, 0]);
 });
 
-Deno.test("FuseQueue notes an answer that was refused or taken in part", () => {
+Deno.test("FuseSlots notes an answer that was refused or taken in part", () => {
   for (const [result, failure, dropped] of [[-EINVAL, -EINVAL, 0], [16, -EIO, 0], [-ENODEV, 0, 1]]) {
     const { fuse, queue } = makeFile();
     fuse.give(request(readOf(0, BLOCK)));
@@ -270,7 +270,7 @@ Deno.test("FuseQueue notes an answer that was refused or taken in part", () => {
   }
 });
 
-Deno.test("FuseQueue refuses to be driven wrongly", () => {
+Deno.test("FuseSlots refuses to be driven wrongly", () => {
   const { fuse, queue, requests, device } = makeFile({ stepped: true });
   assertThrows(() => queue.handleRead(0, 40, 0), AssertionFailure, "must not go from FREE");
   assertThrows(() => queue.handleAnswered(0, -EAGAIN), AssertionFailure, "must not go from FREE to ANSWERED");
@@ -376,7 +376,7 @@ class Storm {
   }
 }
 
-Deno.test("FuseQueue answers each of 100000 random requests exactly once, whatever the order", () => {
+Deno.test("FuseSlots answers each of 100000 random requests exactly once, whatever the order", () => {
   const seed = Number(Deno.env.get("UMPATH_SEED") ?? 20261125);
   try {
     new Storm(seed).run(100_000);

@@ -10,7 +10,7 @@ import { TagState, TagStates } from "./tag_state.ts";
 /** Errnos are at most this (MAX_ERRNO of the kernel). */
 const ERRNO_MAX = 4095;
 
-/** What a {@linkcode UblkQueue} is made of. */
+/** What a {@linkcode UblkTags} is made of. */
 export interface UblkQueueOptions {
   /** Number of the hardware queue. */
   queueId: number;
@@ -44,7 +44,7 @@ export interface UblkQueueOptions {
  * Invariant: a tag has at most one command in the kernel and at most one request in the device, never both; every
  * request that the kernel hands over is answered exactly once.
  */
-export class UblkQueue {
+export class UblkTags {
   readonly queueId: number;
   readonly depth: number;
   /** Requests that went to the device, by {@linkcode BlockOp}. */

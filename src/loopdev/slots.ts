@@ -17,11 +17,11 @@ const IN_BYTES = 128;
 const OUT_BYTES = 128;
 const SLOT_BYTES = IN_BYTES + OUT_BYTES;
 
-/** What a {@linkcode FuseQueue} is made of. */
+/** What a {@linkcode FuseSlots} is made of. */
 export interface FuseQueueOptions {
   /** The arena: the slots' buffers and the queue's own part. */
   memory: Uint8Array<ArrayBuffer>;
-  /** Where the queue's own part begins, `FuseQueue.arenaBytes(depth)` bytes, aligned to 8. */
+  /** Where the queue's own part begins, `FuseSlots.arenaBytes(depth)` bytes, aligned to 8. */
   arenaOffset: number;
   /** The slots that the requests go into. */
   requests: RequestTable;
@@ -48,7 +48,7 @@ export interface FuseQueueOptions {
  * Invariant: a slot is read into, or in the device, or answered from, never two of them; every request that wants an
  * answer and was read is answered exactly once.
  */
-export class FuseQueue {
+export class FuseSlots {
   readonly depth: number;
   /** Requests that went to the device, by {@linkcode BlockOp}. */
   readonly served = new Float64Array(Object.keys(BlockOp).length);
@@ -78,7 +78,7 @@ export class FuseQueue {
   constructor(options: FuseQueueOptions) {
     const { requests, memory, arenaOffset, geometry } = options;
     assert(arenaOffset % 8 === 0, "What the kernel reads as numbers is aligned");
-    assert(arenaOffset + FuseQueue.arenaBytes(requests.depth) <= memory.length, "The queue's part is in the arena");
+    assert(arenaOffset + FuseSlots.arenaBytes(requests.depth) <= memory.length, "The queue's part is in the arena");
     const words = new Uint32Array(memory.buffer, memory.byteOffset, memory.byteLength >> 2);
     this.depth = requests.depth;
     this.#requests = requests;

@@ -445,7 +445,7 @@ class Storm {
   }
 }
 
-Deno.test(`Volume answers ${REQUESTS} requests once each and keeps every block, whatever the weather`, () => {
+Deno.test(`MultipathQueue answers ${REQUESTS} requests once each and keeps every block, whatever the weather`, () => {
   const runs = 5;
   const sum = { failed: 0, losses: 0, zombieWrites: 0, policyChanges: 0, hedges: 0, hedgesWon: 0 };
   for (let run = 0; run < runs; run++) {

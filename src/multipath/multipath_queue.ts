@@ -32,7 +32,7 @@ import { PathMeasurements } from "./path_measurements.ts";
 import type { PathTable } from "./path_table.ts";
 import { ALL_FULL, type Candidates, NO_PATH } from "./policy.ts";
 import { Again, Place, RequestStates } from "./request_states.ts";
-import { Retries, SEND_AGAIN } from "./retry.ts";
+import { Retries, SEND_AGAIN } from "./retries.ts";
 
 export type { PathLimits };
 
@@ -54,7 +54,7 @@ export interface VolumeOptions {
 /** A look at the deadlines that comes so long after the one before it, though one is due every tick, comes late. */
 const LOOK_LATE_MS = 5 * TICK_MS;
 
-export class Volume implements BlockDevice, CopySender {
+export class MultipathQueue implements BlockDevice, CopySender {
   readonly #requests: RequestTable;
   readonly #readOnly: boolean;
   readonly #table: PathTable;
@@ -155,7 +155,7 @@ export class Volume implements BlockDevice, CopySender {
     this.#limits[path] = limits;
     this.#measured.begin(path, connection.commands);
     this.#choice.handleConnection(path);
-    this.#states.keepHeld(path);
+    this.#states.holdUntilTimeOnly(path);
   }
 
   /** Picks no more commands for the path; those in flight stay until {@linkcode handlePathLost}. */
