@@ -25,7 +25,8 @@ import { ensureRunDir } from "../rpc/run_dir.ts";
 import { attachAll, discoverPaths, hostEndsOf, type OfferedNamespace } from "./attach_discovered.ts";
 import type { Declare } from "./commands.ts";
 import { detachNew, printAttached } from "./attach_result.ts";
-import { askOrStart } from "./daemon_calls.ts";
+import { askOrStart, tellOtherNetwork } from "./daemon_calls.ts";
+import { type CallOptions, type ControlSession, DaemonGoneError, openSession } from "../rpc/client.ts";
 import { askerOf, identityOf, parseDiscoveryPortal } from "./discovery_calls.ts";
 import { commandHelp, withDefault } from "./help.ts";
 import { nqnRemark, parseSubsystemNqn } from "./nqn.ts";
@@ -52,8 +53,9 @@ const HELP = commandHelp({
     "A duration is a number with ms, s, m or h, such as 250ms or 5s.",
     "With --discover, every portal that the discovery service reports for the subsystem becomes a path, once for each " +
     "--host-traddr and --host-iface. The port of the service is 8009 by default. With --discover and --all, every " +
-    "active namespace of every subsystem (or of the given one) is attached. Each device is printed on a line of its " +
-    "own, failures are named on stderr, and the exit code is that of the worst failure.",
+    "active namespace of every subsystem (or of the given one) is attached, eight at a time. Each device is printed on " +
+    "a line of its own, in the order of the discovery log. Failures are named on stderr at the end, and the exit code " +
+    "is that of the worst failure. After ^C, devices that were printed stay attached.",
   ],
   examples: [
     "umpath attach nqn.2026-11.com.example:vol1 -p 192.0.2.1 -p 198.51.100.1",
@@ -159,16 +161,14 @@ export const declare: Declare = (command, context) => {
       paths: options.path ?? [],
     };
     if (options.all === true) {
-      await attachAll(nqn ?? null, question!, { context, attach: ask });
-      return;
+      using attacher = new Attacher(host, output, { isShared: true });
+      const attach = (offered: OfferedNamespace, cancel: AbortSignal) =>
+        attacher.attach({ ...common, ...offered }, cancel);
+      return await attachAll(nqn ?? null, question!, { context, attach });
     }
     const paths = question === null ? options.path! : await discoverPaths(nqn!, question, output);
-    const result = await ask({ nqn: nqn!, nsid, paths });
+    const result = await attachOne({ ...common, nqn: nqn!, nsid, paths }, new Attacher(host, output));
     await printAttached(result, () => output.json ? output.object({ ...result }) : output.line(result.device));
-
-    async function ask(volume: OfferedNamespace): Promise<AttachResult> {
-      return await attach({ ...common, ...volume }, { host, output });
-    }
   });
 };
 
@@ -246,27 +246,75 @@ interface NamedHost {
   hostId: string | undefined;
 }
 
-async function attach(
-  params: Omit<AttachParams, keyof HostIdentity>,
-  { host, output }: { host: NamedHost; output: Output },
-): Promise<AttachResult> {
-  const dir = ensureRunDir();
-  const onWarning = (message: string) => output.warn(message);
-  const identity = hostIdentity({ ...host, runDirPath: dir.path, onWarning });
-  const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
-  const start = async () => await (await import("../host/daemon/daemon_spawn.ts")).ensureDaemon(dir);
-  const { connectTimeoutMs = TIMEOUT_DEFAULTS.connectTimeoutMs } = params.timeouts;
-  const waited = `${listWords(params.paths.map(pathWords))} (connect-timeout ${formatDuration(connectTimeoutMs)})`;
+/** What is wanted of one volume. */
+type WantedVolume = Omit<AttachParams, keyof HostIdentity>;
+
+/** Asks the daemon for volumes as this host, and starts one if none runs. */
+class Attacher implements Disposable {
+  readonly output: Output;
+  readonly #dir = ensureRunDir();
+  readonly #identity: HostIdentity;
+  /** Many volumes are asked for over one connection. */
+  readonly #isShared: boolean;
+  #session: Promise<ControlSession | null> | null = null;
+
+  constructor(host: NamedHost, output: Output, { isShared = false }: { isShared?: boolean } = {}) {
+    this.output = output;
+    this.#isShared = isShared;
+    const onWarning = (message: string) => output.warn(message);
+    this.#identity = hostIdentity({ ...host, runDirPath: this.#dir.path, onWarning });
+  }
+
+  [Symbol.dispose](): void {
+    void this.#session?.then((session) => session?.[Symbol.dispose](), () => {});
+  }
+
+  async attach(wanted: WantedVolume, cancel: AbortSignal): Promise<AttachResult> {
+    const timeoutMs = Deno.env.get("UMPATH_SLOW") ? ATTACH_MS_MAX * ATTACH_SLOW_FACTOR : ATTACH_MS_MAX;
+    const onWarning = (message: string) => this.output.warn(message);
+    const result = await this.#ask({ ...wanted, ...this.#identity }, { timeoutMs, onWarning, cancel });
+    if (result.created && wanted.queues !== null && wanted.queues > result.volume.queues) {
+      const queues = count(result.volume.queues, "queue");
+      onWarning(`--queues ${wanted.queues} is more than the daemon's data-plane threads: the device has ${queues}`);
+    }
+    return result;
+  }
+
+  async #ask(params: AttachParams, options: CallOptions): Promise<AttachResult> {
+    if (this.#isShared) {
+      this.#session ??= this.#openSession();
+      const session = await this.#session;
+      try {
+        if (session !== null) return await session.call("attach", params, options);
+      } catch (error) {
+        if (!(error instanceof DaemonGoneError)) throw error;
+      }
+    }
+    return await askOrStart("attach", params, { ...options, dir: this.#dir, start: () => this.#start() });
+  }
+
+  async #openSession(): Promise<ControlSession | null> {
+    await tellOtherNetwork((message) => this.output.warn(message));
+    const session = await openSession(this.#dir);
+    if (session !== null) return session;
+    await this.#start();
+    return await openSession(this.#dir);
+  }
+
+  async #start(): Promise<void> {
+    const { ensureDaemon } = await import("../host/daemon/daemon_spawn.ts");
+    await ensureDaemon(this.#dir);
+  }
+}
+
+/** Attaches one volume, unless the user interrupts it. */
+async function attachOne(wanted: WantedVolume, attacher: Attacher): Promise<AttachResult> {
+  const { connectTimeoutMs = TIMEOUT_DEFAULTS.connectTimeoutMs } = wanted.timeouts;
+  const waited = `${listWords(wanted.paths.map(pathWords))} (connect-timeout ${formatDuration(connectTimeoutMs)})`;
   const undo = async (result: AttachResult) => {
     if (result.created) await detachNew(result);
   };
-  const result = await untilInterrupted({ what: `attach of ${params.nqn}`, undo }, (cancel) => {
-    const options = { dir, timeoutMs, onWarning, start, cancel };
-    return output.waiting(waited, askOrStart("attach", { ...params, ...identity }, options));
+  return await untilInterrupted({ what: `attach of ${wanted.nqn}`, undo }, (cancel) => {
+    return attacher.output.waiting(waited, attacher.attach(wanted, cancel));
   });
-  if (result.created && params.queues !== null && params.queues > result.volume.queues) {
-    const queues = count(result.volume.queues, "queue");
-    output.warn(`--queues ${params.queues} is more than the daemon's data-plane threads: the device has ${queues}`);
-  }
-  return result;
 }

@@ -1,16 +1,21 @@
 /** What `attach --discover` finds: the paths of one subsystem, or with `--all` every namespace on offer. */
 import { type ErrorCode, UmpathError } from "../base/errors.ts";
 import { PATHS_MAX } from "../base/limits.ts";
-import { midSentence, quote } from "../base/text.ts";
+import { count, midSentence, quote } from "../base/text.ts";
 import { formatDuration } from "../base/units.ts";
 import type { AttachResult, PathSpec } from "../rpc/host_api.ts";
 import type { Asker, DiscoveryEntry } from "../host/daemon/discovery.ts";
 import { isSamePath, pathWords } from "../rpc/path_words.ts";
-import { OutputLost, printAttached } from "./attach_result.ts";
+import { detachNew, OutputLost, printAttached } from "./attach_result.ts";
 import type { Context } from "./commands.ts";
 import { type DiscoveredPaths, type HostEnd, pathsTo, subsystemsOf } from "./discovered_paths.ts";
 import { discoverFrom, namespacesOf, warnOfReferrals } from "./discovery_calls.ts";
+import { untilInterrupted } from "./interruption.ts";
+import { mapLimited } from "./map_limited.ts";
 import type { Output } from "./output.ts";
+
+/** Attaches of one command at a time. */
+const ATTACH_PARALLEL = 8;
 
 /** Where to ask, who asks, and which ways out of this host each portal is to be reached on. */
 export interface DiscoveryQuestion {
@@ -48,33 +53,72 @@ export function hostEndsOf(
   return ends.length > 0 ? ends : [{ hostTraddr: portal.hostTraddr, hostIface: portal.hostIface }];
 }
 
+/** What attaches one namespace. */
+interface AttachTools {
+  context: Context;
+  attach(offered: OfferedNamespace, cancel: AbortSignal): Promise<AttachResult>;
+}
+
 /**
- * Attaches every namespace on offer, one after the other, and prints each device once it takes I/O. What fails is named;
- * the rest goes on.
+ * Attaches every namespace on offer, several at a time, and prints each device once it takes I/O, in the order of the
+ * discovery log. What fails is named at the end; the rest goes on. What was not printed when the command is interrupted
+ * is undone.
  *
- * @throws UmpathError if nothing is on offer.
+ * @throws UmpathError if nothing is on offer, "interrupted".
  */
-export async function attachAll(
-  nqn: string | null,
-  question: DiscoveryQuestion,
-  { context, attach }: { context: Context; attach(offered: OfferedNamespace): Promise<AttachResult> },
-): Promise<void> {
+export async function attachAll(nqn: string | null, question: DiscoveryQuestion, tools: AttachTools): Promise<void> {
+  const { context } = tools;
   const { output } = context;
   const { offered, failures } = await discoverNamespaces(nqn, question, output);
-  const attached: AttachResult[] = [];
-  for (const namespace of offered) {
-    try {
-      const result = await attach(namespace);
-      attached.push(result);
-      if (!output.json) await printAttached(result, () => output.line(result.device));
-    } catch (error) {
-      if (error instanceof UmpathError && (error.code === "interrupted" || error instanceof OutputLost)) throw error;
-      failures.push({ nqn: namespace.nqn, nsid: namespace.nsid, error: UmpathError.from(error) });
-    }
-  }
+  const attached = await untilInterrupted({
+    what: `attach of ${count(offered.length, "namespace")}`,
+    undo: () => Promise.resolve(),
+  }, async (cancel) => await attachOffered(offered, { ...tools, cancel, failures }));
   if (output.json) output.object({ attached, failures: failures.map(wireFailure) });
   else failures.forEach((failure) => tell(failure, output));
   context.exitCode = exitCodeOf(failures);
+}
+
+/** Attaches what is on offer and prints it in its order; gives what is attached, and adds to the failures. */
+async function attachOffered(
+  offered: readonly OfferedNamespace[],
+  { context: { output }, attach, cancel, failures }: AttachTools & { cancel: AbortSignal; failures: AttachFailure[] },
+): Promise<AttachResult[]> {
+  const ending = new AbortController();
+  cancel.addEventListener("abort", () => ending.abort());
+  let done = 0;
+  const attaching = mapLimited(offered, ATTACH_PARALLEL, async (namespace) => {
+    try {
+      return await attach(namespace, ending.signal);
+    } finally {
+      output.progress(`${++done} of ${offered.length} attached`);
+    }
+  });
+  const attached: AttachResult[] = [];
+  for (const [i, { nqn, nsid }] of offered.entries()) {
+    try {
+      const result = await attaching[i]!;
+      attached.push(result);
+      if (!output.json) await printAttached(result, () => output.line(result.device));
+    } catch (error) {
+      if (cancel.aborted || error instanceof OutputLost) {
+        ending.abort();
+        await detachUnprinted(attaching.slice(i + 1));
+        throw error;
+      }
+      failures.push({ nqn, nsid, error: UmpathError.from(error) });
+    }
+  }
+  output.progress(null);
+  return attached;
+}
+
+/** Nobody has heard of their devices: no script would ever detach them. */
+async function detachUnprinted(attaching: Promise<AttachResult>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(attaching);
+  const created = outcomes.flatMap((outcome) => outcome.status === "fulfilled" ? [outcome.value] : [])
+    .filter((result) => result.created);
+  await Promise.all(created.map(detachNew));
 }
 
 /** A failure with what can be done about it, as the error of a command is told. */

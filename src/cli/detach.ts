@@ -7,7 +7,7 @@ import type { LeftDevice, Removal } from "../host/device/left_devices.ts";
 import { checkRunDir, runDir, RunDirLock } from "../rpc/run_dir.ts";
 import { volumeMeant } from "../rpc/volume_match.ts";
 import type { Context, Declare } from "./commands.ts";
-import { ask, awaitDaemonEnd, DAEMON_WAIT } from "./daemon_calls.ts";
+import { ask, attachedVolumes, awaitDaemonEnd, DAEMON_WAIT } from "./daemon_calls.ts";
 import { commandHelp } from "./help.ts";
 import type { Output } from "./output.ts";
 import { volumeWord } from "./volume_words.ts";
@@ -67,7 +67,18 @@ async function detach(params: DetachParams, { output }: Context): Promise<void> 
 function askDetach(params: DetachParams, output: Output): Promise<DetachResult | null> {
   const asked = ask("detach", params, { timeoutMs: DETACH_MS_MAX, onWarning: (message) => output.warn(message) });
   const what = params.all ? "all volumes" : listWords(params.volumes);
-  return output.waiting(`${what} to be flushed and detached, at most ${formatDuration(DETACH_MS_MAX)}`, asked);
+  const waited = output.waiting(`${what} to be flushed and detached, at most ${formatDuration(DETACH_MS_MAX)}`, asked);
+  return params.all ? output.following(progressOfAll(), waited) : waited;
+}
+
+/** Says how many of the volumes are gone that were there at first. */
+function progressOfAll(): () => Promise<string> {
+  let total: number | null = null;
+  return async () => {
+    const left = (await attachedVolumes()).length;
+    total ??= left;
+    return `${total - left} of ${total} detached`;
+  };
 }
 
 /** Without a daemon: what one that died has left is taken away. */

@@ -12,6 +12,12 @@ export const SCHEMA_VERSION = 1;
 
 type WriteSync = (bytes: Uint8Array) => number;
 
+/** Clears a terminal's line from the cursor on (ECMA-48, EL). */
+const CLEAR_TO_END = "\x1b[K";
+
+/** How often progress is looked at. */
+const FOLLOW_MS = 500;
+
 /** Waits that are shorter need no words. */
 const WAIT_NOTE_MS = 1000;
 
@@ -40,6 +46,8 @@ export class Output {
   readonly #stderr: WriteSync;
   /** Those that were told. */
   readonly #warnings = new Set<string>();
+  /** The terminal shows a line of progress, which the next words replace. */
+  #isProgressShown = false;
 
   constructor(options: OutputOptions) {
     this.json = options.json;
@@ -58,6 +66,7 @@ export class Output {
 
   /** Text that has its own line ends, on stdout. */
   text(text: string): void {
+    this.progress(null);
     writeAll(this.#stdout, text);
   }
 
@@ -96,10 +105,35 @@ export class Output {
     }
   }
 
+  /** How far the command is, such as `12 of 64 attached`, on a terminal until the next words replace it; null: nothing. */
+  progress(text: string | null): void {
+    if (!this.#isWatched || (text === null && !this.#isProgressShown)) return;
+    this.#isProgressShown = text !== null;
+    this.#tell(`\r${text ?? ""}${CLEAR_TO_END}`);
+  }
+
+  /** Waits for `work`, and shows meanwhile on a terminal how far it is: what `look` says, now and then. */
+  async following<T>(look: () => Promise<string>, work: Promise<T>): Promise<T> {
+    if (!this.#isWatched) return await work;
+    const state = { isOver: false };
+    const over = work.then(() => {}, () => {}).finally(() => state.isOver = true);
+    while (!state.isOver) {
+      await Promise.race([over, new Promise((resolve) => setTimeout(resolve, FOLLOW_MS))]);
+      const text = state.isOver ? null : await look().catch(() => null);
+      this.progress(state.isOver ? null : text);
+    }
+    return await work;
+  }
+
   /** A line on stderr, which is lost if nobody reads it. */
   errorLine(text: string): void {
+    this.progress(null);
+    this.#tell(`${text}\n`);
+  }
+
+  #tell(text: string): void {
     try {
-      writeAll(this.#stderr, `${text}\n`);
+      writeAll(this.#stderr, text);
     } catch (error) {
       if (!(error instanceof OutputClosed || error instanceof UmpathError)) throw error;
     }

@@ -1,4 +1,4 @@
-/** The commands' end of the control socket: one request a connection. */
+/** The commands' end of the control socket. */
 import { messageOf, UmpathError } from "../base/errors.ts";
 import { logger, relayLog } from "../base/log.ts";
 import { quote } from "../base/text.ts";
@@ -56,8 +56,7 @@ export async function call<M extends Method>(
 ): Promise<Api[M]["result"] | null> {
   const dir = options.dir ?? runDir();
   if (!checkRunDir(dir)) return null;
-  const logWords = `${runDir().logPath} or the journal`;
-  const peer = { socketPath: dir.socketPath, name: "the umpath daemon", logWords };
+  const peer = daemonAt(dir);
   for (const deadline = Date.now() + Math.min(LISTEN_MS_MAX, options.timeoutMs ?? Infinity);;) {
     const answer = await callPeer(peer, { method, params }, options);
     // Nobody listens; but one who has the lock is about to, or about to leave, or its socket was removed.
@@ -83,6 +82,11 @@ export async function ask<M extends Method>(
   }
 }
 
+function daemonAt(dir: RunDir): ControlPeer {
+  const logWords = `${runDir().logPath} or the journal`;
+  return { socketPath: dir.socketPath, name: "the umpath daemon", logWords };
+}
+
 function deaf(dir: RunDir, pid: number): UmpathError {
   const message = `Cannot talk to the umpath daemon, process ${pid}: it does not listen at ${quote(dir.socketPath)}`;
   return new UmpathError("timed-out", message, { hint: `Make it listen there anew: kill -HUP ${pid}` });
@@ -97,33 +101,130 @@ export async function callPeer(
   if (options.cancel?.aborted) throw calledOff(method);
   const socket = await connect(peer);
   if (socket === null) return null;
-  const timeoutMs = options.timeoutMs === undefined ? TIMEOUT_DEFAULT_MS : options.timeoutMs;
-  let timedOut = false;
-  const giveUp = () => {
-    timedOut = true;
-    closeQuietly(socket);
-  };
-  let timer = timeoutMs === null ? undefined : setTimeout(giveUp, timeoutMs);
-  const cancel = () => {
-    clearTimeout(timer);
-    timer = setTimeout(giveUp, CANCEL_MS_MAX);
-    // The daemon takes this for a client that has left, and undoes what it has begun.
-    socket.closeWrite().catch(() => {});
-  };
-  options.cancel?.addEventListener("abort", cancel);
-  if (options.cancel?.aborted) cancel();
-  try {
-    return await converse(socket, { peer, method, params, onWarning: options.onWarning });
-  } catch (error) {
-    if (timedOut && options.cancel?.aborted) throw calledOff(method);
-    if (timedOut) throw tookTooLong(peer, method, timeoutMs!);
-    if (error instanceof UmpathError) throw error;
-    throw gone(peer, method, error);
-  } finally {
-    options.cancel?.removeEventListener("abort", cancel);
-    clearTimeout(timer);
-    closeQuietly(socket);
+  using session = new Session(socket, peer);
+  return await session.call(method, params, options);
+}
+
+/** Requests of one client over one connection: the daemon answers each as it is done, and undoes all if it is cut. */
+export interface ControlSession extends Disposable {
+  /** As {@linkcode call}, of a daemon that runs. An abort of `cancel` calls all requests of the session off. */
+  call<M extends Method>(method: M, params: Api[M]["params"], options?: CallOptions): Promise<Api[M]["result"]>;
+}
+
+/** A session with the daemon, or null if none runs. */
+export async function openSession(dir: RunDir): Promise<ControlSession | null> {
+  if (!checkRunDir(dir)) return null;
+  const peer = daemonAt(dir);
+  const socket = await connect(peer);
+  return socket === null ? null : new Session(socket, peer) as ControlSession;
+}
+
+/** A request without an answer yet. */
+interface Pending {
+  method: string;
+  onWarning: ((message: string) => void) | undefined;
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** One connection: sends requests, and gives each its answer. */
+class Session implements Disposable {
+  readonly #socket: Deno.UnixConn;
+  readonly #peer: ControlPeer;
+  readonly #pending = new Map<number, Pending>();
+  #requests = 0;
+  #sending: Promise<void> = Promise.resolve();
+  #isEnded = false;
+
+  constructor(socket: Deno.UnixConn, peer: ControlPeer) {
+    this.#socket = socket;
+    this.#peer = peer;
+    void this.#read();
   }
+
+  [Symbol.dispose](): void {
+    this.#isEnded = true;
+    closeQuietly(this.#socket);
+  }
+
+  async call(method: string, params: unknown, options: CallOptions = {}): Promise<unknown> {
+    const timeoutMs = options.timeoutMs === undefined ? TIMEOUT_DEFAULT_MS : options.timeoutMs;
+    let timedOut = false;
+    const giveUp = () => {
+      timedOut = true;
+      this[Symbol.dispose]();
+    };
+    let timer = timeoutMs === null ? undefined : setTimeout(giveUp, timeoutMs);
+    const cancel = () => {
+      clearTimeout(timer);
+      timer = setTimeout(giveUp, CANCEL_MS_MAX);
+      // The daemon takes this for a client that has left, and undoes what it has begun.
+      this.#socket.closeWrite().catch(() => {});
+    };
+    options.cancel?.addEventListener("abort", cancel);
+    if (options.cancel?.aborted) cancel();
+    try {
+      return await this.#ask({ method, params, onWarning: options.onWarning });
+    } catch (error) {
+      if (timedOut && options.cancel?.aborted) throw calledOff(method);
+      if (timedOut) throw tookTooLong(this.#peer, method, timeoutMs!);
+      if (error instanceof UmpathError) throw error;
+      throw gone(this.#peer, method, error);
+    } finally {
+      options.cancel?.removeEventListener("abort", cancel);
+      clearTimeout(timer);
+    }
+  }
+
+  #ask({ method, params, onWarning }: Pick<Pending, "method" | "onWarning"> & { params: unknown }): Promise<unknown> {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    if (this.#isEnded) return Promise.reject(gone(this.#peer, method));
+    const id = ++this.#requests;
+    this.#pending.set(id, { method, onWarning, resolve, reject });
+    const line = encodeLine({ id, version: VERSION, verbose: isVerbose(method), method, params });
+    this.#sending = this.#sending.then(() => writeAll(this.#socket, line)).catch(reject);
+    return promise;
+  }
+
+  async #read(): Promise<void> {
+    try {
+      for await (const line of readLines(this.#socket, ANSWER_BYTES_MAX)) this.#handle(parseLine(line) as Answer);
+      this.#end((method) => gone(this.#peer, method));
+    } catch (error) {
+      this.#end((method) => error instanceof UmpathError ? error : gone(this.#peer, method, error));
+    }
+  }
+
+  #handle(answer: Answer): void {
+    // Without an id it is about the connection: no request of it is answered.
+    if (answer.id === null) return this.#end(() => UmpathError.fromWire(answer.error));
+    const pending = this.#pending.get(answer.id);
+    if (pending === undefined) return;
+    if (answer.warning !== undefined) return pending.onWarning?.(String(answer.warning));
+    if (answer.log !== undefined) {
+      // Each request that runs is sent the same lines: those of the oldest do.
+      if (answer.id !== Math.min(...this.#pending.keys())) return;
+      return relayLog(String(answer.log?.level), String(answer.log?.text));
+    }
+    this.#pending.delete(answer.id);
+    if (answer.error !== undefined) pending.reject(UmpathError.fromWire(answer.error));
+    else pending.resolve(answer.result);
+  }
+
+  #end(reasonOf: (method: string) => unknown): void {
+    this.#isEnded = true;
+    for (const { method, reject } of this.#pending.values()) reject(reasonOf(method));
+    this.#pending.clear();
+  }
+}
+
+/** A line of the daemon. */
+interface Answer {
+  id: number | null;
+  warning?: unknown;
+  log?: { level?: unknown; text?: unknown };
+  error?: unknown;
+  result?: unknown;
 }
 
 async function connect(peer: ControlPeer): Promise<Deno.UnixConn | null> {
@@ -138,31 +239,6 @@ async function connect(peer: ControlPeer): Promise<Deno.UnixConn | null> {
       cause: error,
     });
   }
-}
-
-interface Question {
-  peer: ControlPeer;
-  method: string;
-  params: unknown;
-  onWarning: ((message: string) => void) | undefined;
-}
-
-async function converse(socket: Deno.UnixConn, question: Question): Promise<unknown> {
-  const { peer, method, params, onWarning } = question;
-  await writeAll(socket, encodeLine({ id: 1, version: VERSION, verbose: isVerbose(method), method, params }));
-  for await (const line of readLines(socket, ANSWER_BYTES_MAX)) {
-    const answer = parseLine(line) as {
-      warning?: unknown;
-      log?: { level?: unknown; text?: unknown };
-      error?: unknown;
-      result?: unknown;
-    };
-    if (answer.warning !== undefined) onWarning?.(String(answer.warning));
-    else if (answer.log !== undefined) relayLog(String(answer.log?.level), String(answer.log?.text));
-    else if (answer.error !== undefined) throw UmpathError.fromWire(answer.error);
-    else return answer.result;
-  }
-  throw gone(peer, method);
 }
 
 /** Whoever wants our debug lines wants those that the peer writes for us too. */

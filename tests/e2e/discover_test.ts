@@ -1,10 +1,10 @@
 /** `umpath discover` and `umpath attach --discover`, against `umpath serve` and services of the tests' own. */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { VolumeInfo } from "../../src/rpc/host_api.ts";
 import { DISCOVERY_NQN } from "../../src/settings/nqn.ts";
 import { FakeTarget } from "./host/fake_target.ts";
 import { discoveryLogData } from "../unit/nvme_host/discovery_log_data.ts";
-import { Cli, type Result, until } from "./cli_fixture.ts";
+import { Cli, type Result, UMPATH, until } from "./cli_fixture.ts";
 import { Served } from "./served.ts";
 
 const NQN = "nqn.2026-11.io.test:offer";
@@ -170,6 +170,60 @@ Deno.test("umpath attach --discover --all goes on when something fails, names it
     ],
   );
   await detachAll(cli);
+});
+
+/** A discovery service that offers a volume whose I/O queue never comes up, and then one that is well. */
+async function attachAllThatWaits(cli: Cli, target: FakeTarget): Promise<{ attaching: Promise<Result> }> {
+  const [service, silent, good] = target.portals;
+  const nqnOf = (name: string) => `nqn.2026-11.io.test:${name}`;
+  Object.assign(silent, { nqn: nqnOf("silent"), fault: { at: "io icresp", how: "stall" } });
+  Object.assign(good, { nqn: nqnOf("good") });
+  service.nqn = DISCOVERY_NQN;
+  service.discoveryLog = discoveryLogData([
+    { traddr: silent.address, subnqn: nqnOf("silent") },
+    { traddr: good.address, subnqn: nqnOf("good") },
+  ]);
+  const words = ["attach", "--discover", service.words, "--all", "--device", "none", ...HOST];
+  const attaching = cli.runProgram([UMPATH, ...words, "--connect-timeout", "60s"]);
+  for (const end = Date.now() + 30_000;;) {
+    const listed = JSON.parse((await cli.run("list", "--json")).stdout);
+    if (listed.attaching.length === 1 && listed.volumes.length === 1) return { attaching };
+    assert(Date.now() < end, JSON.stringify(listed));
+  }
+}
+
+/** The process of the fixture that runs this command. */
+async function pidOf(cli: Cli, command: string): Promise<number> {
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const [environ, words] = await Promise.all(["environ", "cmdline"].map((file) => {
+      return Deno.readTextFile(`/proc/${name}/${file}`).catch(() => "");
+    }));
+    if (environ.includes(`UMPATH_RUN_DIR=${cli.runDir}\0`) && words.split("\0")[1] === command) return Number(name);
+  }
+  throw new Error(`No process runs umpath ${command}`);
+}
+
+Deno.test("umpath attach --all attaches several at a time, and prints them in the order of the log", async () => {
+  await using cli = new Cli();
+  await using target = FakeTarget.start({ portals: 3 });
+  const { attaching } = await attachAllThatWaits(cli, target);
+  assertEquals((await volumes(cli)).map(({ name }) => name), ["good-n1"]);
+  await target.portals[1].stop();
+  const { code, stdout, stderr } = await attaching;
+  assertEquals([code, stdout], [4, "good-n1\n"], stderr);
+  assertMatch(stderr, /^umpath: Cannot attach namespace 1 of "nqn\.2026-11\.io\.test:silent": /m);
+  await detachAll(cli);
+});
+
+Deno.test("umpath attach --all that is interrupted detaches what it has not printed", async () => {
+  await using cli = new Cli();
+  await using target = FakeTarget.start({ portals: 3 });
+  const { attaching } = await attachAllThatWaits(cli, target);
+  Deno.kill(await pidOf(cli, "attach"), "SIGINT");
+  const { code, stdout, stderr } = await attaching;
+  assertEquals([code, stdout, stderr], [130, "", "umpath: Called off: attach of 2 namespaces\n"]);
+  await cli.assertNoDaemonIsLeft();
 });
 
 Deno.test("a host that is not allowed is offered nothing", async () => {

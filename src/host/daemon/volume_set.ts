@@ -316,16 +316,14 @@ export class VolumeSet {
 
   /** Adds paths that were tried already. Those that failed are named: they are left out if refused, else tried again. */
   async #addPaths(volume: AttachedVolume, attempts: Attempt[], { errand, warn }: Asked): Promise<void> {
-    for (const attempt of attempts) {
-      if (attempt.session === null) {
-        this.#addLate(volume, attempt, warn);
-        continue;
-      }
+    // All at once: what they wait for is the network. Their indexes are in the order of the words.
+    await Promise.all(attempts.map(async (attempt) => {
+      if (attempt.session === null) return this.#addLate(volume, attempt, warn);
       const adding = volume.paths.add(attempt.spec, attempt.session);
       attempt.isUsed = true;
       const failure = await errand.unlessOver(adding);
       if (failure !== null) warn(failureWords(attempt.spec, failure));
-    }
+    }));
   }
 
   #addLate(volume: AttachedVolume, { spec, failure }: Attempt, warn: Warn): void {
