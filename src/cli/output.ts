@@ -30,6 +30,8 @@ export interface OutputOptions {
   columns?: number | null;
   /** True if somebody may be watching stderr, who wants to know what a long wait is for. */
   isWatched?: boolean;
+  /** The kind of terminal; `TERM` unless told. */
+  terminal?: string;
   /** After how long a wait is told; a second unless told. */
   waitNoteMs?: number;
 }
@@ -42,6 +44,8 @@ export class Output {
   readonly columns: number | null;
   readonly #isWatched: boolean;
   readonly #waitNoteMs: number;
+  /** The terminal can clear a line. */
+  readonly #clearsLines: boolean;
   readonly #stdout: WriteSync;
   readonly #stderr: WriteSync;
   /** Those that were told. */
@@ -54,6 +58,7 @@ export class Output {
     this.columns = options.columns !== undefined ? options.columns : options.stdout === undefined ? columns() : null;
     this.#isWatched = !options.json &&
       (options.isWatched ?? (options.stderr === undefined && Deno.stderr.isTerminal()));
+    this.#clearsLines = (options.terminal ?? Deno.env.get("TERM") ?? "dumb") !== "dumb";
     this.#waitNoteMs = options.waitNoteMs ?? WAIT_NOTE_MS;
     this.#stdout = options.stdout ?? ((bytes) => Deno.stdout.writeSync(bytes));
     this.#stderr = options.stderr ?? ((bytes) => Deno.stderr.writeSync(bytes));
@@ -107,7 +112,7 @@ export class Output {
 
   /** How far the command is, such as `12 of 64 attached`, on a terminal until the next words replace it; null: nothing. */
   progress(text: string | null): void {
-    if (!this.#isWatched || (text === null && !this.#isProgressShown)) return;
+    if (!this.#isWatched || !this.#clearsLines || (text === null && !this.#isProgressShown)) return;
     this.#isProgressShown = text !== null;
     this.#tell(`\r${text ?? ""}${CLEAR_TO_END}`);
   }

@@ -2,13 +2,15 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { Output } from "../../../src/cli/output.ts";
 
 /** An output whose ends are one text, as on a terminal. */
-function terminal(options: { isWatched: boolean; json?: boolean }): { output: Output; shown(): string } {
+function terminal(
+  options: { isWatched: boolean; json?: boolean; terminal?: string },
+): { output: Output; shown(): string } {
   let text = "";
   const write = (bytes: Uint8Array) => {
     text += new TextDecoder().decode(bytes);
     return bytes.length;
   };
-  const output = new Output({ json: false, columns: 80, ...options, stdout: write, stderr: write });
+  const output = new Output({ json: false, columns: 80, terminal: "xterm", ...options, stdout: write, stderr: write });
   return { output, shown: () => text };
 }
 
@@ -27,8 +29,10 @@ Deno.test("Output.progress() is a line that the next words replace", () => {
   );
 });
 
-Deno.test("Output.progress() says nothing where nobody watches, and to scripts", () => {
-  for (const options of [{ isWatched: false }, { isWatched: true, json: true }]) {
+Deno.test("Output.progress() says nothing where nobody watches, on a dumb terminal, and to scripts", () => {
+  for (
+    const options of [{ isWatched: false }, { isWatched: true, json: true }, { isWatched: true, terminal: "dumb" }]
+  ) {
     const { output, shown } = terminal(options);
     output.progress("1 of 3 attached");
     output.progress(null);
