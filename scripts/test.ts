@@ -10,7 +10,7 @@ import { InterruptedError, type Ring, type RingResult, runRing, Tasks } from "./
 import { exitCode, formatCounts, sumCounts } from "./test_summary.ts";
 
 const RINGS: Ring[] = [
-  { name: "unit", needs: "lib", folder: "tests/unit", files: /_test\.ts$/, timeoutS: 300 },
+  { name: "unit", needs: "lib", folder: "tests/unit", files: /_test\.ts$/, timeoutS: 900 },
   { name: "sim", needs: "lib", folder: "tests/sim", files: /_test\.ts$/, timeoutS: 600 },
   { name: "e2e", needs: "build", folder: "tests/e2e", files: /_test\.ts$/, timeoutS: 1800 },
   { name: "vm-6.12", needs: "build", folder: "tests/vm", files: /_test\.ts$/, kernel: "6.12", timeoutS: 2400 },
