@@ -20,7 +20,7 @@ export const LAYERS: Record<string, Layer> = {
   "src/cli": {
     imports: [
       ...["src/demo", "src/serve", "src/host/daemon", "src/host/device", "src/rpc", "src/settings"],
-      ...["src/nvme_target", "src/base"],
+      ...["src/nvme_target", "src/protocol", "src/base"],
     ],
     packages: true,
   },

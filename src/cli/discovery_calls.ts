@@ -9,18 +9,16 @@ import {
   hostIdentity,
   type HostIdentityOptions,
 } from "../host/daemon/host_identity.ts";
+import { NVME_TCP_DISCOVERY_PORT } from "../protocol/nvme_tcp.ts";
 import { uuidBytes } from "../settings/nqn.ts";
 import { ensureRunDir, runDir } from "../rpc/run_dir.ts";
 import { type HostEnd, pathOf } from "./discovered_paths.ts";
 import type { Output } from "./output.ts";
 import { parsePathSpec } from "./path_spec.ts";
 
-/** The port of discovery services that IANA has assigned. */
-const DISCOVERY_PORT = 8009;
-
 /** The portal of a discovery service that `word` names. */
 export function parseDiscoveryPortal(word: string): PathSpec {
-  return parsePathSpec(word, { what: "portal", portDefault: DISCOVERY_PORT });
+  return parsePathSpec(word, { what: "portal", portDefault: NVME_TCP_DISCOVERY_PORT });
 }
 
 /** Who this host is, for a command that makes no run folder unless it has to keep that there. */

@@ -1,11 +1,9 @@
 /** Paths in words: `ADDR`, `ADDR:PORT`, `[v6]:PORT`, or `tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME`. */
 import { UmpathError } from "../base/errors.ts";
 import { listWords, quote } from "../base/text.ts";
+import { NVME_TCP_PORT } from "../protocol/nvme_tcp.ts";
 import { canonicalAddress, interfaceNameFault, isHostAddress, isLinkLocal, isV6 } from "../settings/addresses.ts";
 import type { PathName, PathSpec } from "../rpc/host_api.ts";
-
-/** The port of NVMe/TCP that IANA has assigned. */
-const PORT_DEFAULT = 4420;
 
 const HINT = "Write a path as ADDR, ADDR:PORT, [IPv6]:PORT or tcp://ADDR:PORT?host-traddr=ADDR&host-iface=IFNAME";
 const HINT_NAME = "Host names other than localhost are not resolved: write the IPv4 or IPv6 address";
@@ -19,7 +17,7 @@ class Fault extends Error {
 }
 
 /** The path that `word` names, addresses in their canonical form. Errors name the word and its bad part. */
-export function parsePathSpec(word: string, { what = "path", portDefault = PORT_DEFAULT } = {}): PathSpec {
+export function parsePathSpec(word: string, { what = "path", portDefault = NVME_TCP_PORT } = {}): PathSpec {
   try {
     return readPathSpec(word, portDefault);
   } catch (error) {
@@ -98,7 +96,7 @@ function splitUrl(word: string): { portal: string; query: string } {
 
 function splitPortal(
   portal: string,
-  { portMin = 1, portDefault = PORT_DEFAULT } = {},
+  { portMin = 1, portDefault = NVME_TCP_PORT } = {},
 ): { address: string; port: number } {
   const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(portal);
   if (bracketed) {

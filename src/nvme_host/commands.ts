@@ -149,11 +149,6 @@ export function setAsyncEventConfigurationCommand(events: number): AdminCommand 
   return setFeatures("asynchronous events", FeatureId.ASYNC_EVENT_CONFIGURATION, events);
 }
 
-/** Set Features, Keep Alive Timer: a KATO in milliseconds, 0 is none (Base 2.0, section 5.27.1.12). */
-export function setKeepAliveTimerCommand(keepAliveMs: number): AdminCommand {
-  return setFeatures("keep alive timer", FeatureId.KEEP_ALIVE_TIMER, keepAliveMs);
-}
-
 /** Set Features, Host Behavior Support: lets the controller tell retry delays (Base 2.0, section 5.27.1). */
 export function setHostBehaviorCommand(): AdminCommand {
   const data = new Uint8Array(HOST_BEHAVIOR_BYTES);

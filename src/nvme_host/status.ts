@@ -170,12 +170,6 @@ export function retryDelayIndex(status: number): number {
   return mayRetry(status) ? (status >> StatusField.CRD_SHIFT) & StatusField.CRD_MASK : 0;
 }
 
-/** True for the statuses of ANA: the state of the namespace's group is what changed, the path itself works. */
-export function isAnaStatus(status: number): boolean {
-  const code = status & StatusField.CODE_MASK;
-  return code === Code.ANA_PERSISTENT_LOSS || code === Code.ANA_INACCESSIBLE || code === Code.ANA_TRANSITION;
-}
-
 /** Why a Connect did not succeed. */
 export interface ConnectRefusal {
   /** "refused": the target does not want us; "unreachable": it cannot serve us now. */
@@ -242,11 +236,6 @@ export function connectRefusal(status: number, result0: number): ConnectRefusal 
     retryable: mayRetry(status) && code !== Code.AUTHENTICATION_REQUIRED,
     about: connectSubject(code, result0),
   };
-}
-
-/** {@linkcode connectRefusal} as words only. */
-export function connectRefusalWords(status: number, result0: number): string {
-  return connectRefusal(status, result0).words;
 }
 
 function badParameterWords(result0: number): string {

@@ -401,11 +401,6 @@ export class Controller {
     this.#queues.add(qid);
   }
 
-  /** The I/O queue is connected; false after a reset, although its connection may still be on its way. */
-  hasQueue(qid: number): boolean {
-    return this.#queues.has(qid);
-  }
-
   /** An I/O connection is closed and quiet: its queue identifier can be connected again. */
   freeQueue(qid: number): void {
     if (this.#queues.delete(qid) && this.#queues.size === 0) this.#state.handleIoQueuesClosed();

@@ -11,7 +11,7 @@ import { assert } from "../base/assert.ts";
 import { FAULT_RULES_MAX } from "../base/limits.ts";
 import { Prng } from "../base/prng.ts";
 import { ConnectionFaults } from "./connection_faults.ts";
-import { type FaultQueue, type FaultRule, hitsListener } from "./fault_rule.ts";
+import type { FaultQueue, FaultRule } from "./fault_rule.ts";
 
 /** How often each rule of a script has hit: written by every thread, and what the limit of a `count` is checked with. */
 export class FaultCounts {
@@ -79,11 +79,6 @@ export class FaultScript {
   connection(subject: FaultSubject): ConnectionFaults | null {
     const faults = new ConnectionFaults(this, subject);
     return faults.isEmpty ? null : faults;
-  }
-
-  /** True if a rule is for the listener itself, not only for its connections. */
-  hasListenerRules(listener: number): boolean {
-    return this.rules.some((rule) => (rule.kind === "ana" || rule.kind === "down") && hitsListener(rule, listener));
   }
 
   /** The generator of the choices of a rule for one stream; `index` tells its beginnings apart. */

@@ -78,11 +78,6 @@ export class Features {
     return this.#grantedQueues;
   }
 
-  /** The host takes a retry delay (CRD) for an answer. */
-  get acceptsRetryDelay(): boolean {
-    return this.#hostBehavior[HostBehaviorAt.ACRE] === 1;
-  }
-
   /** The controller is reset. */
   reset(): void {
     this.#stored.clear();

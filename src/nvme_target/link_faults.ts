@@ -1,9 +1,6 @@
 import type { ConnectionFaults } from "./connection_faults.ts";
 import { DrainBudget } from "./drain_budget.ts";
 
-/** Given by {@linkcode LinkFaults.pollWindow} when the window is to be as large again as it was. */
-export const WINDOW_RESTORED = Infinity;
-
 /**
  * What is wrong with the way of a connection's bytes, for whoever moves them: {@linkcode handleTime} at every turn, and
  * again when {@linkcode nextDueMs} is over, then the rest. Without faults nobody has one of these.

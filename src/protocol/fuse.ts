@@ -58,9 +58,6 @@ export const FuseOpen = Object.freeze({
   PARALLEL_DIRECT_WRITES: 1 << 6,
 });
 
-/** `fattr` bits of SETATTR. */
-export const FuseSetattr = Object.freeze({ SIZE: 1 << 3 });
-
 /** Modes of fallocate(2) that the driver passes on (`linux/falloc.h`). */
 export const FallocMode = Object.freeze({ KEEP_SIZE: 0x01, PUNCH_HOLE: 0x02, ZERO_RANGE: 0x10 });
 

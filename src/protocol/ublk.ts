@@ -125,24 +125,8 @@ export const UblkFeature = Object.freeze({
   SHMEM_ZC: 1n << 19n,
 });
 
-/** Features by name, for logs and `doctor`; a bit that this header does not know is "bit 20". */
-export function featureNames(features: bigint): string[] {
-  const names: string[] = Object.entries(UblkFeature).filter(([, bit]) => features & bit).map(([name]) => name);
-  const known = Object.values(UblkFeature).reduce((mask, bit) => mask | bit, 0n);
-  for (let bit = 0n; bit < 64n; bit++) {
-    if ((features & ~known) >> bit & 1n) names.push(`bit ${bit}`);
-  }
-  return names;
-}
-
 /** State of a device in `ublksrv_ctrl_dev_info.state` (`UBLK_S_DEV_*`). */
 export const UblkDeviceState = Object.freeze({ DEAD: 0, LIVE: 1, QUIESCED: 2, FAIL_IO: 3 });
-
-/** A device state by name. */
-export function deviceStateName(state: number): string {
-  const entry = Object.entries(UblkDeviceState).find(([, value]) => value === state);
-  return entry?.[0] ?? `state ${state}`;
-}
 
 /** Sizes that the C library compares with its own declarations when it is opened. */
 export const UBLK_LAYOUT = Object.freeze({
@@ -152,9 +136,6 @@ export const UBLK_LAYOUT = Object.freeze({
   ioCmdBytes: IO_CMD_BYTES,
   paramsBytes: 152,
 });
-
-/** Byte offsets in `struct ublksrv_ctrl_cmd`, 32 bytes in the command area of a 128-byte SQE. */
-export const UblkCtrlCmd = Object.freeze({ devId: 0, queueId: 4, len: 6, addr: 8, data0: 16, devPathLen: 24 });
 
 /** Byte offsets in `struct ublksrv_ctrl_dev_info`, 64 bytes. */
 export const UblkDevInfo = Object.freeze({
@@ -180,9 +161,6 @@ export const UblkIoDesc = Object.freeze({
   addrLow: 4,
   addrHigh: 5,
 });
-
-/** Byte offsets in `struct ublksrv_io_cmd`, 16 bytes at byte 48 of an SQE. */
-export const UblkIoCmd = Object.freeze({ qId: 0, tag: 2, result: 4, addr: 8 });
 
 /** `queue_id` of a control command that is for the device, not for a queue. */
 export const UBLK_NO_QUEUE = 0xffff;

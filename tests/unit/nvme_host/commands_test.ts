@@ -13,7 +13,6 @@ import {
   propertySetCommand,
   setAsyncEventConfigurationCommand,
   setHostBehaviorCommand,
-  setKeepAliveTimerCommand,
   setNumberOfQueuesCommand,
 } from "../../../src/nvme_host/commands.ts";
 import { get } from "./fake_controller.ts";
@@ -85,7 +84,6 @@ Deno.test("identifyCommand() (Base 2.0, section 5.17)", () => {
 Deno.test("set features commands (Base 2.0, section 5.27.1)", () => {
   assertEquals(setNumberOfQueuesCommand(4).sqe, vector({ 0: "09 40", 40: "07 00 00 00 03 00 03 00" }));
   assertEquals(setAsyncEventConfigurationCommand(0x900).sqe, vector({ 0: "09 40", 40: "0b 00 00 00 00 09" }));
-  assertEquals(setKeepAliveTimerCommand(30000).sqe, vector({ 0: "09 40", 40: "0f 00 00 00 30 75" }));
   const behavior = setHostBehaviorCommand();
   assertEquals(behavior.sqe, vector({ 0: "09 40", 40: "16" }));
   assertEquals([behavior.dataOut?.length, behavior.dataOut?.[0], behavior.dataInBytes], [512, 1, 0]);

@@ -2,9 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { EBADE, EILSEQ, EIO, ENODATA, ENOLINK, ENOSPC, EOPNOTSUPP, EREMOTEIO, EROFS } from "../../../src/base/errno.ts";
 import {
   connectRefusal,
-  connectRefusalWords,
   type Disposition,
-  isAnaStatus,
   isLastingRefusal,
   retryDelayIndex,
   statusDisposition,
@@ -108,15 +106,9 @@ Deno.test("retryDelayIndex() reads CRD, not where a retry is forbidden", () => {
   assertEquals(retryDelayIndex(0x82 | (3 << 11) | DNR), 0);
 });
 
-Deno.test("isAnaStatus() is true for the three statuses of ANA", () => {
-  const found = Array.from({ length: 0x800 }, (_, code) => code).filter(isAnaStatus);
-  assertEquals(found, [0x301, 0x302, 0x303]);
-  assert(isAnaStatus(0x302 | DNR));
-});
-
 Deno.test("connectRefusal() names the bad field by IPO and IATTR (Base 2.0, section 6.3)", () => {
-  const inData = (offset: number) => connectRefusalWords(0x182 | DNR, (1 << 16) | offset);
-  const inCommand = (offset: number) => connectRefusalWords(0x182 | DNR, offset);
+  const inData = (offset: number) => connectRefusal(0x182 | DNR, (1 << 16) | offset).words;
+  const inCommand = (offset: number) => connectRefusal(0x182 | DNR, offset).words;
   assertStringIncludes(inData(256), "the target has no such subsystem on this port");
   assertStringIncludes(inData(512), "refuses the host NQN");
   assertStringIncludes(inData(0), "refuses the host identifier");

@@ -2,8 +2,6 @@ import { assertEquals } from "@std/assert";
 import {
   descriptorsBytes,
   descriptorsOffset,
-  deviceStateName,
-  featureNames,
   legacyOp,
   UBLK_LAYOUT,
   UblkCommand,
@@ -61,16 +59,6 @@ Deno.test("UblkFeature and UblkIoFlag have the header's bits", () => {
   assertEquals(UblkIoFlag.FUA, 0x2000);
   assertEquals(UblkIoFlag.NOUNMAP, 0x8000);
   assertEquals(UblkIoFlag.NEED_REG_BUF, 0x20000);
-});
-
-Deno.test("featureNames() names known bits and numbers the others", () => {
-  assertEquals(featureNames(0n), []);
-  assertEquals(featureNames((1n << 6n) | (1n << 17n)), ["CMD_IOCTL_ENCODE", "SAFE_STOP_DEV"]);
-  assertEquals(featureNames((1n << 2n) | (1n << 63n)), ["NEED_GET_DATA", "bit 63"]);
-});
-
-Deno.test("deviceStateName() names known states and numbers the others", () => {
-  assertEquals([0, 1, 2, 3, 9].map(deviceStateName), ["DEAD", "LIVE", "QUIESCED", "FAIL_IO", "state 9"]);
 });
 
 Deno.test("descriptorsOffset() leaves room for the deepest queue in whole pages", () => {
