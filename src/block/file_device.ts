@@ -18,12 +18,13 @@
  * A read that finds the end of the file is an error, never zeroes: the file had the size of its namespace when it was
  * opened, so somebody has cut off data of the host's.
  */
+import { SlotStates } from "../base/state_table.ts";
 import { assert, unreachable } from "../base/assert.ts";
 import { EAGAIN, EINTR, EINVAL, EIO, ENODEV, ENOSYS, EOPNOTSUPP } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
 import type { BlockDevice } from "./device.ts";
 import { AllocateMode, FileOperation, WriteFlag } from "./file_operation.ts";
-import { FileStep, FileSteps, STEP_OPERATION } from "./file_step.ts";
+import { FILE_STEPS, FileStep, STEP_OPERATION } from "./file_step.ts";
 import { BlockFlag, BlockOp, type RequestTable } from "./request.ts";
 
 /** What a {@linkcode FileDevice} is made of. */
@@ -46,7 +47,7 @@ export class FileDevice implements BlockDevice {
   readonly #options: FileDeviceOptions;
   readonly #blockSize: number;
   readonly #writeThrough: boolean;
-  readonly #steps: FileSteps;
+  readonly #steps: SlotStates;
   readonly #inKernel: Uint8Array;
   /** Where the request begins in the file, how long it is, and how much is done: bytes. */
   readonly #start: Float64Array;
@@ -65,7 +66,7 @@ export class FileDevice implements BlockDevice {
     this.#options = options;
     this.#blockSize = blockSize;
     this.#writeThrough = options.writeThrough ?? false;
-    this.#steps = new FileSteps(requests.depth);
+    this.#steps = new SlotStates(FILE_STEPS, requests.depth);
     this.#inKernel = new Uint8Array(requests.depth);
     this.#start = new Float64Array(requests.depth);
     this.#total = new Float64Array(requests.depth);

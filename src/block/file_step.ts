@@ -1,4 +1,4 @@
-import { unreachable } from "../base/assert.ts";
+import { slotTable } from "../base/state_table.ts";
 import { FileOperation } from "./file_operation.ts";
 
 /** Where a slot of a {@linkcode FileDevice} is: which operation on the file it is at. */
@@ -23,27 +23,19 @@ export const FileStep = Object.freeze({
   DONE: 9,
 });
 
-const { IDLE, SYNC_BEFORE, READ, WRITE, DISCARD, PUNCH, ZERO_RANGE, FILL, SYNC, DONE } = FileStep;
-
-const NAMES = Object.freeze(Object.keys(FileStep));
-
-/** Steps that may follow a step, as a bit mask; indexed by step. A step that is repeated stays. */
-const NEXT: readonly number[] = Object.freeze([
-  /* IDLE */ mask(SYNC_BEFORE, READ, WRITE, DISCARD, PUNCH, ZERO_RANGE, FILL, SYNC, DONE),
-  /* SYNC_BEFORE */ mask(READ, DONE),
-  /* READ */ mask(DONE),
-  /* WRITE */ mask(DONE),
-  /* DISCARD */ mask(DONE),
-  /* PUNCH */ mask(ZERO_RANGE, FILL, SYNC, DONE),
-  /* ZERO_RANGE */ mask(FILL, SYNC, DONE),
-  /* FILL */ mask(SYNC, DONE),
-  /* SYNC */ mask(DONE),
-  /* DONE */ mask(IDLE),
-]);
-
-function mask(...steps: number[]): number {
-  return steps.reduce((bits, step) => bits | (1 << step), 0);
-}
+/** Which steps may follow which. A step that is repeated stays. */
+export const FILE_STEPS = slotTable("A file's slot", FileStep, {
+  IDLE: ["SYNC_BEFORE", "READ", "WRITE", "DISCARD", "PUNCH", "ZERO_RANGE", "FILL", "SYNC", "DONE"],
+  SYNC_BEFORE: ["READ", "DONE"],
+  READ: ["DONE"],
+  WRITE: ["DONE"],
+  DISCARD: ["DONE"],
+  PUNCH: ["ZERO_RANGE", "FILL", "SYNC", "DONE"],
+  ZERO_RANGE: ["FILL", "SYNC", "DONE"],
+  FILL: ["SYNC", "DONE"],
+  SYNC: ["DONE"],
+  DONE: ["IDLE"],
+});
 
 /** The operation that each step is, -1 for none; indexed by step. */
 export const STEP_OPERATION: readonly number[] = Object.freeze([
@@ -58,25 +50,3 @@ export const STEP_OPERATION: readonly number[] = Object.freeze([
   /* SYNC */ FileOperation.SYNC,
   /* DONE */ -1,
 ]);
-
-/** The steps of a device's slots, a byte each. */
-export class FileSteps {
-  readonly #steps: Uint8Array;
-
-  constructor(depth: number) {
-    this.#steps = new Uint8Array(depth);
-  }
-
-  get(slot: number): number {
-    return this.#steps[slot];
-  }
-
-  /** Moves a slot to its next step; one that the table does not have is a bug of ours. */
-  transition(slot: number, to: number): void {
-    const from = this.#steps[slot];
-    if (((NEXT[from] >>> to) & 1) === 0) {
-      unreachable(`Slot ${slot} of a file must not go from ${NAMES[from]} to ${NAMES[to]}`);
-    }
-    this.#steps[slot] = to;
-  }
-}

@@ -1,4 +1,4 @@
-import { assert } from "../base/assert.ts";
+import { MachineState, StateTable } from "../base/state_table.ts";
 
 /** How far a loop device over a FUSE file has come. */
 export type LoopDeviceState =
@@ -17,7 +17,8 @@ export type LoopDeviceState =
   /** Nothing is left. */
   | "removed";
 
-const NEXT: Readonly<Record<LoopDeviceState, readonly LoopDeviceState[]>> = Object.freeze({
+/** Which states may follow which. */
+export const LOOP_DEVICE_STATES = new StateTable<LoopDeviceState>("A loop device", {
   opened: ["mounted", "unmounted"],
   mounted: ["serving", "unmounted"],
   serving: ["live", "unmounted"],
@@ -46,7 +47,7 @@ export class LoopDevice {
   hasOwnNode = false;
   /** The workers were told of it, so that they must be drained. */
   hasQueues = false;
-  #state: LoopDeviceState = "opened";
+  readonly #state = new MachineState(LOOP_DEVICE_STATES, "opened");
 
   constructor(filePath: string, fuseFd: number) {
     this.filePath = filePath;
@@ -54,7 +55,7 @@ export class LoopDevice {
   }
 
   get state(): LoopDeviceState {
-    return this.#state;
+    return this.#state.name;
   }
 
   /** The block device. */
@@ -64,8 +65,7 @@ export class LoopDevice {
 
   /** Moves to the next state; a step that the table does not have is a bug of ours. */
   transition(to: LoopDeviceState): void {
-    assert(NEXT[this.#state].includes(to), `A loop device must not go from ${this.#state} to ${to}`);
-    this.#state = to;
+    this.#state.transition(to);
   }
 }
 

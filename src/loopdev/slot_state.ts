@@ -1,4 +1,4 @@
-import { unreachable } from "../base/assert.ts";
+import { slotTable } from "../base/state_table.ts";
 
 /** Where a slot of a FUSE queue is. */
 export const SlotState = Object.freeze({
@@ -14,41 +14,11 @@ export const SlotState = Object.freeze({
   ANSWERING: 4,
 });
 
-const { FREE, READING, OWNED, ANSWERED, ANSWERING } = SlotState;
-
-const NAMES = Object.freeze(Object.keys(SlotState));
-
-/** States that may follow a state, as a bit mask; indexed by state. */
-const NEXT: readonly number[] = Object.freeze([
-  /* FREE */ mask(READING),
-  /* READING */ mask(FREE, OWNED, ANSWERED),
-  /* OWNED */ mask(ANSWERED),
-  /* ANSWERED */ mask(ANSWERING),
-  /* ANSWERING */ mask(FREE, ANSWERED),
-]);
-
-function mask(...states: number[]): number {
-  return states.reduce((bits, state) => bits | (1 << state), 0);
-}
-
-/** The states of a queue's slots, a byte each. */
-export class SlotStates {
-  readonly #states: Uint8Array;
-
-  constructor(depth: number) {
-    this.#states = new Uint8Array(depth);
-  }
-
-  get(slot: number): number {
-    return this.#states[slot];
-  }
-
-  /** Moves a slot to the next state; a step that the table does not have is a bug of ours. */
-  transition(slot: number, to: number): void {
-    const from = this.#states[slot];
-    if (((NEXT[from] >>> to) & 1) === 0) {
-      unreachable(`Slot ${slot} must not go from ${NAMES[from]} to ${NAMES[to]}`);
-    }
-    this.#states[slot] = to;
-  }
-}
+/** Which states may follow which. */
+export const SLOT_STATES = slotTable("Slot", SlotState, {
+  FREE: ["READING"],
+  READING: ["FREE", "OWNED", "ANSWERED"],
+  OWNED: ["ANSWERED"],
+  ANSWERED: ["ANSWERING"],
+  ANSWERING: ["FREE", "ANSWERED"],
+});

@@ -1,3 +1,4 @@
+import { SlotStates } from "../base/state_table.ts";
 import { assert } from "../base/assert.ts";
 import { EAGAIN, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
@@ -7,7 +8,7 @@ import { FUSE_LAYOUT, FUSE_WRITE_HEADER_BYTES, FuseInHeader } from "../protocol/
 import { AnswerWriter } from "./answer_writer.ts";
 import { ReadBatch } from "./read_batch.ts";
 import { RequestReader, Verdict } from "./request_reader.ts";
-import { SlotState, SlotStates } from "./slot_state.ts";
+import { SLOT_STATES, SlotState } from "./slot_state.ts";
 
 /** Errnos are at most this (MAX_ERRNO of the kernel). */
 const ERRNO_MAX = 4095;
@@ -87,7 +88,7 @@ export class FuseSlots {
     this.#reader = new RequestReader(words, requests, geometry);
     this.#writer = new AnswerWriter(words, geometry);
     this.#arenaOffset = arenaOffset;
-    this.#states = new SlotStates(this.depth);
+    this.#states = new SlotStates(SLOT_STATES, this.depth);
     this.#free = new Int32Array(this.depth);
     this.#answered = new Fifo(this.depth);
     this.#headerBytes = new Uint32Array(this.depth);

@@ -10,10 +10,12 @@
  */
 
 import { assert } from "../base/assert.ts";
+import { MachineState, StateTable } from "../base/state_table.ts";
 
 export type KeepAliveState = "idle" | "due" | "awaiting" | "dead";
 
-const TRANSITIONS: Readonly<Record<KeepAliveState, readonly KeepAliveState[]>> = Object.freeze({
+/** Which states may follow which. */
+export const KEEP_ALIVE_STATES = new StateTable<KeepAliveState>("Keep alive", {
   idle: ["due"],
   due: ["awaiting"],
   awaiting: ["idle", "dead"],
@@ -50,7 +52,7 @@ export function lateExecutionMsOf(controller: {
 export class KeepAlive {
   readonly #intervalMs: number;
   readonly #answerTimeoutMs: number;
-  #state: KeepAliveState = "idle";
+  readonly #state = new MachineState(KEEP_ALIVE_STATES, "idle");
   #deadlineMs: number;
 
   constructor(options: KeepAliveOptions) {
@@ -61,40 +63,35 @@ export class KeepAlive {
   }
 
   get state(): KeepAliveState {
-    return this.#state;
+    return this.#state.name;
   }
 
   /** When `poll` has something to say next, milliseconds; infinite once dead. */
   get nextDeadlineMs(): number {
-    return this.#state === "dead" ? Infinity : this.#deadlineMs;
+    return this.#state.name === "dead" ? Infinity : this.#deadlineMs;
   }
 
   /** Tells the time. */
   handleTime(nowMs: number): void {
     if (nowMs < this.#deadlineMs) return;
-    if (this.#state === "idle") this.#transition("due");
-    else if (this.#state === "awaiting") this.#transition("dead");
+    if (this.#state.name === "idle") this.#state.transition("due");
+    else if (this.#state.name === "awaiting") this.#state.transition("dead");
   }
 
   /** Tells that the controller has answered a Keep Alive, well or not: it lives. A late answer changes nothing. */
   handleAnswer(nowMs: number): void {
-    if (this.#state !== "awaiting") return;
-    this.#transition("idle");
+    if (this.#state.name !== "awaiting") return;
+    this.#state.transition("idle");
     this.#deadlineMs = Math.max(nowMs, this.#deadlineMs - this.#answerTimeoutMs + this.#intervalMs);
   }
 
   /** What to do: send a Keep Alive (told once for each), take the controller for dead, or nothing. */
   poll(nowMs: number): "send" | "dead" | "idle" {
     this.handleTime(nowMs);
-    if (this.#state === "dead") return "dead";
-    if (this.#state !== "due") return "idle";
-    this.#transition("awaiting");
+    if (this.#state.name === "dead") return "dead";
+    if (this.#state.name !== "due") return "idle";
+    this.#state.transition("awaiting");
     this.#deadlineMs = nowMs + this.#answerTimeoutMs;
     return "send";
-  }
-
-  #transition(to: KeepAliveState): void {
-    assert(TRANSITIONS[this.#state].includes(to), `Keep alive goes from ${this.#state} to ${to}`);
-    this.#state = to;
   }
 }

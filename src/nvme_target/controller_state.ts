@@ -10,12 +10,13 @@
  * executed any more.
  */
 
-import { assert } from "../base/assert.ts";
+import { MachineState, StateTable } from "../base/state_table.ts";
 import { Cc, CcCss, CcShn, Csts, CstsShst, IOCQES_LOG2, IOSQES_LOG2 } from "../protocol/nvme_property.ts";
 
 export type ControllerStateName = "disabled" | "ready" | "disabling" | "shutting-down" | "shut-down" | "fatal";
 
-const TRANSITIONS: Readonly<Record<ControllerStateName, readonly ControllerStateName[]>> = Object.freeze({
+/** Which states may follow which. */
+export const CONTROLLER_STATES = new StateTable<ControllerStateName>("A controller", {
   disabled: ["ready", "shut-down", "fatal"],
   ready: ["disabling", "shutting-down", "fatal"],
   disabling: ["disabled", "fatal"],
@@ -34,7 +35,7 @@ export interface ControllerStateOptions {
 /** The state machine of CC and CSTS. */
 export class ControllerState {
   readonly #options: ControllerStateOptions;
-  #name: ControllerStateName = "disabled";
+  readonly #state = new MachineState(CONTROLLER_STATES, "disabled");
   #cc = 0;
   #isFatal = false;
   /** Ready when it became fatal, or was asked to stop: commands may still be executed. */
@@ -48,7 +49,7 @@ export class ControllerState {
   }
 
   get name(): ControllerStateName {
-    return this.#name;
+    return this.#state.name;
   }
 
   get cc(): number {
@@ -60,8 +61,8 @@ export class ControllerState {
   }
 
   #shst(): number {
-    if (this.#name === "shutting-down") return CstsShst.OCCURRING;
-    return this.#name === "shut-down" ? CstsShst.COMPLETE : CstsShst.NORMAL_OPERATION;
+    if (this.name === "shutting-down") return CstsShst.OCCURRING;
+    return this.name === "shut-down" ? CstsShst.COMPLETE : CstsShst.NORMAL_OPERATION;
   }
 
   /** The host writes CC. True if that begins a reset of the controller. */
@@ -73,15 +74,15 @@ export class ControllerState {
       this.#beginDisable();
       return true;
     }
-    if (!wasEnabled && isEnabled && (this.#name === "disabled" || this.#name === "shut-down")) this.#enable();
+    if (!wasEnabled && isEnabled && (this.name === "disabled" || this.name === "shut-down")) this.#enable();
     this.#takeShutdownNotice();
     return false;
   }
 
   /** Something is wrong that only a reset can put right. */
   fail(): void {
-    if (this.#name === "fatal") return;
-    this.#transition("fatal");
+    if (this.name === "fatal") return;
+    this.#state.transition("fatal");
     this.#isFatal = true;
     if (this.#options.hasIoQueues()) this.#askToClose();
   }
@@ -97,31 +98,31 @@ export class ControllerState {
   handleIoQueuesClosed(): void {
     this.#mustCloseIoQueues = false;
     this.#isClosing = false;
-    if (this.#name === "shutting-down") this.#transition("shut-down");
-    if (this.#name !== "disabling") return;
+    if (this.name === "shutting-down") this.#state.transition("shut-down");
+    if (this.name !== "disabling") return;
     this.#becomeDisabled();
     // A host that did not wait for RDY to go to 0.
     if ((this.#cc & Cc.EN) !== 0) this.#enable();
   }
 
   #beginDisable(): void {
-    if (this.#name === "disabled" || this.#name === "disabling") return;
-    this.#transition("disabling");
+    if (this.name === "disabled" || this.name === "disabling") return;
+    this.#state.transition("disabling");
     this.#closeIoQueues();
   }
 
   #becomeDisabled(): void {
-    this.#transition("disabled");
+    this.#state.transition("disabled");
     this.#isRunning = false;
     this.#isFatal = false;
   }
 
   #enable(): void {
     if (this.#isConfigurationValid()) {
-      this.#transition("ready");
+      this.#state.transition("ready");
       this.#isRunning = true;
     } else {
-      this.#transition("fatal");
+      this.#state.transition("fatal");
       this.#isFatal = true;
     }
   }
@@ -142,13 +143,13 @@ export class ControllerState {
   #takeShutdownNotice(): void {
     const shn = (this.#cc >>> Cc.SHN_SHIFT) & CcShn.MASK;
     const isAsked = shn === CcShn.NORMAL || shn === CcShn.ABRUPT;
-    if (isAsked && this.#name === "disabled") this.#transition("shut-down");
-    if (isAsked && this.#name === "ready") {
-      this.#transition("shutting-down");
+    if (isAsked && this.name === "disabled") this.#state.transition("shut-down");
+    if (isAsked && this.name === "ready") {
+      this.#state.transition("shutting-down");
       this.#closeIoQueues();
     }
-    const wasNeverEnabled = this.#name === "shut-down" && !this.#isRunning;
-    if (wasNeverEnabled && !isAsked && (this.#cc & Cc.EN) === 0) this.#transition("disabled");
+    const wasNeverEnabled = this.name === "shut-down" && !this.#isRunning;
+    if (wasNeverEnabled && !isAsked && (this.#cc & Cc.EN) === 0) this.#state.transition("disabled");
   }
 
   /** Asks for the I/O queues to be closed; without any, that is done. */
@@ -160,10 +161,5 @@ export class ControllerState {
   #askToClose(): void {
     if (!this.#isClosing) this.#mustCloseIoQueues = true;
     this.#isClosing = true;
-  }
-
-  #transition(to: ControllerStateName): void {
-    assert(TRANSITIONS[this.#name].includes(to), `A controller goes from ${this.#name} to ${to}`);
-    this.#name = to;
   }
 }

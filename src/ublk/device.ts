@@ -1,4 +1,4 @@
-import { assert } from "../base/assert.ts";
+import { MachineState, StateTable } from "../base/state_table.ts";
 import type { DeviceInfo } from "./device_info.ts";
 
 /** How far a kernel device has come, from ADD_DEV to DEL_DEV. */
@@ -20,7 +20,8 @@ export type DeviceState =
   /** DEL_DEV is done. */
   | "deleted";
 
-const NEXT: Readonly<Record<DeviceState, readonly DeviceState[]>> = Object.freeze({
+/** Which states may follow which. */
+export const DEVICE_STATES = new StateTable<DeviceState>("A ublk device", {
   added: ["configured", "stopped"],
   configured: ["opened", "stopped"],
   opened: ["fetching", "stopped"],
@@ -49,7 +50,7 @@ export class UblkDevice {
   readonly ioctlEncode: boolean;
   /** The open `/dev/ublkcN`, -1 while it is not open. */
   charFd = -1;
-  #state: DeviceState = "added";
+  readonly #state = new MachineState(DEVICE_STATES, "added");
 
   constructor(info: DeviceInfo, options: { ioctlEncode: boolean }) {
     this.devId = info.devId;
@@ -62,7 +63,7 @@ export class UblkDevice {
   }
 
   get state(): DeviceState {
-    return this.#state;
+    return this.#state.name;
   }
 
   /** The character device that the queues are served through. */
@@ -77,7 +78,6 @@ export class UblkDevice {
 
   /** Moves to the next state; a step that the table does not have is a bug of ours. */
   transition(to: DeviceState): void {
-    assert(NEXT[this.#state].includes(to), `A ublk device must not go from ${this.#state} to ${to}`);
-    this.#state = to;
+    this.#state.transition(to);
   }
 }

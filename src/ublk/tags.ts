@@ -1,3 +1,4 @@
+import { SlotStates } from "../base/state_table.ts";
 import { assert } from "../base/assert.ts";
 import { EPROTO } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
@@ -5,7 +6,7 @@ import type { BlockDevice, Geometry } from "../block/device.ts";
 import { BlockOp, type RequestTable } from "../block/request.ts";
 import { legacyOp, UBLK_QUEUE_DEPTH_MAX, UblkIoCommand, UblkIoResult } from "../protocol/ublk.ts";
 import { DescriptorReader } from "./descriptor.ts";
-import { TagState, TagStates } from "./tag_state.ts";
+import { TAG_STATES, TagState } from "./tag_state.ts";
 
 /** Errnos are at most this (MAX_ERRNO of the kernel). */
 const ERRNO_MAX = 4095;
@@ -54,7 +55,7 @@ export class UblkTags {
   readonly #device: BlockDevice;
   readonly #reader: DescriptorReader;
   readonly #blockShift: number;
-  readonly #states: TagStates;
+  readonly #states: SlotStates;
   readonly #results: Int32Array;
   readonly #wanted: Fifo;
   readonly #fetchOp: number;
@@ -78,7 +79,7 @@ export class UblkTags {
     this.#device = options.device;
     this.#reader = new DescriptorReader(options.descriptors, requests, options.geometry);
     this.#blockShift = Math.log2(options.geometry.blockSize);
-    this.#states = new TagStates(depth);
+    this.#states = new SlotStates(TAG_STATES, depth);
     this.#results = new Int32Array(depth);
     this.#wanted = new Fifo(depth);
     const encode = options.ioctlEncode === false ? legacyOp : (op: number) => op;

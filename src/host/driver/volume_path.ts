@@ -1,4 +1,4 @@
-import { assert } from "../../base/assert.ts";
+import { MachineState, StateTable } from "../../base/state_table.ts";
 import { UmpathError } from "../../base/errors.ts";
 import { logger } from "../../base/log.ts";
 import type { Prng } from "../../base/prng.ts";
@@ -18,7 +18,8 @@ import { pathWords } from "../../rpc/path_words.ts";
 
 const log = logger("path");
 
-const STATES: Readonly<Record<PathState, readonly PathState[]>> = Object.freeze({
+/** Which states may follow which. */
+export const PATH_STATES = new StateTable<PathState>("A path", {
   connecting: ["live", "reconnecting", "disabled"],
   live: ["reconnecting", "disabled"],
   reconnecting: ["live", "disabled"],
@@ -96,7 +97,7 @@ export class VolumePath {
   /** Aborted once the path is to end. */
   readonly #ended = new AbortController();
   readonly #firstOutcome = Promise.withResolvers<UmpathError | null>();
-  #state: PathState = "connecting";
+  readonly #state = new MachineState(PATH_STATES, "connecting");
   #ana: AnaStateName = "inaccessible";
   #session: ControllerSession | null = null;
   #linkFailed: (reason: string) => void = () => {};
@@ -142,7 +143,7 @@ export class VolumePath {
   }
 
   get state(): PathState {
-    return this.#state;
+    return this.#state.name;
   }
 
   get ana(): AnaStateName {
@@ -164,14 +165,14 @@ export class VolumePath {
   }
 
   get isServing(): boolean {
-    return this.#state === "live" && anaServesIo(this.#ana);
+    return this.state === "live" && anaServesIo(this.#ana);
   }
 
   get prospect(): PathProspect {
     const isForeign = this.#refusal !== null && !this.#wasLive;
     if (this.#ended.signal.aborted || isForeign) return "out-of-use";
-    if (this.#state === "live") return "expected";
-    const isLost = this.#state === "disabled" || this.#leftOfMs(this.#owner.timeouts.fastIoFailTimeoutMs) <= 0;
+    if (this.state === "live") return "expected";
+    const isLost = this.state === "disabled" || this.#leftOfMs(this.#owner.timeouts.fastIoFailTimeoutMs) <= 0;
     return isLost ? "lost" : "expected";
   }
 
@@ -184,10 +185,9 @@ export class VolumePath {
   }
 
   #transition(to: PathState, reason: string | null): void {
-    if (this.#state === to && this.reason === reason) return;
-    assert(this.#state === to || STATES[this.#state].includes(to), `A path does not go from ${this.#state} to ${to}`);
-    const was = this.#state;
-    this.#state = to;
+    if (this.state === to && this.reason === reason) return;
+    const was = this.state;
+    if (was !== to) this.#state.transition(to);
     this.reason = reason;
     this.#watchFastIoFail();
     const why = reason === null ? "" : `: ${reason}`;
@@ -315,7 +315,7 @@ export class VolumePath {
   #watchFastIoFail(): void {
     clearTimeout(this.#fastIoFailTimer);
     const leftMs = this.#leftOfMs(this.#owner.timeouts.fastIoFailTimeoutMs);
-    if (this.#state === "live" || this.#state === "disabled" || leftMs === Infinity || leftMs <= 0) return;
+    if (this.state === "live" || this.state === "disabled" || leftMs === Infinity || leftMs <= 0) return;
     this.#fastIoFailTimer = setTimeout(() => this.#handleFastIoFail(), Math.ceil(leftMs));
   }
 
@@ -451,7 +451,7 @@ export class VolumePath {
   }
 
   #setAna(state: AnaStateName): void {
-    if (this.#ana !== state && this.#state === "live") log.info(`${this.#words} is now ${state}`);
+    if (this.#ana !== state && this.state === "live") log.info(`${this.#words} is now ${state}`);
     this.#ana = state;
     if (this.#session !== null) this.#anaTransition.handleState(state, this.#session);
     this.#owner.table.setAna(this.index, ANA_CODES[state]);

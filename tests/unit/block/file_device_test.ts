@@ -4,7 +4,8 @@ import { EAGAIN, EINTR, EINVAL, EIO, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP } from "
 import { Prng } from "../../../src/base/prng.ts";
 import { FileDevice } from "../../../src/block/file_device.ts";
 import { AllocateMode, FileOperation, WriteFlag } from "../../../src/block/file_operation.ts";
-import { FileStep, FileSteps } from "../../../src/block/file_step.ts";
+import { SlotStates } from "../../../src/base/state_table.ts";
+import { FILE_STEPS, FileStep } from "../../../src/block/file_step.ts";
 import { BlockFlag, BlockOp, RequestTable } from "../../../src/block/request.ts";
 import { SimulatedFile, type SimulatedFileOptions } from "./simulated_file.ts";
 
@@ -279,8 +280,8 @@ Deno.test("FileDevice takes back what it has asked for, once", () => {
   assertThrows(() => submit(1, BlockOp.READ, 0, 17), AssertionFailure);
 });
 
-Deno.test("FileSteps goes from step to step as its table says", () => {
-  const steps = new FileSteps(2);
+Deno.test("FILE_STEPS lets a slot go from step to step as its table says", () => {
+  const steps = new SlotStates(FILE_STEPS, 2);
   steps.transition(1, FileStep.PUNCH);
   steps.transition(1, FileStep.FILL);
   steps.transition(1, FileStep.SYNC);
