@@ -2,7 +2,7 @@
  * Measures umpath: `deno task bench [NAME…] [--reps N] [--json FILE] [--kernel 6.12|7] [--against FOLDER]
  * [--update]`, and `deno task bench [NAME…] --profile`.
  *
- * A name is that of a group ("native", "target", "daemon", "loop", "vm", "vm-null", "vm-target", "failover") or the
+ * A name is that of a group ("native", "target", "daemon", "scale", "loop", "vm", "vm-null", "vm-target", "failover") or the
  * beginning of a case's name; without one everything runs. With `--against` the native cases of another checkout run in
  * turns with those of this one. The tables are printed, the samples go to the JSON file. `--update` accepts the medians as
  * the baseline of this machine, which later runs on it are compared with. `--profile` measures nothing: it profiles the
@@ -22,6 +22,8 @@ import { type Series, table } from "./measure.ts";
 import { runNative } from "./native.ts";
 import { NATIVE_CASES } from "./native_cases.ts";
 import { profileNative } from "./profile.ts";
+import { runScale } from "./scale.ts";
+import { SCALE_CASES } from "./scale_cases.ts";
 import { runTarget, TARGET_CASES } from "./target.ts";
 import { endVm, runVm } from "./vm.ts";
 import { VM_CASES, VM_NULL_CASES, VM_TARGET_CASES } from "./vm_cases.ts";
@@ -73,6 +75,15 @@ const GROUPS: readonly Group[] = [
     needs: "build",
     title: () => "A daemon with two workers, its volumes over two paths of `umpath serve` (reno)",
     run: runDaemonCases,
+  },
+  {
+    name: "scale",
+    cases: SCALE_CASES,
+    needs: "build",
+    reps: 1,
+    title: () =>
+      "Volumes of one `umpath serve` over four paths, attached with `--all`; CPU is the daemon's, for a volume",
+    run: runScale,
   },
   {
     name: "loop",

@@ -19,6 +19,12 @@ export const DETAILS: Readonly<Record<string, string>> = {
   initiatorCpuUs: "initiator µs",
   targetCpuUs: "target µs",
   rssMiB: "RSS MiB",
+  controllers: "controllers",
+  connections: "connections",
+  daemonIdlePercent: "daemon idle %",
+  targetIdlePercent: "target idle %",
+  returnS: "return s",
+  detachS: "detach s",
 };
 
 /** All repetitions of one case by one subject. */
