@@ -47,10 +47,53 @@ int um_unmap(void *address, uint64_t bytes)
 	return munmap(address, bytes) ? -errno : 0;
 }
 
-/* Gives the pages of an area of um_map() back: it reads as zeroes again. */
+/* Makes a part of an area of um_map() zeroes, and gives the pages that are wholly in it back. */
 int um_discard(void *address, uint64_t offset, uint64_t bytes)
 {
-	return madvise((char *)address + offset, bytes, MADV_DONTNEED) ? -errno : 0;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t end = offset + bytes;
+	uint64_t first = (offset + page - 1) / page * page;
+	uint64_t last = end / page * page;
+
+	if (first >= last) {
+		memset((char *)address + offset, 0, bytes);
+		return 0;
+	}
+	if (madvise((char *)address + first, last - first, MADV_DONTNEED))
+		return -errno;
+	memset((char *)address + offset, 0, first - offset);
+	memset((char *)address + last, 0, end - last);
+	return 0;
+}
+
+/* Address space that nothing may touch before um_commit(): it costs neither memory nor, where memory is not overcommitted,
+ * a part of what there is. NULL if there is not so much. */
+void *um_reserve(uint64_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Makes whole pages of reserved address space memory as um_map() gives it. */
+int um_commit(void *area, uint64_t offset, uint64_t bytes, uint32_t lock)
+{
+	char *p = (char *)area + offset;
+
+	if (mprotect(p, bytes, PROT_READ | PROT_WRITE))
+		return -errno;
+	if (lock)
+		(void)mlock2(p, bytes, MLOCK_ONFAULT);
+	return 0;
+}
+
+/* Makes them address space again: new mappings in their place leave neither pages nor locks nor promises of memory. */
+int um_decommit(void *area, uint64_t offset, uint64_t bytes)
+{
+	void *p = mmap((char *)area + offset, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		       0);
+
+	return p == MAP_FAILED ? -errno : 0;
 }
 
 /* CRC32C (Castagnoli, reflected polynomial 0x82f63b78) a bit at a time: what the instructions below are checked against. */

@@ -48,6 +48,9 @@ UM_API void *um_map(uint64_t bytes, uint32_t lock);
 UM_API void *um_map_file(int32_t fd, uint64_t bytes, uint64_t offset, uint32_t writable);
 UM_API int um_unmap(void *address, uint64_t bytes);
 UM_API int um_discard(void *address, uint64_t offset, uint64_t bytes);
+UM_API void *um_reserve(uint64_t bytes);
+UM_API int um_commit(void *area, uint64_t offset, uint64_t bytes, uint32_t lock);
+UM_API int um_decommit(void *area, uint64_t offset, uint64_t bytes);
 UM_API uint32_t um_crc32c(uint32_t crc, const uint8_t *data, uint64_t bytes);
 UM_API uint32_t um_crc32c_part(const uint8_t *area, uint32_t offset, uint32_t bytes);
 

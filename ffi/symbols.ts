@@ -11,6 +11,9 @@ export const SYMBOLS = {
   um_map_file: { parameters: ["i32", "u64", "u64", "u32"], result: "pointer" },
   um_unmap: { parameters: ["pointer", "u64"], result: "i32" },
   um_discard: { parameters: ["pointer", "u64", "u64"], result: "i32" },
+  um_reserve: { parameters: ["u64"], result: "pointer" },
+  um_commit: { parameters: ["pointer", "u64", "u64", "u32"], result: "i32" },
+  um_decommit: { parameters: ["pointer", "u64", "u64"], result: "i32" },
   um_crc32c: { parameters: ["u32", "buffer", "u64"], result: "u32" },
   um_crc32c_part: { parameters: ["buffer", "u32", "u32"], result: "u32" },
 

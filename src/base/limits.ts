@@ -23,8 +23,17 @@ export const REQUEST_BYTES_MAX = 512 << 10;
  */
 export const LOOP_REQUEST_BYTES = 1 << 20;
 
-/** Bytes of all request buffers of one queue: offsets into the arena stay 31-bit integers. */
-export const ARENA_BYTES_MAX = 2 ** 31 - 1;
+/** Bytes of a region of an arena, which all buffers of one queue lie in: offsets into it stay 31-bit integers. */
+export const REGION_BYTES_MAX = 2 ** 31 - 1;
+
+/**
+ * Address space that an arena reserves at a time. Far above that, V8 takes the buffers over it for a shortage of memory and
+ * collects garbage for every 64 MiB of other buffers.
+ */
+export const ARENA_MAPPING_BYTES = 2 ** 32;
+
+/** Mappings of one arena: two of the largest regions lie in each, and a target's worker may have all its connections. */
+export const ARENA_MAPPINGS_MAX = 512;
 
 /**
  * Write Zeroes that one request is split into, all in flight at once: a controller answers many as soon as one, and other
@@ -100,12 +109,16 @@ assert(RETRY_DELAY_MS <= RETRY_DELAY_MS_MAX, "A retry's first delay is not its l
 assert(TICK_MS <= RETRY_DELAY_MS, "Deadlines are looked at often enough to keep the shortest delay");
 assert(TARGET_LISTENERS_MAX >= PATHS_MAX, "A target can offer every path that a volume can have");
 assert(QUEUE_DEPTH_DEFAULT <= QUEUE_DEPTH_MAX, "The default depth is allowed");
-assert(QUEUE_DEPTH_MAX * REQUEST_BYTES_MAX <= ARENA_BYTES_MAX, "All buffers of the deepest queue fit in its arena");
+assert(QUEUE_DEPTH_MAX * REQUEST_BYTES_MAX <= REGION_BYTES_MAX, "All buffers of the deepest queue fit in its region");
 assert(
-  QUEUE_DEPTH_MAX * LOOP_REQUEST_BYTES <= ARENA_BYTES_MAX,
+  QUEUE_DEPTH_MAX * LOOP_REQUEST_BYTES <= REGION_BYTES_MAX,
   "So do those of a loop device",
 );
 assert(
-  (QUEUE_DEPTH_MAX + 16) * TARGET_TRANSFER_BYTES <= ARENA_BYTES_MAX,
-  "All buffers of the deepest queue of a target fit in its arena",
+  (QUEUE_DEPTH_MAX + 16) * TARGET_TRANSFER_BYTES <= REGION_BYTES_MAX,
+  "All buffers of the deepest queue of a target fit in its region",
+);
+assert(
+  ARENA_MAPPINGS_MAX * Math.floor(ARENA_MAPPING_BYTES / (REGION_BYTES_MAX + 1)) >= TARGET_CONNECTIONS_MAX,
+  "One worker of a target has room for all connections, however large they are",
 );

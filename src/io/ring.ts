@@ -117,8 +117,8 @@ export class Ring implements Disposable {
     const view = new DataView(this.#state.buffer);
     const long = (offset: number) => Number(view.getBigUint64(offset, true));
     const word = (index: number) => view.getUint32(LAYOUT.ringSqEntries + index * 4, true);
-    this.#ring = new Int32Array(Memory.at(long(LAYOUT.ringAddr), long(LAYOUT.ringAddr + 8)).buffer);
-    this.#sqes = new Int32Array(Memory.at(long(LAYOUT.ringAddr + 16), long(LAYOUT.ringAddr + 24)).buffer);
+    this.#ring = new Int32Array(Memory.at(long(LAYOUT.ringAddr), long(LAYOUT.ringAddr + 8)).bytes.buffer);
+    this.#sqes = new Int32Array(Memory.at(long(LAYOUT.ringAddr + 16), long(LAYOUT.ringAddr + 24)).bytes.buffer);
     this.#entries = word(0);
     this.#sqMask = word(0) - 1;
     this.#cqMask = word(1) - 1;

@@ -1,7 +1,7 @@
 import { LAYOUT } from "../../ffi/layout.ts";
 import { native } from "../../ffi/library.ts";
 import { errnoWords } from "../base/errno.ts";
-import { type Memory, TWO_32 } from "./memory.ts";
+import { type MemoryArea, TWO_32 } from "./memory.ts";
 import type { Ring } from "./ring.ts";
 import { tokenHigh, TokenKind } from "./token.ts";
 
@@ -51,7 +51,7 @@ export class SocketLink<M extends ByteMachine> {
   readonly id: number;
   readonly fd: number;
   readonly connection: M;
-  readonly #memory: Memory;
+  readonly #memory: MemoryArea;
   readonly #words: Uint32Array;
   readonly #receiveHeader: number;
   readonly #sendHeader: number;
@@ -70,7 +70,7 @@ export class SocketLink<M extends ByteMachine> {
     id: number;
     fd: number;
     connection: M;
-    memory: Memory;
+    memory: MemoryArea;
     arenaOffset: number;
     owner: number;
     index: number;
@@ -79,7 +79,8 @@ export class SocketLink<M extends ByteMachine> {
     this.fd = options.fd;
     this.connection = options.connection;
     this.#memory = options.memory;
-    this.#words = new Uint32Array(options.memory.buffer);
+    const { bytes } = options.memory;
+    this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
     this.#receiveHeader = options.arenaOffset;
     const receiveIov = this.#receiveHeader + LAYOUT.msghdrBytes;
     this.#sendHeader = receiveIov + 2 * LAYOUT.iovecBytes;

@@ -37,7 +37,7 @@ export class RamStore implements Disposable {
 
   /** As far as it can grow, in bytes. */
   get bytesMax(): number {
-    return this.#memory.bytes.length;
+    return this.#memory.length;
   }
 
   get address(): number {

@@ -64,7 +64,8 @@ export class FusePort implements DevicePort {
     this.#requests = requests;
     this.#fd = options.fd;
     this.#memory = memory;
-    this.#words = new Uint32Array(memory.buffer);
+    const { bytes } = memory;
+    this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
     this.#iovecsAt = arenaOffset + FuseSlots.arenaBytes(requests.depth);
     this.#pollToken = tokenHigh(TokenKind.FUSE_POLL, options.volume);
     this.#readToken = tokenHigh(TokenKind.FUSE_READ, options.volume);

@@ -46,7 +46,7 @@ export class UblkPort implements DevicePort {
     this.#queue = new UblkTags({
       queueId: options.queueId,
       depth: requests.depth,
-      descriptors: new Int32Array(descriptors.buffer),
+      descriptors: new Int32Array(descriptors.bytes.buffer),
       requests,
       device: options.device,
       geometry: options.geometry,

@@ -90,7 +90,7 @@ class Rig implements Disposable {
 
   /** The parts of memory that an entry names: offset and length of each. */
   parts({ iovecs = 0, count = 0 }: Entry): [offset: number, bytes: number][] {
-    const view = new DataView(this.memory.buffer, iovecs - this.memory.address);
+    const view = new DataView(this.memory.bytes.buffer, iovecs - this.memory.address);
     return Array.from({ length: count }, (_, i) => {
       const offset = Number(view.getBigUint64(16 * i, true)) - this.memory.address;
       return [offset, Number(view.getBigUint64(16 * i + 8, true))];
@@ -139,7 +139,7 @@ Deno.test("FusePort answers with the header, and the data that was read behind i
   const [write] = rig.turn();
   const [header, data] = rig.parts(write);
   assertEquals([write.op, write.low, header[1], data], ["write", read.low, 16, [rig.dataOffset[read.low], 1024]]);
-  const view = new DataView(rig.memory.buffer, header[0]);
+  const view = new DataView(rig.memory.bytes.buffer, header[0]);
   assertEquals([view.getUint32(0, true), view.getBigUint64(8, true)], [16 + 1024, 99n]);
   rig.complete(TokenKind.FUSE_WRITE, 16 + 1024, { low: write.low });
   assertEquals(rig.port.failure, 0);
