@@ -5,7 +5,8 @@ import { FileDevice } from "../block/file_device.ts";
 import { FileOperation } from "../block/file_operation.ts";
 import { MemoryDevice } from "../block/memory_device.ts";
 import { RequestTable } from "../block/request.ts";
-import { Memory, TWO_32 } from "../io/memory.ts";
+import type { Arena, Region } from "../io/arena.ts";
+import { TWO_32 } from "../io/memory.ts";
 import type { Ring } from "../io/ring.ts";
 import type { RingOwner } from "../io/ring_loop.ts";
 import { SocketLink } from "../io/socket_link.ts";
@@ -21,9 +22,17 @@ import type { TargetTable } from "../nvme_target/target_table.ts";
 import { setWindow } from "./fault_socket.ts";
 import type { AddConnection, FromTargetWorker, ServedNamespace } from "./worker_messages.ts";
 
+/** A namespace in a worker. */
+export interface NamespaceInWorker extends ServedNamespace {
+  /** The memory behind it, of which there is one view for all connections; null if there is a file. */
+  readonly storage: Uint8Array | null;
+}
+
 /** What all connections of a worker have in common. */
 export interface ServedTarget {
-  readonly namespaces: readonly ServedNamespace[];
+  /** Where each has a region for its buffers. */
+  readonly arena: Arena;
+  readonly namespaces: readonly NamespaceInWorker[];
   readonly table: TargetTable;
   readonly transferBytesMax: number;
   readonly inCapsuleBytes: number;
@@ -31,7 +40,6 @@ export interface ServedTarget {
 
 /** Zeroes that are written where a file cannot zero a range, in bytes: one piece a write. */
 const ZEROES_BYTES = 64 << 10;
-const PAGE_BYTES = 4096;
 /** A slot takes so many bits of the index of a file operation's token; above them is the namespace's place. */
 const SLOT_BITS = 16;
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
@@ -47,14 +55,14 @@ interface OpenFile {
 }
 
 /**
- * One I/O connection in its worker: its arena, the pure machines and the socket. It joins them with the ring: completions
+ * One I/O connection in its worker: its region, the pure machines and the socket. It joins them with the ring: completions
  * are handed to the machine they belong to, and what the machines want is put into the ring.
  *
- *     arena: [ slot buffers … | Compare's | zeroes | TargetConnection's part | SocketLink's part ]
+ *     region: [ slot buffers … | Compare's | zeroes | TargetConnection's part | SocketLink's part ]
  */
 export class IoConnectionQueue implements RingOwner {
   readonly #index: number;
-  readonly #memory: Memory;
+  readonly #memory: Region;
   readonly #link: SocketLink<TargetConnection>;
   readonly #queue: IoQueue;
   /** By the place of the namespace; null for those without a file. */
@@ -82,7 +90,7 @@ export class IoConnectionQueue implements RingOwner {
     const zeroesOffset = slots * target.transferBytesMax;
     const arenaOffset = zeroesOffset + ZEROES_BYTES;
     const linkOffset = roundUp(arenaOffset + TargetConnection.arenaBytes(depth), 16);
-    this.#memory = Memory.allocate(roundUp(linkOffset + SocketLink.arenaBytes, PAGE_BYTES));
+    this.#memory = target.arena.allocate(linkOffset + SocketLink.arenaBytes);
     try {
       const memory = this.#memory.bytes;
       const requests = new RequestTable(slots, { bufferBytes: target.transferBytesMax });
@@ -297,10 +305,9 @@ function isRead(opcode: number): boolean {
   return opcode === NvmOpcode.READ || opcode === NvmOpcode.COMPARE;
 }
 
-function memoryDevice(namespace: ServedNamespace, requests: RequestTable, arena: Uint8Array): BlockDevice {
-  const { store, blockSize } = namespace;
-  if (store.type !== "ram") unreachable("A namespace without a file is in memory");
-  const storage = Memory.at(store.address, store.bytes).bytes;
+function memoryDevice(namespace: NamespaceInWorker, requests: RequestTable, arena: Uint8Array): BlockDevice {
+  const { storage, blockSize } = namespace;
+  if (storage === null) unreachable("A namespace without a file is in memory");
   return new MemoryDevice(requests, { blockSize, storage, arena });
 }
 

@@ -1,5 +1,7 @@
 import { assert } from "../base/assert.ts";
 import { TARGET_CONNECTIONS_MAX } from "../base/limits.ts";
+import { Arena } from "../io/arena.ts";
+import { Memory } from "../io/memory.ts";
 import { RingLoop } from "../io/ring_loop.ts";
 import type { Wake } from "../io/wake.ts";
 import type { Plane } from "../io/worker_inbox.ts";
@@ -13,6 +15,7 @@ import { native } from "../../ffi/library.ts";
 /** What a worker of the target runs: I/O connections on one ring. */
 export class TargetPlane implements Plane<ToTargetWorker> {
   readonly #loop = new RingLoop<IoConnectionQueue>(TARGET_CONNECTIONS_MAX, () => {});
+  readonly #arena = new Arena();
   readonly #tell: (message: FromTargetWorker) => void;
   #target: ServedTarget | null = null;
   #script: FaultScript | null = null;
@@ -34,8 +37,7 @@ export class TargetPlane implements Plane<ToTargetWorker> {
   handleMessage(message: ToTargetWorker): void {
     switch (message.type) {
       case "serve":
-        this.#target = { ...message, table: new TargetTable(message.table) };
-        return;
+        return this.#serve(message);
       case "add-connection":
         return this.#add(message);
       case "faults":
@@ -47,6 +49,14 @@ export class TargetPlane implements Plane<ToTargetWorker> {
       case "stop":
         this.#isStopped = true;
     }
+  }
+
+  #serve(message: ToTargetWorker & { type: "serve" }): void {
+    const namespaces = message.namespaces.map((namespace) => {
+      const { store } = namespace;
+      return { ...namespace, storage: store.type === "ram" ? Memory.at(store.address, store.bytes).bytes : null };
+    });
+    this.#target = { ...message, arena: this.#arena, namespaces, table: new TargetTable(message.table) };
   }
 
   /** A connection that there is no memory for is closed: its host learns of it, and others go on. */
@@ -70,5 +80,6 @@ export class TargetPlane implements Plane<ToTargetWorker> {
 
   [Symbol.dispose](): void {
     this.#loop[Symbol.dispose]();
+    this.#arena[Symbol.dispose]();
   }
 }

@@ -6,6 +6,7 @@ import { heldBackWords, RateLimit } from "../base/rate_limit.ts";
 import { count, quote } from "../base/text.ts";
 import { formatSize } from "../base/units.ts";
 import { VERSION } from "../base/version.ts";
+import { Arena } from "../io/arena.ts";
 import type { Poller } from "../io/poller.ts";
 import { NSID_ALL } from "../protocol/nvme.ts";
 import { ADMIN_IN_CAPSULE_BYTES } from "../protocol/nvme_tcp.ts";
@@ -73,6 +74,8 @@ export class TargetServer {
   /** What goes wrong here on demand. */
   readonly faults: FaultControl;
   readonly #options: TargetServerOptions;
+  /** Buffers of the connections of this thread. */
+  readonly #arena = new Arena();
   readonly #table: TargetTable;
   readonly #subsystem: Subsystem;
   readonly #connections: IoConnections;
@@ -192,6 +195,7 @@ export class TargetServer {
     }
     const { limits } = this.#options.description;
     const options = {
+      arena: this.#arena,
       faults: { control: this.faults, listener: index },
       fd,
       peer,

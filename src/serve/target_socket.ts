@@ -2,7 +2,7 @@ import { native } from "../../ffi/library.ts";
 import { EAGAIN, EINTR, errnoWords } from "../base/errno.ts";
 import { messageOf } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
-import { Memory } from "../io/memory.ts";
+import type { Arena, Region } from "../io/arena.ts";
 import type { Poller, Watch } from "../io/poller.ts";
 import { FABRICS_OPCODE, SQE_FCTYPE_AT } from "../protocol/nvme.ts";
 import { TargetConnection, type TargetTransfer } from "../nvme_target/connection.ts";
@@ -28,6 +28,8 @@ export interface SocketOwner {
 
 /** What a connection of the main thread takes. */
 export interface TargetSocketOptions {
+  /** Where it has its buffers. */
+  readonly arena: Arena;
   readonly fd: number;
   /** The other end, for people: "127.0.0.1:50000". */
   readonly peer: string;
@@ -50,7 +52,7 @@ export class TargetSocket {
   readonly peer: string;
 
   readonly #poller: Poller;
-  readonly #memory: Memory;
+  readonly #memory: Region;
   readonly #watch: Watch;
   readonly #control: FaultControl;
   #subject: FaultSubject;
@@ -69,7 +71,7 @@ export class TargetSocket {
     this.#control = options.faults.control;
     this.#subject = this.#control.subject(options.faults.listener);
     const arenaOffset = slots * transferBytesMax;
-    this.#memory = Memory.allocate(arenaOffset + TargetConnection.arenaBytes(slots, RECEIVE_BYTES));
+    this.#memory = options.arena.allocate(arenaOffset + TargetConnection.arenaBytes(slots, RECEIVE_BYTES));
     const memory = this.#memory.bytes;
     try {
       this.connection = new TargetConnection({

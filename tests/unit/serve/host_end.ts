@@ -1,5 +1,6 @@
 /** A host's end of a connection to the main thread of a target, on fake sockets, and what a socket there needs. */
 import { assert, assertEquals } from "@std/assert";
+import { Arena } from "../../../src/io/arena.ts";
 import { FaultControl } from "../../../src/serve/fault_control.ts";
 import type { TargetSocketOptions } from "../../../src/serve/target_socket.ts";
 import type { ConnectResult } from "../../../src/nvme_target/subsystem.ts";
@@ -15,6 +16,7 @@ export class MainThread implements Disposable {
   readonly sockets = new FakeSockets();
   readonly poller = new FakePoller();
   readonly target: AdminTarget;
+  readonly #arena = new Arena();
   readonly faults = new FaultControl({
     listeners: () => [{ index: 0, traddr: "10.0.0.1", trsvcid: 4420 }],
     ana: () => 1,
@@ -35,6 +37,7 @@ export class MainThread implements Disposable {
   /** Options of a socket for that host. */
   options(host: HostEnd): Omit<TargetSocketOptions, "owner"> {
     return {
+      arena: this.#arena,
       fd: host.socket.fd,
       peer: "10.0.0.9:50000",
       slots: 8,
@@ -51,6 +54,7 @@ export class MainThread implements Disposable {
   [Symbol.dispose](): void {
     this.faults[Symbol.dispose]();
     this.sockets[Symbol.dispose]();
+    this.#arena[Symbol.dispose]();
   }
 }
 

@@ -1,5 +1,6 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { native } from "../../../ffi/library.ts";
+import { ENOMEM } from "../../../src/base/errno.ts";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { Wake } from "../../../src/io/wake.ts";
 import { faultPlan } from "../../../src/serve/fault_plan.ts";
@@ -80,13 +81,25 @@ Deno.test("TargetPlane closes a connection that there is no memory for, and serv
   using rig = new Rig();
   const kept = rig.connect();
   const symbols = native() as unknown as Record<string, unknown>;
-  const map = symbols.um_map;
-  symbols.um_map = () => null;
+  const commit = symbols.um_commit;
+  symbols.um_commit = () => -ENOMEM;
   const lost = rig.connect();
-  symbols.um_map = map;
+  symbols.um_commit = commit;
   const message = rig.closed(lost.connection)!;
-  assertMatch(message.type === "connection-closed" ? message.reason! : "", /^Cannot map [\d.]+ MiB of memory/);
+  assertMatch(
+    message.type === "connection-closed" ? message.reason! : "",
+    /^Cannot map [\d.]+ MiB of memory: out of memory$/,
+  );
   assertEquals([lost.isClosed, kept.write(0, new Uint8Array(BLOCK))], [true, 0]);
+});
+
+Deno.test("TargetPlane shows V8 no memory anew for a connection", () => {
+  using rig = new Rig();
+  rig.connect().write(0, new Uint8Array(BLOCK));
+  const { external } = Deno.memoryUsage();
+  const queue = { sqEntries: 512, sqFlowControl: false, sqHead: 1 };
+  for (let i = 0; i < 4; i++) assertEquals(rig.connect({ queue }).write(0, new Uint8Array(BLOCK)), 0);
+  assert(Deno.memoryUsage().external - external < 16 << 20);
 });
 
 Deno.test("TargetPlane ends when it is told to, and asserts that it was told first what to serve", () => {
