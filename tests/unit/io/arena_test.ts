@@ -7,6 +7,7 @@ import { REGION_BYTES_MAX } from "../../../src/base/limits.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { Arena, type Region } from "../../../src/io/arena.ts";
 import { Memory } from "../../../src/io/memory.ts";
+import { ReplacedNative } from "./replaced_native.ts";
 
 const PAGE = native().um_page_bytes();
 const MIB = 1 << 20;
@@ -21,18 +22,6 @@ function kibOf({ address }: Region, { reservedBytes }: Arena, line: string): num
     else if (isIn && text.startsWith(`${line}:`)) kib += Number(/\d+/.exec(text)![0]);
   }
   return kib;
-}
-
-/** Puts another function of the C library in place of one while `call` runs. */
-function withNative<T>(name: string, other: (real: (...args: never[]) => unknown) => unknown, call: () => T): T {
-  const symbols = native() as unknown as Record<string, (...args: never[]) => unknown>;
-  const real = symbols[name]!;
-  symbols[name] = other(real) as typeof real;
-  try {
-    return call();
-  } finally {
-    symbols[name] = real;
-  }
 }
 
 Deno.test("Arena gives out regions that are zeroed, apart, at pages, and views of one buffer", () => {
@@ -127,12 +116,12 @@ Deno.test("Arena has a region beyond the first 4 GiB of its address space", () =
 
 Deno.test("Arena takes less address space where there is less", () => {
   const asked: bigint[] = [];
-  const scarce = (real: (...args: never[]) => unknown) => (bytes: bigint) => {
-    asked.push(bytes);
-    return bytes > 5n * BigInt(MIB) ? null : real(bytes as never);
-  };
   using arena = new Arena({ mappingBytes: 32 * MIB });
-  withNative("um_reserve", scarce, () => {
+  {
+    using _scarce = new ReplacedNative("um_reserve", (real, bytes: bigint) => {
+      asked.push(bytes);
+      return bytes > 5n * BigInt(MIB) ? null : real(bytes as never);
+    });
     using _region = arena.allocate(3 * MIB);
     assertEquals(arena.reservedBytes, 4 * MIB);
     assertEquals(asked.splice(0).map((bytes) => Number(bytes) / MIB), [32, 16, 8, 4]);
@@ -140,22 +129,19 @@ Deno.test("Arena takes less address space where there is less", () => {
     assertEquals(asked.splice(0).map((bytes) => Number(bytes) / MIB), [32, 16, 8, 5]);
     assertThrows(() => arena.allocate(6 * MIB), UmpathError, "Cannot map 6 MiB of memory: out of memory");
     assertEquals(asked.splice(0).map((bytes) => Number(bytes) / MIB), [32, 16, 8, 6]);
-  });
+  }
   arena.invariants();
   using _again = arena.allocate(6 * MIB);
 });
 
 Deno.test("Arena names the limit on address space if there is one", () => {
   using arena = new Arena();
-  const limited = () => (_resource: number, limits: Uint8Array) => {
+  using _none = new ReplacedNative("um_reserve", () => null);
+  using _limited = new ReplacedNative("um_limit", (_real, _resource: number, limits: Uint8Array) => {
     new BigUint64Array(limits.buffer).set([80n << 30n, 80n << 30n]);
     return 0;
-  };
-  const error = withNative(
-    "um_reserve",
-    () => () => null,
-    () => withNative("um_limit", limited, () => assertThrows(() => arena.allocate(PAGE), UmpathError)),
-  );
+  });
+  const error = assertThrows(() => arena.allocate(PAGE), UmpathError);
   assertEquals([error.code, error.message], [
     "host-lacks",
     "Cannot map 4 KiB of memory: out of memory: this process may map 80 GiB (ulimit -v, LimitAS=)",
@@ -165,9 +151,10 @@ Deno.test("Arena names the limit on address space if there is one", () => {
 
 Deno.test("Arena has the room again of a region that got no memory", () => {
   using arena = new Arena({ mappingBytes: MIB });
-  withNative("um_commit", () => () => -ENOMEM, () => {
+  {
+    using _refused = new ReplacedNative("um_commit", () => -ENOMEM);
     assertThrows(() => arena.allocate(MIB), UmpathError, "Cannot map 1 MiB of memory: out of memory");
-  });
+  }
   arena.invariants();
   using region = arena.allocate(MIB);
   assertEquals([arena.mappings, region.bytes.length], [1, MIB]);
@@ -176,7 +163,10 @@ Deno.test("Arena has the room again of a region that got no memory", () => {
 Deno.test("Arena leaves out of use what the kernel does not take back", () => {
   using arena = new Arena({ mappingBytes: MIB });
   const region = arena.allocate(MIB);
-  withNative("um_decommit", () => () => -ENOMEM, () => region[Symbol.dispose]());
+  {
+    using _refused = new ReplacedNative("um_decommit", () => -ENOMEM);
+    region[Symbol.dispose]();
+  }
   arena.invariants();
   using next = arena.allocate(MIB);
   assert(next.address !== region.address);
