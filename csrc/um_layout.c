@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <linux/fuse.h>
 #include <linux/io_uring.h>
-#include <poll.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -29,7 +28,6 @@ int um_layout(uint32_t *out, uint32_t count)
 		offsetof(struct msghdr, msg_iov),
 		offsetof(struct msghdr, msg_iovlen),
 		sizeof(struct iovec),
-		sizeof(struct pollfd),
 		sizeof(struct um_ublk_ctrl_cmd),
 		sizeof(struct um_ublk_dev_info),
 		sizeof(struct um_ublk_io_cmd),

@@ -200,10 +200,3 @@ int um_socket_user_timeout(int32_t fd, uint32_t milliseconds)
 {
 	return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds)) ? -errno : 0;
 }
-
-int um_poll(void *pollfds, uint32_t count, int32_t timeout_ms)
-{
-	int rc = poll(pollfds, count, timeout_ms);
-
-	return rc < 0 ? -errno : rc;
-}

@@ -65,7 +65,12 @@ UM_API int um_socket_receive(int32_t fd, uint8_t *data, uint32_t bytes);
 UM_API int um_socket_shutdown(int32_t fd);
 UM_API int um_socket_close(int32_t fd, uint32_t abort);
 UM_API int um_socket_user_timeout(int32_t fd, uint32_t milliseconds);
-UM_API int um_poll(void *pollfds, uint32_t count, int32_t timeout_ms);
+
+/* um_epoll.c */
+UM_API int um_epoll(void);
+UM_API int um_epoll_control(int32_t epoll, uint32_t operation, int32_t fd, uint32_t events, uint32_t index,
+			    uint32_t generation);
+UM_API int um_epoll_wait(int32_t epoll, uint32_t *ready, uint32_t max);
 
 /* um_process.c */
 UM_API int um_eventfd(void);

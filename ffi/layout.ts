@@ -19,7 +19,6 @@ export const LAYOUT = {
   msghdrIov: 16,
   msghdrIovlen: 24,
   iovecBytes: 16,
-  pollfdBytes: 8,
   ublkCtrlCmdBytes: 32,
   ublkDevInfoBytes: 64,
   ublkIoCmdBytes: 16,

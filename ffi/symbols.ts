@@ -27,7 +27,10 @@ export const SYMBOLS = {
   um_socket_shutdown: { parameters: ["i32"], result: "i32" },
   um_socket_close: { parameters: ["i32", "u32"], result: "i32" },
   um_socket_user_timeout: { parameters: ["i32", "u32"], result: "i32" },
-  um_poll: { parameters: ["buffer", "u32", "i32"], result: "i32", nonblocking: true },
+
+  um_epoll: { parameters: [], result: "i32" },
+  um_epoll_control: { parameters: ["i32", "u32", "i32", "u32", "u32", "u32"], result: "i32" },
+  um_epoll_wait: { parameters: ["i32", "buffer", "u32"], result: "i32", nonblocking: true },
 
   um_eventfd: { parameters: [], result: "i32" },
   um_eventfd_signal: { parameters: ["i32"], result: "i32" },

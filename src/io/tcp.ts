@@ -27,7 +27,7 @@ export class ConnectFailure extends Error {
 /**
  * Connects without blocking the thread, within `timeoutMs`, unless `signal` is aborted first.
  *
- * @throws ConnectFailure with the reason in words.
+ * @throws ConnectFailure with the reason in words; UmpathError "host-lacks" if the poller takes no more.
  */
 export async function tcpConnect(
   poller: Poller,
@@ -42,7 +42,14 @@ export async function tcpConnect(
     cString(to.hostIface ?? ""),
   );
   if (fd < 0) throw new ConnectFailure(beginWords(to, -fd), -fd);
-  if (!await writable(poller, { fd, timeoutMs, signal })) {
+  let isWritable: boolean;
+  try {
+    isWritable = await writable(poller, { fd, timeoutMs, signal });
+  } catch (error) {
+    native().um_socket_close(fd, 1);
+    throw error;
+  }
+  if (!isWritable) {
     native().um_socket_close(fd, 1);
     if (signal?.aborted) throw new ConnectFailure("it was called off", ECANCELED);
     throw new ConnectFailure(`no answer within ${timeoutMs / 1000} s`, ETIMEDOUT);
@@ -75,13 +82,13 @@ async function writable(
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const watch: Watch = { fd, wantsRead: false, wantsWrite: true, onReady: () => resolve(true) };
   const giveUp = () => resolve(false);
+  poller.add(watch);
   const timer = setTimeout(giveUp, timeoutMs);
   signal?.addEventListener("abort", giveUp);
   if (signal?.aborted) giveUp();
-  poller.add(watch);
   const isWritable = await promise;
   clearTimeout(timer);
   signal?.removeEventListener("abort", giveUp);
-  await poller.remove(watch);
+  poller.remove(watch);
   return isWritable;
 }

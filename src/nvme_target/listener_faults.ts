@@ -34,11 +34,6 @@ export class ListenerFaults {
     this.#listener = listener;
   }
 
-  /** A rule keeps the listener closed. */
-  get isDown(): boolean {
-    return this.#isDown;
-  }
-
   /** Another script is in force; null for none. What it changes is told by the next {@linkcode handleTime}. */
   setScript(script: FaultScript | null): void {
     this.#script = script;

@@ -96,11 +96,6 @@ export class FaultControl implements Disposable {
     return { listener, queue: null, stream, sinceMs: performance.now() };
   }
 
-  /** A fault keeps the listener closed. */
-  isDown(listener: number): boolean {
-    return this.#listeners.get(listener)?.isDown ?? false;
-  }
-
   /** A connection is on the main thread. To be called again when its subject has become another. */
   add(socket: FaultedSocket): void {
     this.#sockets.add(socket);

@@ -17,8 +17,6 @@ export interface Listener {
   isListed: boolean;
   /** Null while it is closed. */
   portal: Portal | null;
-  /** Settles when the portal is closed that was the last to be closed. */
-  closing: Promise<void>;
   /** Connections of hosts that are not connected to a queue yet. */
   readonly handshakes: Set<Handshake>;
 }
@@ -59,7 +57,7 @@ export class Listeners {
     const portal = this.#open(index, { traddr, trsvcid });
     const description: ListenerDescription = { index, traddr, trsvcid: portal.trsvcid };
     const listener: Listener = {
-      ...{ description, isListed: true, portal, closing: Promise.resolve() },
+      ...{ description, isListed: true, portal },
       handshakes: new Set<Handshake>(),
     };
     this.#listeners[index] = listener;
@@ -94,35 +92,33 @@ export class Listeners {
   }
 
   /** Takes no more connections there, and ends those that are not connected to a queue. */
-  async remove(listener: Listener): Promise<void> {
+  remove(listener: Listener): void {
     listener.isListed = false;
     for (const handshake of [...listener.handshakes]) handshake.close();
-    await this.#closePortal(listener);
+    this.#closePortal(listener);
   }
 
   /** As if the way to it was cut. */
   takeDown(listener: Listener): void {
     log.info(`${listenerWords(listener)} is down`);
     for (const handshake of [...listener.handshakes]) handshake.reset();
-    void this.#closePortal(listener);
+    this.#closePortal(listener);
   }
 
-  #closePortal(listener: Listener): Promise<void> {
-    const { portal } = listener;
+  #closePortal(listener: Listener): void {
+    listener.portal?.close();
     listener.portal = null;
-    if (portal !== null) listener.closing = portal.close();
-    return listener.closing;
   }
 
-  /** Listens there again once the portal is closed, if it `isWanted` then. */
-  bringUp(listener: Listener, isWanted: () => boolean): void {
-    const { closing, description } = listener;
-    void closing.then(() => {
-      const isStillDown = listener.isListed && listener.portal === null && listener.closing === closing;
-      if (!isStillDown || !isWanted()) return;
-      listener.portal = this.#open(description.index, description);
+  /** Listens there again, if it is wanted. */
+  bringUp(listener: Listener): void {
+    if (!listener.isListed || listener.portal !== null) return;
+    try {
+      listener.portal = this.#open(listener.description.index, listener.description);
       log.info(`${listenerWords(listener)} is up again`);
-    }).catch((error) => log.error(`Cannot bring ${listenerWords(listener)} up again: ${messageOf(error)}`));
+    } catch (error) {
+      log.error(`Cannot bring ${listenerWords(listener)} up again: ${messageOf(error)}`);
+    }
   }
 }
 

@@ -94,14 +94,14 @@ export class Portal {
 
   #wantRead(wanted: boolean): void {
     this.#watch.wantsRead = wanted;
-    this.#poller.changed();
+    this.#poller.change(this.#watch);
   }
 
   /** Listens no more. Connections that were not taken yet are reset. */
-  async close(): Promise<void> {
+  close(): void {
     clearTimeout(this.#retry);
     native().um_socket_shutdown(this.#watch.fd);
-    await this.#poller.remove(this.#watch);
+    this.#poller.remove(this.#watch);
     native().um_socket_close(this.#watch.fd, 0);
   }
 }

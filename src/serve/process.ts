@@ -8,7 +8,15 @@ import { ensureRunDir } from "../rpc/run_dir.ts";
 import { surviveStrayErrors } from "../io/stray_errors.ts";
 import { Poller } from "../io/poller.ts";
 import type { SubsystemDescription } from "../nvme_target/description.ts";
-import type { FaultsInfo, ListenerInfo, ListenSpec, TargetApi, TargetInfo, TargetSpec } from "../rpc/target_api.ts";
+import type {
+  FaultsInfo,
+  ListenerInfo,
+  ListenSpec,
+  PortalName,
+  TargetApi,
+  TargetInfo,
+  TargetSpec,
+} from "../rpc/target_api.ts";
 import { TARGET_FIELDS } from "../rpc/target_api_fields.ts";
 import { derivedSerial } from "./identity.ts";
 import { type Namespace, openNamespaces } from "./namespaces.ts";
@@ -103,7 +111,7 @@ function handlers(server: TargetServer, stop: () => void): Handlers<TargetApi> {
     ana: (params) => Promise.resolve().then(() => server.setAna(params)),
     resize: (params) => Promise.resolve().then(() => server.resize(params)),
     "listener-add": (params) => Promise.resolve().then(() => addListener(server, params)),
-    "listener-remove": (params) => server.unlisten(params).then(() => ({})),
+    "listener-remove": (params) => Promise.resolve().then(() => removeListener(server, params)),
     faults: () => Promise.resolve(server.faults.info),
     "set-faults": (params) => Promise.resolve().then(() => setFaults(server, params)),
     stop: () => {
@@ -117,6 +125,11 @@ function addListener(server: TargetServer, spec: ListenSpec): ListenerInfo {
   const listener = server.listen(spec);
   log.info(listeningWords(listener));
   return listener;
+}
+
+function removeListener(server: TargetServer, name: PortalName): Record<string, never> {
+  server.unlisten(name);
+  return {};
 }
 
 function listeningWords({ traddr, trsvcid, ana }: ListenerInfo): string {

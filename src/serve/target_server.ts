@@ -104,7 +104,7 @@ export class TargetServer {
       ana: (listener) => table.ana(listener),
       setAna: (listener, state) => this.#setAna(listener, state),
       takeDown: (index) => this.#takeDown(index),
-      bringUp: (index) => this.#listeners.bringUp(this.#listeners.at(index), () => !this.faults.isDown(index)),
+      bringUp: (index) => this.#listeners.bringUp(this.#listeners.at(index)),
       tellWorkers: (plan) => connections.tellFaults(plan),
     });
   }
@@ -151,20 +151,19 @@ export class TargetServer {
    *
    * @throws UmpathError "not-found" if it is not listened to.
    */
-  async unlisten(name: PortalName): Promise<void> {
+  unlisten(name: PortalName): void {
     const listener = this.#listeners.find(name);
-    await this.#remove(listener, "the listener was removed");
+    this.#remove(listener, "the listener was removed");
     this.#tellAll();
     log.info(`Listening on ${listenerWords(listener)} no more`);
   }
 
-  async #remove(listener: Listener, reason: string): Promise<void> {
+  #remove(listener: Listener, reason: string): void {
     const { index } = listener.description;
     this.#subsystem.removeListener(index);
     this.faults.forget(index);
-    const removed = this.#listeners.remove(listener);
+    this.#listeners.remove(listener);
     for (const { admin } of this.#sessionsAt(index)) admin.end(reason);
-    await removed;
   }
 
   #sessionsAt(listener: number): Session[] {
@@ -428,7 +427,7 @@ export class TargetServer {
   async close(): Promise<void> {
     clearInterval(this.#sizeChecks);
     this.faults[Symbol.dispose]();
-    await Promise.all(this.#listeners.listed.map((listener) => this.#remove(listener, "the target ends")));
+    for (const listener of this.#listeners.listed) this.#remove(listener, "the target ends");
     while (this.#sessions.size > 0 || this.#connections.count > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onSessionOver = resolve;

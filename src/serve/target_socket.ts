@@ -84,12 +84,12 @@ export class TargetSocket {
         crc32c: (offset, bytes) => native().um_crc32c_part(memory, offset, bytes),
         receiveBytes: RECEIVE_BYTES,
       });
+      this.#watch = { fd: options.fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
+      poller.add(this.#watch);
     } catch (error) {
       this.#memory[Symbol.dispose]();
       throw error;
     }
-    this.#watch = { fd: options.fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
-    poller.add(this.#watch);
     this.#control.add(this);
   }
 
@@ -252,7 +252,7 @@ export class TargetSocket {
     if (this.#watch.wantsRead === read && this.#watch.wantsWrite === write) return;
     this.#watch.wantsRead = read;
     this.#watch.wantsWrite = write;
-    this.#poller.changed();
+    this.#poller.change(this.#watch);
   }
 
   /** Ends it for a reason that its owner hears. The host is told if it broke the protocol. */
@@ -296,8 +296,7 @@ export class TargetSocket {
   #forget(): number {
     const fd = this.#fd;
     this.#fd = -1;
-    // A poll that is under way may still look at the descriptor, and no harm comes of that.
-    void this.#poller.remove(this.#watch);
+    this.#poller.remove(this.#watch);
     this.#control.delete(this);
     this.#faults?.[Symbol.dispose]();
     this.connection.handleTransportError("it was given away");

@@ -65,7 +65,7 @@ export class NullTarget implements AsyncDisposable {
     for (const traddr of pathAddresses(paths)) {
       const to = { traddr, trsvcid: PORT, hostTraddr: null, hostIface: null };
       const connection = await HostConnection.open(poller, to, CONNECT_MS);
-      queues.push({ ...await connection.handOver(), depth: QUEUE_DEPTH, inCapsuleBytes: IN_CAPSULE_BYTES });
+      queues.push({ ...connection.handOver(), depth: QUEUE_DEPTH, inCapsuleBytes: IN_CAPSULE_BYTES });
     }
     return { queues, blocks: BLOCKS };
   }

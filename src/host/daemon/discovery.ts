@@ -54,7 +54,7 @@ export async function discoverFrom(
   portal: PathSpec,
   options: { asker: Asker; portalOf: (entry: DiscoveryEntry) => PathSpec },
 ): Promise<Discovery> {
-  const poller = new Poller();
+  await using poller = new Poller();
   const first = await discoverAt(poller, portal, options.asker);
   const { portals, failures } = referrals(first, options.portalOf);
   const answers = await Promise.allSettled(portals.map((referral) => discoverAt(poller, referral, options.asker)));
@@ -112,7 +112,8 @@ export async function namespacesAt(
   { nqn, asker }: { nqn: string; asker: Asker },
 ): Promise<number[]> {
   const steps = listNamespaces({ ...asker, subsystemNqn: nqn, keepAliveMs: null });
-  return await askOnce(new Poller(), { ...asker, spec }, steps);
+  await using poller = new Poller();
+  return await askOnce(poller, { ...asker, spec }, steps);
 }
 
 /** Connects an admin queue, carries out the steps and takes leave, all within `connectTimeoutMs`. */

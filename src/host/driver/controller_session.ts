@@ -218,7 +218,7 @@ export class ControllerSession {
         const words = `its I/O queue ${qid} is refused: ${refusal.words}`;
         throw new AdminError(refusal.kind, words, refusal.retryable, answer.status);
       }
-      const queue = await connection.handOver();
+      const queue = connection.handOver();
       log.debug(() => `${pathWords(spec)}: ${queueWords(qid, queueDepth, queue.transfer)}`);
       return queue;
     } catch (error) {
@@ -292,6 +292,7 @@ export function failureOf(
   if (error.cause instanceof ConnectFailure && HOST_LIMITS.includes(error.cause.errno)) {
     return new PathFailure("host-lacks", words, more(hostHint(error.cause.errno)));
   }
+  if (error.cause instanceof UmpathError) return new PathFailure(error.cause.code, words, more(error.cause.hint));
   if (error instanceof ConnectionLost) {
     return new PathFailure("unreachable", words, more(lossHint(error, { isConnected })));
   }

@@ -1,7 +1,7 @@
 import { native } from "../../../ffi/library.ts";
 import { EAGAIN, EINTR, errnoWords } from "../../base/errno.ts";
 import { quote } from "../../base/text.ts";
-import { messageOf } from "../../base/errors.ts";
+import { messageOf, UmpathError } from "../../base/errors.ts";
 import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../../base/limits.ts";
 import { logger } from "../../base/log.ts";
 import type { Poller, Watch } from "../../io/poller.ts";
@@ -75,6 +75,10 @@ export function foreignWords(heard: Uint8Array): string | null {
   return `it is not an NVMe/TCP port: it answered with ${quote(text + cut)}`;
 }
 
+function lossOf(cause: ConnectFailure | UmpathError): ConnectionLost {
+  return new ConnectionLost(cause.message, { cause });
+}
+
 /**
  * A connection on its socket, driven by the main thread: admin queues for their whole life, I/O queues until they are
  * connected and handed to a worker.
@@ -116,13 +120,22 @@ export class HostConnection {
     try {
       fd = await tcpConnect(poller, to, timeoutMs, signal);
     } catch (error) {
-      if (error instanceof ConnectFailure) throw new ConnectionLost(error.message, { cause: error });
+      if (error instanceof ConnectFailure || error instanceof UmpathError) throw lossOf(error);
       throw error;
     }
-    const connection = new HostConnection(poller, fd);
+    const connection = HostConnection.#over(poller, fd);
     using _calledOff = connection.failOn(signal);
     await connection.#exchange(digests, Math.max(timeoutMs - (performance.now() - startMs), 1));
     return connection;
+  }
+
+  static #over(poller: Poller, fd: number): HostConnection {
+    try {
+      return new HostConnection(poller, fd);
+    } catch (error) {
+      native().um_socket_close(fd, 1);
+      throw error instanceof UmpathError ? lossOf(error) : error;
+    }
   }
 
   private constructor(poller: Poller, fd: number) {
@@ -302,7 +315,7 @@ export class HostConnection {
   #wantWrite(wanted: boolean): void {
     if (this.#watch.wantsWrite === wanted) return;
     this.#watch.wantsWrite = wanted;
-    this.#poller.changed();
+    this.#poller.change(this.#watch);
   }
 
   /** True if there is something to send. */
@@ -363,19 +376,20 @@ export class HostConnection {
   close(): void {
     if (!this.isOpen) return;
     const fd = this.#forget(new ConnectionLost(this.#endReason));
-    void this.#poller.remove(this.#watch).then(() => native().um_socket_close(fd, 1));
+    native().um_socket_close(fd, 1);
   }
 
   #end(loss: ConnectionLost, pdu: Uint8Array<ArrayBuffer> | null): void {
     const fd = this.#forget(loss);
     if (pdu !== null) native().um_socket_send(fd, pdu, pdu.length);
-    void this.#poller.remove(this.#watch).then(() => native().um_socket_close(fd, pdu === null ? 1 : 0));
+    native().um_socket_close(fd, pdu === null ? 1 : 0);
     this.#resolveLost(loss.message);
   }
 
   #forget(error: ConnectionLost): number {
     const fd = this.#fd;
     this.#fd = -1;
+    this.#poller.remove(this.#watch);
     this.#endReason = error.message;
     this.#opened.reject(error);
     this.#waiters.forEach((waiter, slot) => {
@@ -393,7 +407,7 @@ export class HostConnection {
    *
    * @throws ConnectionLost if it is over, or the peer has sent something that nobody asked for.
    */
-  async handOver(): Promise<{ fd: number; transfer: TransferParameters }> {
+  handOver(): { fd: number; transfer: TransferParameters } {
     if (!this.isOpen) throw new ConnectionLost(this.#endReason);
     if (this.#connection.isMidPdu || this.#connection.inFlight > 0) {
       const error = new ConnectionLost("the controller sent an unexpected PDU before any I/O");
@@ -402,7 +416,6 @@ export class HostConnection {
     }
     const transfer = this.#connection.parameters;
     const fd = this.#forget(new ConnectionLost("the connection was handed over"));
-    await this.#poller.remove(this.#watch);
     return { fd, transfer };
   }
 }

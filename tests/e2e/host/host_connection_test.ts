@@ -1,5 +1,6 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { closeQueues } from "../../../src/host/driver/controller_session.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { ENOSPC } from "../../../src/base/errno.ts";
+import { closeQueues, failureOf } from "../../../src/host/driver/controller_session.ts";
 import { ConnectionLost, HostConnection } from "../../../src/host/driver/host_connection.ts";
 import { Poller } from "../../../src/io/poller.ts";
 import {
@@ -8,6 +9,7 @@ import {
   identifyControllerCommand,
   keepAliveCommand,
 } from "../../../src/nvme_host/commands.ts";
+import { ReplacedNative } from "../../unit/io/replaced_native.ts";
 import { FakeTarget, NQN } from "./fake_target.ts";
 import { eventually, openSockets } from "./host_fixture.ts";
 
@@ -29,7 +31,7 @@ Deno.test("request() after the end is rejected with the reason of the end", asyn
   connection.fail("not a second time");
   assertEquals(await connection.lost, "the test says so");
   await assertRejects(() => connection.request(connect), ConnectionLost, "the test says so");
-  await assertRejects(() => connection.handOver(), ConnectionLost, "the test says so");
+  assertThrows(() => connection.handOver(), ConnectionLost, "the test says so");
 });
 
 Deno.test("request() that is not answered in time fails the connection and names the command", async () => {
@@ -76,7 +78,7 @@ Deno.test("handOver() leaves the socket open to its new owner", async () => {
   await using target = FakeTarget.start({ portals: 1 });
   const connection = await HostConnection.open(poller, target.portals[0].spec, 1_000);
   await connection.request(connect);
-  const handed = await connection.handOver();
+  const handed = connection.handOver();
   assert(!connection.isOpen);
   assertEquals(handed.transfer.maxH2cDataBytes, 32768);
   connection.close();
@@ -106,6 +108,27 @@ Deno.test("open() connects from the address that is asked for", async () => {
   const connection = await HostConnection.open(poller, to, 1_000);
   assertEquals(target.portals[0].peers, ["127.0.0.9"]);
   connection.close();
+});
+
+Deno.test("open() says that a socket cannot be watched, and closes it", async () => {
+  await using target = FakeTarget.start({ portals: 1 });
+  const { spec } = target.portals[0];
+  const before = openSockets();
+  for (const refused of [1, 3]) { // to be told that it is connected; and then for its bytes
+    let calls = 0;
+    using _full = new ReplacedNative(
+      "um_epoll_control",
+      (real, ...args) => ++calls === refused ? -ENOSPC : real(...args),
+    );
+    const error = await assertRejects(() => HostConnection.open(poller, spec, 1_000), ConnectionLost);
+    assertEquals(error.message, "Cannot watch a socket: this user watches as many as the kernel lets it");
+    const failure = failureOf({ spec, hostNqn: "" }, error, { isFinal: false });
+    assertEquals([failure.code, failure.hint], [
+      "host-lacks",
+      "Raise the limit: sysctl fs.epoll.max_user_watches",
+    ]);
+  }
+  await eventually("the sockets are closed", () => openSockets() === before);
 });
 
 Deno.test("many connections at once are served by one poller, and none is forgotten", async () => {

@@ -2,10 +2,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { native } from "../../../ffi/library.ts";
 import { ECONNREFUSED, EINVAL, ENODEV } from "../../../src/base/errno.ts";
 import { Memory } from "../../../src/io/memory.ts";
-import { Poller, type Watch } from "../../../src/io/poller.ts";
+import { Poller } from "../../../src/io/poller.ts";
 import { Ring } from "../../../src/io/ring.ts";
 import { ConnectFailure, tcpConnect, type TcpEndpoints } from "../../../src/io/tcp.ts";
-import { Wake } from "../../../src/io/wake.ts";
 import { Stopwatch } from "../stopwatch.ts";
 
 function to(trsvcid: number, rest: Partial<TcpEndpoints> = {}): TcpEndpoints {
@@ -95,69 +94,6 @@ Deno.test("tcpConnect() makes many connections at once over one poller", async (
   for (const outcome of outcomes) if (outcome.status === "fulfilled") native().um_socket_close(outcome.value, 1);
   accepted.forEach((conn) => conn.close());
   listener.close();
-});
-
-Deno.test("Poller calls a watch while it is ready, not after it was removed, and not for what it does not want", async () => {
-  const poller = new Poller();
-  using wake = new Wake();
-  using other = new Wake();
-  let calls = 0;
-  let otherCalls = 0;
-  const called = Promise.withResolvers<void>();
-  const watch: Watch = {
-    fd: wake.fd,
-    wantsRead: false,
-    wantsWrite: false,
-    onReady() {
-      wake.drain();
-      calls++;
-      called.resolve();
-    },
-  };
-  const otherWatch: Watch = { fd: other.fd, wantsRead: true, wantsWrite: false, onReady: () => otherCalls++ };
-  poller.add(watch);
-  poller.add(otherWatch);
-  Wake.signal(wake.fd);
-  await soon(30);
-  assertEquals(calls, 0);
-  watch.wantsRead = true;
-  poller.changed();
-  await called.promise;
-  assertEquals([calls, otherCalls], [1, 0]);
-  await poller.remove(watch);
-  Wake.signal(wake.fd);
-  await soon(30);
-  assertEquals(calls, 1);
-  poller.add(watch);
-  await soon(30);
-  assertEquals(calls, 2);
-  await poller.remove(watch);
-  await poller.remove(otherWatch);
-  await poller.remove(otherWatch);
-});
-
-Deno.test("Poller does not call a watch that another one has removed in the same round", async () => {
-  const poller = new Poller();
-  using wakes = new DisposableStack();
-  const watches: Watch[] = [];
-  let calls = 0;
-  for (let i = 0; i < 2; i++) {
-    const wake = wakes.use(new Wake());
-    Wake.signal(wake.fd);
-    watches.push({
-      fd: wake.fd,
-      wantsRead: true,
-      wantsWrite: false,
-      onReady() {
-        calls++;
-        for (const watch of watches) void poller.remove(watch);
-      },
-    });
-  }
-  watches.forEach((watch) => poller.add(watch));
-  await soon(50);
-  assertEquals(calls, 1);
-  await Promise.all(watches.map((watch) => poller.remove(watch)));
 });
 
 Deno.test("Ring sends and receives over a socket, in one piece and gathered", async () => {

@@ -272,15 +272,3 @@ Deno.test("Ring hands over a receive that is ready while a send waits for room",
   assert(performance.now() - start < 5_000);
   assertEquals(reap(ring), [[receive, 2, 3]]);
 });
-
-Deno.test("Poller stops when it is disposed of, and leaves no descriptor", async () => {
-  const open = () => [...Deno.readDirSync("/proc/self/fd")].length;
-  const before = open();
-  for (let i = 0; i < 5; i++) {
-    await using poller = new Poller();
-    using other = new Wake();
-    poller.add({ fd: other.fd, wantsRead: true, wantsWrite: false, onReady: () => {} });
-    await Promise.resolve();
-  }
-  assertEquals(open(), before);
-});

@@ -4,6 +4,7 @@
  */
 import { native } from "../../../ffi/library.ts";
 import { EAGAIN, ECONNRESET, EPIPE } from "../../../src/base/errno.ts";
+import type { UmpathError } from "../../../src/base/errors.ts";
 import type { Poller, Watch } from "../../../src/io/poller.ts";
 
 const FD_FIRST = 1_000_000;
@@ -151,6 +152,8 @@ export class FakeSockets implements Disposable {
 /** A poller that looks when the test tells it to. */
 export class FakePoller {
   readonly watches = new Set<Watch>();
+  /** Why it watches nothing more; null while it does. */
+  refusal: UmpathError | null = null;
 
   /** As those under test take it. */
   get poller(): Poller {
@@ -158,15 +161,15 @@ export class FakePoller {
   }
 
   add(watch: Watch): void {
+    if (this.refusal !== null) throw this.refusal;
     this.watches.add(watch);
   }
 
-  remove(watch: Watch): Promise<void> {
+  remove(watch: Watch): void {
     this.watches.delete(watch);
-    return Promise.resolve();
   }
 
-  changed(): void {}
+  change(_watch: Watch): void {}
 
   /** Something can be done at all descriptors that are watched. */
   ready(): void {

@@ -83,9 +83,9 @@ Deno.test("FaultControl takes listeners down and brings them up, in time and whe
   using clock = new FakeClock();
   using rig = new Rig();
   rig.control.set(["1:down,for=30ms", "2:down,at=10ms"], 7);
-  assertEquals([rig.done, rig.control.isDown(0), rig.control.isDown(1)], [["down 0"], true, false]);
+  assertEquals(rig.done, ["down 0"]);
   clock.advance(60);
-  assertEquals([rig.done, rig.control.isDown(0)], [["down 0", "down 1", "up 0"], false]);
+  assertEquals(rig.done, ["down 0", "down 1", "up 0"]);
   assertEquals(rig.control.info.faults.map(({ hits }) => hits), [1, 1]);
   rig.control.set([], 7);
   assertEquals(rig.done.at(-1), "up 1");

@@ -1,6 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
+import { UmpathError } from "../../../src/base/errors.ts";
 import { TARGET_HANDSHAKE_MS } from "../../../src/base/limits.ts";
-import { Handshake } from "../../../src/serve/handshake.ts";
+import { Handshake, type HandshakeEvents } from "../../../src/serve/handshake.ts";
 import type { TargetSocket } from "../../../src/serve/target_socket.ts";
 import { AdminTarget, CC_ENABLE, DNR } from "../nvme_target/admin_fixture.ts";
 import { r2t } from "../nvme_target/naive_host.ts";
@@ -175,4 +176,13 @@ Deno.test("Handshake.close() and reset() end it with a word to its owner, and re
     rig.handshake[verb]();
     assertEquals([rig.take(), rig.end.socket.state], [[said], state]);
   }
+});
+
+Deno.test("new Handshake() gives its memory back if its socket cannot be watched", () => {
+  using main = new MainThread();
+  const end = main.open();
+  main.poller.refusal = new UmpathError("host-lacks", "Cannot watch a socket: out of memory");
+  const make = () => new Handshake(main.poller.poller, main.options(end), {} as HandshakeEvents);
+  assertThrows(make, UmpathError, "Cannot watch a socket: out of memory");
+  assertEquals([main.arena.usedBytes, main.arena.mappings], [0, 1]);
 });

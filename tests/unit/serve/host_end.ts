@@ -16,7 +16,7 @@ export class MainThread implements Disposable {
   readonly sockets = new FakeSockets();
   readonly poller = new FakePoller();
   readonly target: AdminTarget;
-  readonly #arena = new Arena();
+  readonly arena = new Arena();
   readonly faults = new FaultControl({
     listeners: () => [{ index: 0, traddr: "10.0.0.1", trsvcid: 4420 }],
     ana: () => 1,
@@ -37,7 +37,7 @@ export class MainThread implements Disposable {
   /** Options of a socket for that host. */
   options(host: HostEnd): Omit<TargetSocketOptions, "owner"> {
     return {
-      arena: this.#arena,
+      arena: this.arena,
       fd: host.socket.fd,
       peer: "10.0.0.9:50000",
       slots: 8,
@@ -54,7 +54,7 @@ export class MainThread implements Disposable {
   [Symbol.dispose](): void {
     this.faults[Symbol.dispose]();
     this.sockets[Symbol.dispose]();
-    this.#arena[Symbol.dispose]();
+    this.arena[Symbol.dispose]();
   }
 }
 
