@@ -17,6 +17,14 @@ interface Mapping {
   readonly free: FreeSpans;
 }
 
+/** Where a region is, for other threads of the process: numbers that shared memory can hold. */
+export interface RegionPlace {
+  readonly mappingAddress: number;
+  readonly mappingBytes: number;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 /**
  * A thread's memory for what the kernel reads and writes: few large mappings, which *regions* are cut from.
  *
@@ -35,6 +43,8 @@ export class Arena implements Disposable {
   readonly #mappings: Mapping[] = [];
   readonly #regions = new Set<Region>();
   readonly #mappingBytes: number;
+  /** Buffers over mappings of other threads' arenas, by address. */
+  readonly #others = new Map<number, ArrayBuffer>();
 
   /** Address space is reserved `mappingBytes` at a time, or less where the host has no more. */
   constructor({ mappingBytes = ARENA_MAPPING_BYTES }: { mappingBytes?: number } = {}) {
@@ -74,6 +84,18 @@ export class Arena implements Disposable {
     }
     const mapping = this.#reserve(whole);
     return this.#commit(mapping, { offset: mapping.free.take(whole), bytes, lock });
+  }
+
+  /** A region of another thread's arena, which has to be kept there for as long as this is used. */
+  viewOf({ mappingAddress, mappingBytes, offset, bytes }: RegionPlace): Uint8Array<ArrayBuffer> {
+    let buffer = this.#others.get(mappingAddress);
+    if (buffer === undefined) {
+      const pointer = Deno.UnsafePointer.create(BigInt(mappingAddress));
+      assert(pointer !== null, "A mapping is somewhere");
+      buffer = Deno.UnsafePointerView.getArrayBuffer(pointer, mappingBytes);
+      this.#others.set(mappingAddress, buffer);
+    }
+    return new Uint8Array(buffer, offset, bytes);
   }
 
   #commit(mapping: Mapping, { offset, bytes, lock }: { offset: number; bytes: number; lock: boolean }): Region {
@@ -140,6 +162,7 @@ export class Arena implements Disposable {
 export class Region implements MemoryArea, Disposable {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly address: number;
+  readonly #mapping: { readonly address: number; readonly buffer: ArrayBuffer };
   #end: ((region: Region) => void) | null;
 
   /** Only an arena makes regions. */
@@ -149,7 +172,14 @@ export class Region implements MemoryArea, Disposable {
   ) {
     this.bytes = new Uint8Array(mapping.buffer, offset, bytes);
     this.address = mapping.address + offset;
+    this.#mapping = mapping;
     this.#end = end;
+  }
+
+  get place(): RegionPlace {
+    const { address, buffer } = this.#mapping;
+    const { byteOffset, length } = this.bytes;
+    return { mappingAddress: address, mappingBytes: buffer.byteLength, offset: byteOffset, bytes: length };
   }
 
   /** Gives it back. The kernel may not be using it any more. */

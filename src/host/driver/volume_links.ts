@@ -2,6 +2,7 @@ import { assert } from "../../base/assert.ts";
 import { HandoverTable } from "../../multipath/handover_table.ts";
 import { chooseHelpers, dealLinks } from "../../multipath/link_deal.ts";
 import type { PathTable } from "../../multipath/path_table.ts";
+import { RegionPlaces } from "../../io/region_places.ts";
 import type { Neighbours } from "../worker/worker_messages.ts";
 
 /** One I/O queue pair of a path, in a worker. */
@@ -20,7 +21,7 @@ export class VolumeLinks {
   readonly #table: PathTable;
   readonly #links = new Map<number, VolumeLink>();
   #handover: HandoverTable | null = null;
-  #arenas = new SharedArrayBuffer(0);
+  #places = RegionPlaces.shared(0);
   #queues = 0;
 
   constructor(table: PathTable) {
@@ -32,13 +33,13 @@ export class VolumeLinks {
     assert(this.#links.size === 0, "The queues are there before any link");
     this.#queues = queues;
     this.#handover = queues > 1 ? new HandoverTable(queues) : null;
-    this.#arenas = new SharedArrayBuffer(queues * 2 * Float64Array.BYTES_PER_ELEMENT);
+    this.#places = RegionPlaces.shared(queues);
   }
 
   /** What the worker of a queue has to know of the others; null if there are none. */
   neighboursOf(queue: number, wakeFds: number[]): Neighbours | null {
     if (this.#handover === null) return null;
-    return { queue, handover: this.#handover.shared, arenas: this.#arenas, wakeFds };
+    return { queue, handover: this.#handover.shared, places: this.#places, wakeFds };
   }
 
   /** Deals so many links of a path, at most one for each queue. */

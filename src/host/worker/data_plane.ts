@@ -1,5 +1,6 @@
 import { VOLUMES_MAX } from "../../base/limits.ts";
 import { logger } from "../../base/log.ts";
+import { Arena } from "../../io/arena.ts";
 import { RingLoop } from "../../io/ring_loop.ts";
 import type { Wake } from "../../io/wake.ts";
 import type { Plane } from "../../io/worker_inbox.ts";
@@ -12,6 +13,7 @@ const log = logger("worker");
 /** What a worker of the daemon runs: a queue of each volume on one ring. */
 export class DataPlane implements Plane<ToWorker> {
   readonly #loop: RingLoop<VolumeQueue>;
+  readonly #arena = new Arena();
   readonly #tell: (message: FromWorker) => void;
   #isStopped = false;
 
@@ -63,7 +65,7 @@ export class DataPlane implements Plane<ToWorker> {
   #addVolume(message: ToWorker & { type: "add-volume" }): void {
     let failure: string | null = null;
     try {
-      this.#loop.add(message.volume, new VolumeQueue(message, this.#tell));
+      this.#loop.add(message.volume, new VolumeQueue(message, this.#arena, this.#tell));
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
     }
@@ -91,5 +93,6 @@ export class DataPlane implements Plane<ToWorker> {
 
   [Symbol.dispose](): void {
     this.#loop[Symbol.dispose]();
+    this.#arena[Symbol.dispose]();
   }
 }

@@ -2,7 +2,7 @@ import { LAYOUT } from "../../../ffi/layout.ts";
 import { EALREADY } from "../../base/errno.ts";
 import type { BlockDevice, Geometry } from "../../block/device.ts";
 import type { RequestTable } from "../../block/request.ts";
-import { type Memory, TWO_32 } from "../../io/memory.ts";
+import { type MemoryArea, TWO_32 } from "../../io/memory.ts";
 import type { Ring } from "../../io/ring.ts";
 import { tokenHigh, TokenKind } from "../../io/token.ts";
 import { FuseSlots } from "../../loopdev/slots.ts";
@@ -22,7 +22,7 @@ export interface FusePortOptions {
   fd: number;
   requests: RequestTable;
   /** The arena: the requests' buffers and the port's own part. */
-  memory: Memory;
+  memory: MemoryArea;
   /** Where its own part begins, `FusePort.arenaBytes(depth)` bytes, aligned to 8. */
   arenaOffset: number;
   device: BlockDevice;
@@ -40,7 +40,7 @@ export class FusePort implements DevicePort {
   readonly #queue: FuseSlots;
   readonly #requests: RequestTable;
   readonly #fd: number;
-  readonly #memory: Memory;
+  readonly #memory: MemoryArea;
   readonly #words: Uint32Array;
   readonly #iovecsAt: number;
   readonly #pollToken: number;

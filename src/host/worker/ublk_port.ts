@@ -1,7 +1,7 @@
 import { native } from "../../../ffi/library.ts";
 import type { BlockDevice, Geometry } from "../../block/device.ts";
 import type { RequestTable } from "../../block/request.ts";
-import { Memory } from "../../io/memory.ts";
+import { Memory, type MemoryArea } from "../../io/memory.ts";
 import type { Ring } from "../../io/ring.ts";
 import { tokenHigh, TokenKind } from "../../io/token.ts";
 import { descriptorsBytes, descriptorsOffset } from "../../protocol/ublk.ts";
@@ -16,7 +16,7 @@ export interface UblkPortOptions {
   ioctlEncode: boolean;
   requests: RequestTable;
   /** The arena that the requests' buffers are in. */
-  memory: Memory;
+  memory: MemoryArea;
   device: BlockDevice;
   geometry: Geometry;
   /** The volume that its tokens name. */
@@ -27,7 +27,7 @@ export interface UblkPortOptions {
 export class UblkPort implements DevicePort {
   readonly #queue: UblkTags;
   readonly #requests: RequestTable;
-  readonly #memory: Memory;
+  readonly #memory: MemoryArea;
   readonly #charFd: number;
   readonly #token: number;
   readonly #descriptors: Memory;

@@ -4,7 +4,8 @@ import { PATHS_MAX } from "../../base/limits.ts";
 import { LoadControl } from "../../block/load_control.ts";
 import { RequestTable } from "../../block/request.ts";
 import { type LoadPlan, VerifiedLoad } from "../../block/verified_load.ts";
-import { Memory } from "../../io/memory.ts";
+import type { Arena, Region } from "../../io/arena.ts";
+import { RegionPlaces } from "../../io/region_places.ts";
 import type { Ring } from "../../io/ring.ts";
 import type { RingOwner } from "../../io/ring_loop.ts";
 import { SocketLink } from "../../io/socket_link.ts";
@@ -23,7 +24,7 @@ import { UblkPort } from "./ublk_port.ts";
 import type { AddLink, AddVolume, FromWorker, Neighbours } from "./worker_messages.ts";
 
 /**
- * One worker's share of a volume: its arena, its queue of the kernel device, and a link for each path. It joins the
+ * One worker's share of a volume: its region of the worker's arena, its queue of the kernel device, and a link for each path. It joins the
  * pure machines with the ring: completions are handed to the machine they belong to, and what the machines want is put
  * into the ring.
  */
@@ -32,7 +33,7 @@ export class VolumeQueue implements RingOwner {
   readonly volume: MultipathQueue;
   /** The queue's own request slots. */
   readonly #requests: RequestTable;
-  readonly #memory: Memory;
+  readonly #memory: Region;
   readonly #linksAt: number;
   readonly #linkStride: number;
   readonly #links: (SocketLink<Connection> | null)[] = new Array(PATHS_MAX).fill(null);
@@ -46,7 +47,7 @@ export class VolumeQueue implements RingOwner {
   #drainedTold = false;
   #isRemoved = false;
 
-  constructor(message: AddVolume, tell: (message: FromWorker) => void) {
+  constructor(message: AddVolume, arena: Arena, tell: (message: FromWorker) => void) {
     this.index = message.volume;
     this.#tell = tell;
     this.#blockSize = message.geometry.blockSize;
@@ -57,7 +58,7 @@ export class VolumeQueue implements RingOwner {
     const hedgesAt = this.#linksAt + PATHS_MAX * this.#linkStride;
     const portAt = hedgesAt + HedgedReads.arenaBytes;
     const portBytes = message.fuse ? FusePort.arenaBytes(message.depth) : 0;
-    const memory = Memory.allocate(portAt + portBytes, { lock: true });
+    const memory = arena.allocate(portAt + portBytes, { lock: true });
     using made = new DisposableStack();
     made.use(memory);
     this.#memory = memory;
@@ -72,17 +73,16 @@ export class VolumeQueue implements RingOwner {
       paths: new PathTable(message.paths),
       counters: new Counters(message.counters),
       hedgesAt,
-      handover: message.neighbours === null ? null : this.#joinNeighbours(message.neighbours, requests),
+      handover: message.neighbours === null ? null : this.#joinNeighbours(message.neighbours, requests, arena),
     });
     this.#port = this.#makePort(message, portAt);
     made.move();
   }
 
   /** Its memory is known to the others: they copy the data of what they serve for this queue. */
-  #joinNeighbours({ queue, arenas, handover, wakeFds }: Neighbours, requests: RequestTable): Handover {
-    const places = new Float64Array(arenas);
-    places[2 * queue] = this.#memory.address;
-    places[2 * queue + 1] = this.#memory.bytes.length;
+  #joinNeighbours({ queue, places, handover, wakeFds }: Neighbours, requests: RequestTable, arena: Arena): Handover {
+    const all = new RegionPlaces(places);
+    all.set(queue, this.#memory.place);
     const memories: (Uint8Array | null)[] = new Array(wakeFds.length).fill(null);
     return new Handover({
       queue,
@@ -91,7 +91,7 @@ export class VolumeQueue implements RingOwner {
       firstGuest: this.#requests.depth,
       blockSize: this.#blockSize,
       memory: this.#memory.bytes,
-      memoryOf: (of) => memories[of] ??= Memory.at(places[2 * of], places[2 * of + 1]).bytes,
+      memoryOf: (of) => memories[of] ??= arena.viewOf(all.at(of)),
     });
   }
 

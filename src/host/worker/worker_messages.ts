@@ -10,8 +10,8 @@ export interface Neighbours {
   queue: number;
   /** Memory of the HandoverTable. */
   handover: SharedArrayBuffer;
-  /** Address and size of each queue's arena, which it fills in. */
-  arenas: SharedArrayBuffer;
+  /** Memory of the RegionPlaces: where each queue's buffers are, which it fills in. */
+  places: SharedArrayBuffer;
   /** What wakes the worker of each queue. */
   wakeFds: number[];
 }

@@ -7,6 +7,7 @@ import { REGION_BYTES_MAX } from "../../../src/base/limits.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { Arena, type Region } from "../../../src/io/arena.ts";
 import { Memory } from "../../../src/io/memory.ts";
+import { RegionPlaces } from "../../../src/io/region_places.ts";
 import { ReplacedNative } from "./replaced_native.ts";
 
 const PAGE = native().um_page_bytes();
@@ -181,6 +182,25 @@ Deno.test("Arena keeps the address space of regions that are left at its end", (
   arena[Symbol.dispose]();
   left.bytes.fill(1);
   native().um_unmap(Deno.UnsafePointer.create(BigInt(left.address)), BigInt(MIB));
+});
+
+Deno.test("Arena.viewOf() finds a region of another arena by its place, and shows V8 each mapping once", () => {
+  using arena = new Arena();
+  using theirs = new Arena();
+  const regions = Array.from({ length: 10 }, () => theirs.allocate(50 * MIB));
+  const places = RegionPlaces.shared(regions.length);
+  regions.forEach((region, index) => new RegionPlaces(places).set(index, region.place));
+  arena.viewOf(regions[0]!.place);
+  const { external } = Deno.memoryUsage();
+  for (const [index, region] of regions.entries()) {
+    const view = arena.viewOf(new RegionPlaces(places).at(index));
+    assertEquals([view.length, view[0]], [50 * MIB, 0]);
+    region.bytes[0] = index + 1;
+    view[view.length - 1] = 100 + index;
+    assertEquals([view[0], region.bytes[view.length - 1]], [index + 1, 100 + index]);
+  }
+  assert(Deno.memoryUsage().external - external < 50 * MIB);
+  for (const region of regions) region[Symbol.dispose]();
 });
 
 Deno.test("Arena keeps its invariants and every region its content in a storm", () => {

@@ -1,8 +1,11 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ENOMEM } from "../../../../src/base/errno.ts";
 import { DataPlane } from "../../../../src/host/worker/data_plane.ts";
 import type { AddVolume, FromWorker } from "../../../../src/host/worker/worker_messages.ts";
+import { Wake } from "../../../../src/io/wake.ts";
 import { Counters } from "../../../../src/multipath/counters.ts";
 import { PathTable } from "../../../../src/multipath/path_table.ts";
+import { ReplacedNative } from "../../io/replaced_native.ts";
 
 function addVolume(volume: number, requestBytes: number): AddVolume {
   return {
@@ -33,11 +36,29 @@ function addVolume(volume: number, requestBytes: number): AddVolume {
 Deno.test("DataPlane says why it cannot take a volume, and serves the others", () => {
   const told: FromWorker[] = [];
   using plane = new DataPlane((message) => told.push(message));
-  plane.handleMessage(addVolume(0, 2 ** 48));
+  {
+    using _refused = new ReplacedNative("um_commit", () => -ENOMEM);
+    plane.handleMessage(addVolume(0, 4096));
+  }
   plane.handleMessage(addVolume(1, 4096));
   plane.handleMessage({ type: "remove-volume", volume: 1 });
   const [refused, added] = told as (FromWorker & { type: "volume-added" })[];
   assertEquals([refused.type, refused.volume, added.type, added.volume], ["volume-added", 0, "volume-added", 1]);
-  assertMatch(refused.failure!, /memory/);
+  assertMatch(refused.failure!, /^Cannot map [\d.]+ MiB of memory: out of memory$/);
   assertEquals(added.failure, null);
+});
+
+Deno.test("DataPlane shows V8 no memory anew for a volume, and has the memory of one that is gone again", () => {
+  const told: FromWorker[] = [];
+  using plane = new DataPlane((message) => void told.push(message));
+  plane.handleMessage(addVolume(0, 512 << 10));
+  const { external } = Deno.memoryUsage();
+  for (let volume = 1; volume < 60; volume++) {
+    plane.handleMessage(addVolume(volume, 16 << 20));
+    plane.handleMessage({ type: "remove-volume", volume });
+    Wake.signal(plane.wake.fd);
+    plane.run();
+  }
+  assertEquals(told.filter(({ type }) => type === "volume-removed").length, 59);
+  assert(Deno.memoryUsage().external - external < 64 << 20);
 });
