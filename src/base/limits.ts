@@ -32,6 +32,12 @@ export const REGION_BYTES_MAX = 2 ** 31 - 1;
  */
 export const ARENA_MAPPING_BYTES = 2 ** 32;
 
+/**
+ * Mappings that a limit on address space has room for: where there is one, an arena reserves less at a time, so that what
+ * it has no use for yet is left for the rest of the process.
+ */
+export const ARENA_MAPPINGS_LIMITED = 128;
+
 /** Mappings of one arena: two of the largest regions lie in each, and a target's worker may have all its connections. */
 export const ARENA_MAPPINGS_MAX = 512;
 

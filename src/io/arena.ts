@@ -2,10 +2,10 @@ import { native } from "../../ffi/library.ts";
 import { check } from "../../ffi/result.ts";
 import { assert } from "../base/assert.ts";
 import { errnoWords } from "../base/errno.ts";
-import { ARENA_MAPPING_BYTES, ARENA_MAPPINGS_MAX, REGION_BYTES_MAX } from "../base/limits.ts";
+import { ARENA_MAPPING_BYTES, ARENA_MAPPINGS_LIMITED, ARENA_MAPPINGS_MAX, REGION_BYTES_MAX } from "../base/limits.ts";
 import { logger } from "../base/log.ts";
 import { FreeSpans } from "./free_spans.ts";
-import { cannotMap, type MemoryArea } from "./memory.ts";
+import { addressSpaceMax, cannotMap, type MemoryArea } from "./memory.ts";
 
 const log = logger("memory");
 
@@ -47,8 +47,13 @@ export class Arena implements Disposable {
   readonly #others = new Map<number, ArrayBuffer>();
 
   /** Address space is reserved `mappingBytes` at a time, or less where the host has no more. */
-  constructor({ mappingBytes = ARENA_MAPPING_BYTES }: { mappingBytes?: number } = {}) {
-    this.#mappingBytes = mappingBytes;
+  constructor(options: { mappingBytes?: number } = {}) {
+    this.#mappingBytes = options.mappingBytes ?? this.#mappingBytesHere();
+  }
+
+  #mappingBytesHere(): number {
+    const max = addressSpaceMax() ?? Infinity;
+    return Math.min(ARENA_MAPPING_BYTES, this.#wholePages(max / ARENA_MAPPINGS_LIMITED));
   }
 
   /** Bytes of all regions, in whole pages. */

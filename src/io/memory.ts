@@ -90,7 +90,7 @@ export function cannotMap(bytes: number, errno = ENOMEM): UmpathError {
 }
 
 /** Bytes of address space that this process may have; null for no limit. */
-function addressSpaceMax(): number | null {
+export function addressSpaceMax(): number | null {
   const limits = new BigUint64Array(2);
   check(native().um_limit(ADDRESS_SPACE, new Uint8Array(limits.buffer)), "Cannot read the limit on address space");
   return limits[0] === BigInt.asUintN(64, -1n) ? null : Number(limits[0]);

@@ -1,8 +1,8 @@
 import { assert } from "../../base/assert.ts";
-import { UmpathError } from "../../base/errors.ts";
+import { UmpathError, type WireError } from "../../base/errors.ts";
 import { REQUEST_BYTES_MAX, ZEROES_PARTS_MAX } from "../../base/limits.ts";
 import { logger } from "../../base/log.ts";
-import { count } from "../../base/text.ts";
+import { count, midSentence } from "../../base/text.ts";
 import { formatDuration } from "../../base/units.ts";
 import { Prng } from "../../base/prng.ts";
 import type { Geometry } from "../../block/device.ts";
@@ -111,7 +111,7 @@ export class AttachedVolume implements PathOwner {
   readonly #deviceWatch: DeviceWatch;
   #queueStarts: PromiseWithResolvers<void>[] = [];
   #queueDrains: PromiseWithResolvers<void>[] = [];
-  #adds: PromiseWithResolvers<string | null>[] = [];
+  #adds: PromiseWithResolvers<WireError | null>[] = [];
   /** The workers that have a share of the volume. */
   #workers: number[] = [];
   #workersLeft = 0;
@@ -307,7 +307,7 @@ export class AttachedVolume implements PathOwner {
 
   /** One queue for each feed, in as many workers. */
   async #addToWorkers(requestBytes: number, feeds: QueueFeed[]): Promise<void> {
-    this.#adds = feeds.map(() => Promise.withResolvers<string | null>());
+    this.#adds = feeds.map(() => Promise.withResolvers<WireError | null>());
     this.#links.begin(feeds.length);
     const wakeFds = feeds.map((_, queue) => this.#pool.wakeFd(queue));
     for (const [queue, feed] of feeds.entries()) {
@@ -330,10 +330,10 @@ export class AttachedVolume implements PathOwner {
     }
     const failures = await Promise.all(this.#adds.map((add) => add.promise));
     this.#workers = [...failures.keys()].filter((worker) => failures[worker] === null);
-    const failure = failures.find((words) => words !== null);
-    if (failure !== undefined) {
-      throw new UmpathError("host-lacks", `Cannot make the queues of ${this.name}: ${failure}`);
-    }
+    const failure = failures.find((failed) => failed !== null);
+    if (failure === undefined) return;
+    const { message, hint } = failure;
+    throw new UmpathError("host-lacks", `Cannot make the queues of ${this.name}: ${midSentence(message)}`, { hint });
   }
 
   async #createDevice(driver: "ublk" | "loop", queues: VolumeQueues): Promise<void> {

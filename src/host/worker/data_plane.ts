@@ -1,3 +1,4 @@
+import { UmpathError, type WireError } from "../../base/errors.ts";
 import { VOLUMES_MAX } from "../../base/limits.ts";
 import { logger } from "../../base/log.ts";
 import { Arena } from "../../io/arena.ts";
@@ -63,11 +64,11 @@ export class DataPlane implements Plane<ToWorker> {
   }
 
   #addVolume(message: ToWorker & { type: "add-volume" }): void {
-    let failure: string | null = null;
+    let failure: WireError | null = null;
     try {
       this.#loop.add(message.volume, new VolumeQueue(message, this.#arena, this.#tell));
     } catch (error) {
-      failure = error instanceof Error ? error.message : String(error);
+      failure = UmpathError.from(error).toWire();
     }
     this.#tell({ type: "volume-added", volume: message.volume, failure });
   }

@@ -1,4 +1,5 @@
 /** What the main thread and the workers of the daemon tell each other; `src/io/worker_inbox.ts` says how. */
+import type { WireError } from "../../base/errors.ts";
 import type { Geometry } from "../../block/device.ts";
 import type { LoadPlan } from "../../block/verified_load.ts";
 import type { PathLimits } from "../../multipath/multipath_queue.ts";
@@ -72,7 +73,7 @@ export type ToWorker =
 
 export type FromWorker =
   /** The answer to "add-volume"; `failure` says why the worker does not have it, null if it does. */
-  | { type: "volume-added"; volume: number; failure: string | null }
+  | { type: "volume-added"; volume: number; failure: WireError | null }
   | { type: "queue-started"; volume: number }
   /** Every tag of the queue is over. `failure` is a negative errno other than the normal end, or 0. */
   | { type: "queue-drained"; volume: number; failure: number }

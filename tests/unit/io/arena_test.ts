@@ -135,6 +135,21 @@ Deno.test("Arena takes less address space where there is less", () => {
   using _again = arena.allocate(6 * MIB);
 });
 
+Deno.test("Arena reserves less at a time where address space is limited", () => {
+  const reserved = [64n, 500n, 4096n].map((gib) => {
+    using _limited = new ReplacedNative("um_limit", (_real, _resource: number, limits: Uint8Array) => {
+      new BigUint64Array(limits.buffer).set([gib << 30n, gib << 30n]);
+      return 0;
+    });
+    using arena = new Arena();
+    using _small = arena.allocate(PAGE);
+    const { reservedBytes } = arena;
+    using _large = arena.allocate(700 * MIB);
+    return [reservedBytes / MIB, arena.reservedBytes / MIB];
+  });
+  assertEquals(reserved, [[512, 512 + 700], [4000, 4000], [4096, 4096]]);
+});
+
 Deno.test("Arena names the limit on address space if there is one", () => {
   using arena = new Arena();
   using _none = new ReplacedNative("um_reserve", () => null);

@@ -44,7 +44,7 @@ Deno.test("DataPlane says why it cannot take a volume, and serves the others", (
   plane.handleMessage({ type: "remove-volume", volume: 1 });
   const [refused, added] = told as (FromWorker & { type: "volume-added" })[];
   assertEquals([refused.type, refused.volume, added.type, added.volume], ["volume-added", 0, "volume-added", 1]);
-  assertMatch(refused.failure!, /^Cannot map [\d.]+ MiB of memory: out of memory$/);
+  assertMatch(refused.failure!.message, /^Cannot map [\d.]+ MiB of memory: out of memory$/);
   assertEquals(added.failure, null);
 });
 
