@@ -8,14 +8,15 @@
  *   without end fills neither the log nor a CPU.
  * - A request that ends with an error is made again after a pause that grows. What it would have told is looked for.
  * - A controller without events is looked at every few seconds.
- * - One that serves no I/O over its path is looked at now and then in any case: nothing else would notice that an event
- *   was lost.
+ * - One that serves no I/O over its path is looked at now and then in any case, and the ANA log of one that serves it once
+ *   a minute: nothing else would notice that an event was lost.
  * - A look that failed proves nothing: it is repeated after a pause that grows.
  *
  * Pure: time is the caller's.
  */
 
 import { assert } from "../base/assert.ts";
+import { MachineState, StateTable } from "../base/state_table.ts";
 
 /** What is looked at: the ANA log, or the namespace itself. */
 export type Look = "ana" | "namespace";
@@ -23,7 +24,7 @@ export type LookoutOrder = "ask" | Look | "idle";
 
 type RequestState = "none" | "waiting" | "asking";
 
-const REQUEST_STATES: Readonly<Record<RequestState, readonly RequestState[]>> = Object.freeze({
+const REQUEST_STATES = new StateTable<RequestState>("An event request", {
   none: [],
   waiting: ["asking"],
   asking: ["waiting"],
@@ -40,6 +41,8 @@ const RETRY_MS = 200;
 const RETRY_MS_MAX = 10_000;
 /** How often a path is looked at that serves no I/O, unless the controller says how long a transition takes at most. */
 const UNSERVED_LOOK_MS = 10_000;
+/** How often the ANA log of a path is looked at that serves I/O: it may be another path that should. */
+const SERVED_LOOK_MS = 60_000;
 
 interface LookState {
   isRunning: boolean;
@@ -62,7 +65,7 @@ export interface LookoutOptions {
 export class Lookout {
   readonly #options: LookoutOptions;
   readonly #looks: ReadonlyMap<Look, LookState>;
-  #request: RequestState;
+  readonly #request: MachineState<RequestState>;
   #askAtMs: number;
   #askedAtMs = 0;
   #pauseMs = ASK_PAUSE_MS;
@@ -73,7 +76,7 @@ export class Lookout {
     this.#options = options;
     const look = (): LookState => ({ isRunning: false, wantedMs: Infinity, lastMs: options.nowMs, failures: 0 });
     this.#looks = new Map(options.reportsAna ? [["ana", look()], ["namespace", look()]] : [["namespace", look()]]);
-    this.#request = options.hasEvents ? "waiting" : "none";
+    this.#request = new MachineState(REQUEST_STATES, options.hasEvents ? "waiting" : "none");
     this.#askAtMs = options.nowMs;
   }
 
@@ -84,13 +87,13 @@ export class Lookout {
 
   /** What is to be done now; each is told once. */
   poll(nowMs: number): LookoutOrder {
-    if (this.#request === "waiting" && nowMs >= this.#askAtMs) {
-      this.#setRequest("asking");
+    if (this.#request.name === "waiting" && nowMs >= this.#askAtMs) {
+      this.#request.transition("asking");
       this.#askedAtMs = nowMs;
       return "ask";
     }
     for (const [look, state] of this.#looks) {
-      if (nowMs < this.#dueMs(state)) continue;
+      if (nowMs < this.#dueMs(look, state)) continue;
       state.isRunning = true;
       state.wantedMs = Infinity;
       return look;
@@ -100,17 +103,18 @@ export class Lookout {
 
   /** When `poll` has something to say next, milliseconds; infinite if only an answer changes that. */
   get nextDeadlineMs(): number {
-    const askMs = this.#request === "waiting" ? this.#askAtMs : Infinity;
-    return Math.min(askMs, ...[...this.#looks.values()].map((state) => this.#dueMs(state)));
+    const askMs = this.#request.name === "waiting" ? this.#askAtMs : Infinity;
+    return Math.min(askMs, ...[...this.#looks].map(([look, state]) => this.#dueMs(look, state)));
   }
 
-  #dueMs(state: LookState): number {
-    return state.isRunning ? Infinity : Math.min(state.wantedMs, state.lastMs + this.#intervalMs);
+  #dueMs(look: Look, state: LookState): number {
+    return state.isRunning ? Infinity : Math.min(state.wantedMs, state.lastMs + this.#intervalMs(look));
   }
 
-  get #intervalMs(): number {
-    if (this.#request === "none") return LOOK_MS;
-    return this.#isServing ? Infinity : this.#options.anaTransitionSeconds * 1_000 || UNSERVED_LOOK_MS;
+  #intervalMs(look: Look): number {
+    if (this.#request.name === "none") return LOOK_MS;
+    if (!this.#isServing) return this.#options.anaTransitionSeconds * 1_000 || UNSERVED_LOOK_MS;
+    return look === "ana" ? SERVED_LOOK_MS : Infinity;
   }
 
   /** The request was answered with an event. */
@@ -129,15 +133,10 @@ export class Lookout {
   }
 
   #pause(nowMs: number, pauseMsMax: number): void {
-    this.#setRequest("waiting");
+    this.#request.transition("waiting");
     const isQuiet = nowMs - this.#askedAtMs > ASK_PAUSE_MS_MAX;
     this.#pauseMs = isQuiet ? ASK_PAUSE_MS : Math.min(2 * this.#pauseMs, pauseMsMax);
     this.#askAtMs = nowMs + this.#pauseMs;
-  }
-
-  #setRequest(to: RequestState): void {
-    assert(REQUEST_STATES[this.#request].includes(to), `An event request goes from ${this.#request} to ${to}`);
-    this.#request = to;
   }
 
   /** Something says that it has changed; during a look at it, another one follows. */

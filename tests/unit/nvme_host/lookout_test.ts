@@ -14,7 +14,7 @@ function orders(plan: Lookout, nowMs: number): LookoutOrder[] {
 
 Deno.test("Lookout asks for one event at a time, and for the next after a pause that grows", () => {
   const plan = lookout();
-  assertEquals([orders(plan, 0), plan.nextDeadlineMs], [["ask"], Infinity]);
+  assertEquals([orders(plan, 0), plan.nextDeadlineMs], [["ask"], 60_000]);
   const pauses: number[] = [];
   for (let nowMs = 0; pauses.length < 9;) {
     plan.handleEvent(nowMs);
@@ -25,7 +25,7 @@ Deno.test("Lookout asks for one event at a time, and for the next after a pause 
   }
   assertEquals(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
   plan.handleEvent(100_000);
-  assertEquals(plan.nextDeadlineMs, 100_010, "after a quiet time");
+  assertEquals([orders(plan, 100_009), plan.nextDeadlineMs], [["ana"], 100_010], "after a quiet time");
 });
 
 Deno.test("Lookout asks again after errors, and looks for what would have been told", () => {
@@ -73,15 +73,27 @@ Deno.test("Lookout looks at a path that serves no I/O, as often as a transition 
   for (const [anaTransitionSeconds, everyMs] of [[3, 3_000], [0, 10_000]]) {
     const plan = lookout({ anaTransitionSeconds });
     orders(plan, 0);
-    assertEquals(plan.nextDeadlineMs, Infinity);
     plan.setServing(false);
     assertEquals([plan.nextDeadlineMs, orders(plan, everyMs)], [everyMs, ["ana", "namespace"]]);
     plan.handleLooked("ana", true, everyMs);
     plan.handleLooked("namespace", true, everyMs);
     assertEquals(plan.nextDeadlineMs, 2 * everyMs);
     plan.setServing(true);
-    assertEquals(plan.nextDeadlineMs, Infinity);
+    assertEquals(plan.nextDeadlineMs, everyMs + 60_000);
   }
+});
+
+Deno.test("Lookout looks once a minute at the ANA log of a path that serves I/O, and not at its namespace", () => {
+  const plan = lookout();
+  orders(plan, 0);
+  const looks: [LookoutOrder, number][] = [];
+  for (let nowMs = 0; nowMs < 200_000; nowMs = plan.nextDeadlineMs) {
+    for (const order of orders(plan, nowMs)) {
+      looks.push([order, nowMs]);
+      plan.handleLooked("ana", true, nowMs + 5);
+    }
+  }
+  assertEquals(looks, [["ana", 60_000], ["ana", 120_005], ["ana", 180_010]]);
 });
 
 Deno.test("Lookout repeats a look that failed after a pause that grows, and one that was wanted during another", () => {
@@ -103,7 +115,7 @@ Deno.test("Lookout repeats a look that failed after a pause that grows, and one 
   }
   assertEquals(pauses, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
   plan.handleLooked("ana", true, 1e6);
-  assertEquals(plan.nextDeadlineMs, Infinity);
+  assertEquals(plan.nextDeadlineMs, 1e6 + 60_000);
 });
 
 Deno.test("Lookout has no ANA log to look at where ANA is not reported", () => {
