@@ -30,8 +30,8 @@ export async function askOrStart<M extends Method>(
     if (result !== null) return result;
     await options.start();
   }
-  throw new UmpathError("bug", "The umpath daemon leaves as soon as it has started", {
-    hint: "See its log for why",
+  throw new UmpathError("host-lacks", "The umpath daemon leaves as soon as it has started", {
+    hint: `See ${runDir().logPath} for why`,
   });
 }
 

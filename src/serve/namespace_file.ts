@@ -1,10 +1,15 @@
 import { native } from "../../ffi/library.ts";
 import { cString } from "../../ffi/result.ts";
-import { EACCES, EAGAIN, EBUSY, ENOENT, EPERM, EROFS, errnoWords } from "../base/errno.ts";
+import { EACCES, EAGAIN, EBUSY, EFBIG, ENOENT, EPERM, EROFS, errnoWords } from "../base/errno.ts";
 import { hostError, UmpathError } from "../base/errors.ts";
+import { hostHint } from "../base/host_error.ts";
 import { count, quote } from "../base/text.ts";
 import { formatSize } from "../base/units.ts";
 import { blockDeviceUse, fileBehind, loopsOver, loopWords, releaseHint } from "./storage_users.ts";
+
+/** Two limits give the same error: that of the process, and that of the file system. */
+const SIZE_HINT =
+  "Choose a smaller size, or raise the limit on the size of files: ulimit -f, or LimitFSIZE= of the service";
 
 /** A target that was killed has its files locked for a little longer: it may be started again at once. */
 const LOCK_WAIT_MS = 2_000;
@@ -111,7 +116,8 @@ export class NamespaceFile implements Disposable {
     }
     const result = native().um_file_truncate(this.fd, BigInt(bytes));
     if (result < 0) {
-      throw new UmpathError("host-lacks", `Cannot make ${quote(this.path)} ${size} large: ${errnoWords(result)}`);
+      const message = `Cannot make ${quote(this.path)} ${size} large: ${errnoWords(result)}`;
+      throw new UmpathError("host-lacks", message, { hint: -result === EFBIG ? SIZE_HINT : hostHint(-result) });
     }
   }
 

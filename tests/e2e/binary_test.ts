@@ -283,6 +283,7 @@ Deno.test("umpath serve says that its file is larger than the limit of the shell
   const { code, stderr } = await shell(`UMPATH_RUN_DIR=${folder}/run; export UMPATH_RUN_DIR; ${script}`);
   assertEquals(code, 6, stderr);
   assertStringIncludes(stderr, "file too large");
+  assertStringIncludes(stderr, "hint: Choose a smaller size, or raise the limit on the size of files: ulimit -f");
 });
 
 Deno.test("pack() makes the same bytes from another folder", async () => {

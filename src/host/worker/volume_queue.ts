@@ -76,13 +76,17 @@ export class VolumeQueue implements RingOwner {
       handover: message.neighbours === null ? null : this.#joinNeighbours(message.neighbours, requests, arena),
     });
     this.#port = this.#makePort(message, portAt);
+    if (message.neighbours !== null) this.#showMemory(message.neighbours);
     made.move();
   }
 
   /** Its memory is known to the others: they copy the data of what they serve for this queue. */
+  #showMemory({ queue, places }: Neighbours): void {
+    new RegionPlaces(places).set(queue, this.#memory.place);
+  }
+
   #joinNeighbours({ queue, places, handover, wakeFds }: Neighbours, requests: RequestTable, arena: Arena): Handover {
     const all = new RegionPlaces(places);
-    all.set(queue, this.#memory.place);
     const memories: (Uint8Array | null)[] = new Array(wakeFds.length).fill(null);
     return new Handover({
       queue,

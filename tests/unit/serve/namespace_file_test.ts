@@ -56,7 +56,13 @@ Deno.test("NamespaceFile.open() says what is wrong with what it cannot serve, an
     ["empty", {}, "usage", /it is empty$/, /^Give --size SIZE to make it so large$/],
     ["tiny", {}, "usage", /it has 1 byte, and one block has 4096$/, /^Name a larger file/],
     ["half", {}, "usage", /it has 1024 bytes, and one block has 4096$/, /^Give --block-size 512$/],
-    ["huge", { sizeBytes: 7 * 2 ** 50 }, "host-lacks", /^Cannot make .*huge" 7 PiB large: file too large$/, /^$/],
+    [
+      "huge",
+      { sizeBytes: 7 * 2 ** 50 },
+      "host-lacks",
+      /^Cannot make .*huge" 7 PiB large: file too large$/,
+      /^Choose a smaller size, or raise/,
+    ],
   ];
   for (const [name, more, code, why, hint] of cases) {
     const error = await refusal(`${folder.path}/${name}`, more);
