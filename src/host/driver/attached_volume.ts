@@ -45,7 +45,7 @@ import { VolumePaths } from "./volume_paths.ts";
 import { VolumeSettings } from "./volume_settings.ts";
 import { writeBack } from "../device/write_back.ts";
 import { VolumeSize } from "./volume_size.ts";
-import type { AddVolume, FromWorker } from "../worker/worker_messages.ts";
+import type { AddVolume, FromWorker, ToWorker } from "../worker/worker_messages.ts";
 import type { WorkerPool } from "./worker_pool.ts";
 
 const log = logger("volume");
@@ -112,8 +112,8 @@ export class AttachedVolume implements PathOwner {
   #queueStarts: PromiseWithResolvers<void>[] = [];
   #queueDrains: PromiseWithResolvers<void>[] = [];
   #adds: PromiseWithResolvers<WireError | null>[] = [];
-  /** The workers that have a share of the volume. */
-  #workers: number[] = [];
+  /** The queues that workers have made. */
+  #made: number[] = [];
   #workersLeft = 0;
   #workersGone = Promise.withResolvers<void>();
   #isOpened = false;
@@ -247,7 +247,7 @@ export class AttachedVolume implements PathOwner {
    * @throws UmpathError
    */
   async open(spec: PathSpec, first: ControllerSession, driver: DeviceDriver): Promise<void> {
-    this.#pool.subscribe(this.plan.index, (message, worker) => this.#handleMessage(message, worker));
+    this.#pool.subscribe(this.plan.index, (message, thread) => this.#handleMessage(message, this.#queueIn(thread)));
     try {
       if (driver === "none") {
         await this.#addToWorkers(REQUEST_BYTES_MAX, new Array(this.plan.queues).fill(NO_FEED));
@@ -305,11 +305,26 @@ export class AttachedVolume implements PathOwner {
     if (failure !== null) throw failure;
   }
 
+  /** The thread of a queue: volumes with few queues spread over all threads. */
+  threadOf(queue: number): number {
+    return (this.plan.index + queue) % this.#pool.size;
+  }
+
+  /** The volume's queue in a thread, which has one at most. */
+  #queueIn(thread: number): number {
+    const { size } = this.#pool;
+    return (thread + size - this.plan.index % size) % size;
+  }
+
+  #post(queue: number, message: ToWorker): void {
+    this.#pool.post(this.threadOf(queue), message);
+  }
+
   /** One queue for each feed, in as many workers. */
   async #addToWorkers(requestBytes: number, feeds: QueueFeed[]): Promise<void> {
     this.#adds = feeds.map(() => Promise.withResolvers<WireError | null>());
     this.#links.begin(feeds.length);
-    const wakeFds = feeds.map((_, queue) => this.#pool.wakeFd(queue));
+    const wakeFds = feeds.map((_, queue) => this.#pool.wakeFd(this.threadOf(queue)));
     for (const [queue, feed] of feeds.entries()) {
       const counters = new Counters();
       this.#counters.push(counters);
@@ -326,10 +341,10 @@ export class AttachedVolume implements PathOwner {
         neighbours: this.#links.neighboursOf(queue, wakeFds),
         ...feed,
       };
-      this.#pool.post(queue, message);
+      this.#post(queue, message);
     }
     const failures = await Promise.all(this.#adds.map((add) => add.promise));
-    this.#workers = [...failures.keys()].filter((worker) => failures[worker] === null);
+    this.#made = [...failures.keys()].filter((queue) => failures[queue] === null);
     const failure = failures.find((failed) => failed !== null);
     if (failure === undefined) return;
     const { message, hint } = failure;
@@ -361,7 +376,7 @@ export class AttachedVolume implements PathOwner {
     this.#queueStarts = Array.from({ length: this.plan.queues }, () => Promise.withResolvers<void>());
     this.#queueDrains = Array.from({ length: this.plan.queues }, () => Promise.withResolvers<void>());
     for (let queue = 0; queue < this.plan.queues; queue++) {
-      this.#pool.post(queue, { type: "start-queue", volume: this.plan.index });
+      this.#post(queue, { type: "start-queue", volume: this.plan.index });
     }
     await Promise.all(this.#queueStarts.map((started) => started.promise));
   }
@@ -371,17 +386,17 @@ export class AttachedVolume implements PathOwner {
       this.#queueDrains = this.#counters.map(() => Promise.withResolvers<void>());
       this.#tellWorkers("abandon-queue");
     }
-    await Promise.all(this.#workers.map((worker) => this.#queueDrains[worker].promise));
+    await Promise.all(this.#made.map((queue) => this.#queueDrains[queue].promise));
   }
 
   #tellWorkers(type: "abandon-queue" | "remove-volume"): void {
-    for (const worker of this.#workers) this.#pool.post(worker, { type, volume: this.plan.index });
+    for (const queue of this.#made) this.#post(queue, { type, volume: this.plan.index });
   }
 
   /** Lets a load in the first worker drive the volume, which has no kernel device. */
   startLoad(plan: LoadPlan): void {
     assert(this.device === null, "A volume's requests come from one place");
-    this.#pool.post(0, { type: "start-load", volume: this.plan.index, plan });
+    this.#post(0, { type: "start-load", volume: this.plan.index, plan });
   }
 
   // ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -491,9 +506,10 @@ export class AttachedVolume implements PathOwner {
   addLinks(path: VolumePath, session: ControllerSession, queues: OpenQueue[]): number[] {
     const { queueDepth, inCapsuleBytes, limits } = session.controller;
     this.#watch.handleLive(path, limits);
-    return this.#links.deal(path.index, queues.length).map(({ id, worker }, i) => {
+    return this.#links.deal(path.index, queues.length).map((link, i) => {
+      const { id } = link;
       const queue = queues[i];
-      this.#pool.post(worker, {
+      this.#post(link.queue, {
         type: "add-link",
         volume: this.plan.index,
         path: path.index,
@@ -516,8 +532,8 @@ export class AttachedVolume implements PathOwner {
   async closeLinks(path: VolumePath): Promise<void> {
     this.#watch.handleDown(path);
     const mine = this.#links.of(path.index);
-    for (const { id, worker } of mine) {
-      this.#pool.post(worker, { type: "close-link", volume: this.plan.index, path: path.index, link: id });
+    for (const { id, queue } of mine) {
+      this.#post(queue, { type: "close-link", volume: this.plan.index, path: path.index, link: id });
     }
     await Promise.all(mine.map((link) => link.closed.promise));
     this.#links.forget(mine);
@@ -543,7 +559,7 @@ export class AttachedVolume implements PathOwner {
   releaseHeld(path: VolumePath): void {
     log.info(`${this.name}: the lost controller of path ${path.index} is reset: writes that were held go on`);
     for (let queue = 0; queue < this.#counters.length; queue++) {
-      this.#pool.post(queue, { type: "release-held", volume: this.plan.index, path: path.index });
+      this.#post(queue, { type: "release-held", volume: this.plan.index, path: path.index });
     }
   }
 
@@ -603,22 +619,22 @@ export class AttachedVolume implements PathOwner {
 
   async resizeQueues(blocks: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#resizes = { left: this.#workers.length, done: resolve };
-    for (const worker of this.#workers) {
-      this.#pool.post(worker, { type: "resize-volume", volume: this.plan.index, blocks });
+    this.#resizes = { left: this.#made.length, done: resolve };
+    for (const queue of this.#made) {
+      this.#post(queue, { type: "resize-volume", volume: this.plan.index, blocks });
     }
-    if (this.#workers.length > 0) await promise;
+    if (this.#made.length > 0) await promise;
   }
 
-  #handleMessage(message: FromWorker, worker: number): void {
+  #handleMessage(message: FromWorker, queue: number): void {
     switch (message.type) {
       case "volume-added":
-        return this.#adds[worker].resolve(message.failure);
+        return this.#adds[queue].resolve(message.failure);
       case "queue-started":
-        return this.#queueStarts[worker].resolve();
+        return this.#queueStarts[queue].resolve();
       case "queue-drained":
         this.#deviceWatch.handleQueueEnded(message.failure);
-        return this.#queueDrains[worker]?.resolve();
+        return this.#queueDrains[queue]?.resolve();
       case "device-doubt":
         return void this.#deviceWatch.look();
       case "link-failed":
@@ -746,7 +762,7 @@ export class AttachedVolume implements PathOwner {
     this.#slow.end();
     this.#io.end();
     await Promise.all(this.paths.all.map((path) => this.paths.remove(path)));
-    this.#workersLeft = this.#workers.length;
+    this.#workersLeft = this.#made.length;
     if (this.#workersLeft > 0) {
       this.#tellWorkers("remove-volume");
       await this.#workersGone.promise;

@@ -5,18 +5,19 @@ import type { PathTable } from "../../multipath/path_table.ts";
 import { RegionPlaces } from "../../io/region_places.ts";
 import type { Neighbours } from "../worker/worker_messages.ts";
 
-/** One I/O queue pair of a path, in a worker. */
+/** One I/O queue pair of a path, in one queue of the volume. */
 export interface VolumeLink {
   /** Never used twice in the life of a daemon. */
   readonly id: number;
   readonly path: number;
-  readonly worker: number;
+  /** The volume's queue that sends over it. */
+  readonly queue: number;
   readonly closed: PromiseWithResolvers<void>;
 }
 
 let nextLink = 1;
 
-/** Which worker has which links of a volume, and which queue serves the requests of one that has none. */
+/** Which queue of a volume has which links, and which queue serves the requests of one that has none. */
 export class VolumeLinks {
   readonly #table: PathTable;
   readonly #links = new Map<number, VolumeLink>();
@@ -45,9 +46,9 @@ export class VolumeLinks {
   /** Deals so many links of a path, at most one for each queue. */
   deal(path: number, links: number): VolumeLink[] {
     const counts = new Array<number>(this.#queues).fill(0);
-    for (const { worker } of this.#links.values()) counts[worker]++;
-    return dealLinks(links, counts).map((worker) => {
-      const link = { id: nextLink++, path, worker, closed: Promise.withResolvers<void>() };
+    for (const { queue } of this.#links.values()) counts[queue]++;
+    return dealLinks(links, counts).map((queue) => {
+      const link = { id: nextLink++, path, queue, closed: Promise.withResolvers<void>() };
       this.#links.set(link.id, link);
       return link;
     });
@@ -70,8 +71,8 @@ export class VolumeLinks {
   judgeHelpers(): void {
     if (this.#handover === null) return;
     const serves = new Array<boolean>(this.#queues).fill(false);
-    for (const { path, worker } of this.#links.values()) {
-      if (this.#table.isUsable(path) && this.#table.anaRank(path) > 0) serves[worker] = true;
+    for (const { path, queue } of this.#links.values()) {
+      if (this.#table.isUsable(path) && this.#table.anaRank(path) > 0) serves[queue] = true;
     }
     for (const [queue, helper] of chooseHelpers(serves).entries()) this.#handover.setHelper(queue, helper);
   }

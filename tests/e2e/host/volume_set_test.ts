@@ -1,8 +1,11 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Timeouts } from "../../../src/settings/timeouts.ts";
 import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
-import { NQN } from "./fake_target.ts";
-import { delay, eventually, failureOf } from "./host_fixture.ts";
+import type { AttachParams } from "../../../src/rpc/host_api.ts";
+import { VolumeSet } from "../../../src/host/daemon/volume_set.ts";
+import { WorkerPool } from "../../../src/host/driver/worker_pool.ts";
+import { type FakePortal, NQN } from "./fake_target.ts";
+import { attachParams, delay, eventually, failureOf } from "./host_fixture.ts";
 import { Rig, testSet } from "./volume_rig.ts";
 import { Stopwatch } from "../stopwatch.ts";
 
@@ -507,6 +510,30 @@ testSet("attach() again refuses what the volume would not keep before it adds a 
   assertEquals([rig.states(), second.count("connect")], [["live"], 0]);
   await rig.attach([second], { queues: 1 });
   assertMatch(rig.warnings.splice(0).join(), /--queues 1 \(it is 2\) is ignored$/);
+});
+
+testSet("volumes with fewer queues than there are threads spread over the threads", 2, async (_rig, target) => {
+  const [first, second] = target.portals;
+  second.nqn = "nqn.2026-11.io.other:vol";
+  const threads = new Map<number, number[]>();
+  class WatchedPool extends WorkerPool {
+    override post(thread: number, message: Parameters<WorkerPool["post"]>[1]): void {
+      if (message.type === "add-volume") threads.set(message.volume, [...threads.get(message.volume) ?? [], thread]);
+      super.post(thread, message);
+    }
+  }
+  const set = new VolumeSet(new WatchedPool(3, (reason) => assertEquals(reason, "no failure")));
+  try {
+    const attach = (portal: FakePortal, more: Partial<AttachParams>) =>
+      set.attach(attachParams([portal], more), () => {});
+    await attach(first, { queues: 1 });
+    await attach(second, { queues: 2, nqn: second.nqn });
+    assertEquals([...threads], [[0, [0]], [1, [1, 2]]]);
+    await set.detach({ volumes: ["vol-n1"], all: false, force: false });
+    assertEquals(set.all.map(({ state }) => state), ["live"]);
+  } finally {
+    await set.close();
+  }
 });
 
 testSet("a path that is added and cannot be reached is left out, unless it is to be kept", 2, async (rig, target) => {
