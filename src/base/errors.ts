@@ -4,6 +4,7 @@
  */
 
 import { hostAction, hostErrno, hostHint, hostReason } from "./host_error.ts";
+import { oneLine } from "./text.ts";
 
 /** Exit code of each error code; 0 is "done". */
 export const EXIT_CODES = Object.freeze({
@@ -40,7 +41,7 @@ export interface WireError {
 
 /** What else an error may carry. */
 export interface UmpathErrorOptions {
-  /** What to do next, as a sentence without a period. */
+  /** What to do next, as a sentence without a period. It is made one line: it may quote what the user wrote. */
   hint?: string | undefined;
   cause?: unknown;
 }
@@ -54,7 +55,7 @@ export class UmpathError extends Error {
   constructor(code: ErrorCode, message: string, options: UmpathErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.hint = options.hint;
+    this.hint = options.hint === undefined ? undefined : oneLine(options.hint);
   }
 
   /** The exit code of a command that ends with this error. */

@@ -45,3 +45,8 @@ Deno.test("UmpathError.from() keeps ours and wraps the rest", () => {
   assertEquals(messageOf(new RangeError()), "RangeError");
   assertEquals([isErrorCode("bug"), isErrorCode("constructor"), isErrorCode(1)], [true, false, false]);
 });
+
+Deno.test("UmpathError makes its hint one line, whatever it quotes", () => {
+  const error = new UmpathError("usage", "Cannot read it", { hint: "Write 1:a\nb\u001b[2J" });
+  assertEquals(error.hint, "Write 1:a\\nb\\u001b[2J");
+});
