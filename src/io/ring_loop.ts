@@ -14,7 +14,11 @@ import { Wake } from "./wake.ts";
 const RING_SUBMISSIONS = 2048;
 const RING_COMPLETIONS = 16384;
 
-/** Whose completions the ring brings: a volume's queue, or a connection of the target. Tokens name it by its index. */
+/**
+ * Whose completions the ring brings: a volume's queue, or a connection of the target. Tokens name it by its index. Whether
+ * it is busy, and when it is due, changes in its turns only: it is asked after each, and a turn of one costs no look at
+ * the others.
+ */
 export interface RingOwner extends Disposable {
   /** Something is in flight: time matters, and an answer may be near. */
   readonly isBusy: boolean;
@@ -39,6 +43,10 @@ export class RingLoop<O extends RingOwner> implements Disposable {
   readonly #owners: (O | null)[];
   readonly #touched: Fifo;
   readonly #isTouched: Uint8Array;
+  /** What each owner said after its last turn. */
+  readonly #isBusy: Uint8Array;
+  readonly #due: Float64Array;
+  #busyOwners = 0;
   readonly #onOver: (index: number) => void;
   /** No owner has this index or a higher one. */
   #end = 0;
@@ -55,6 +63,8 @@ export class RingLoop<O extends RingOwner> implements Disposable {
     this.#owners = new Array(ownersMax).fill(null);
     this.#touched = new Fifo(ownersMax);
     this.#isTouched = new Uint8Array(ownersMax);
+    this.#isBusy = new Uint8Array(ownersMax);
+    this.#due = new Float64Array(ownersMax).fill(Infinity);
     this.#onOver = onOver;
     this.#listen();
   }
@@ -110,7 +120,7 @@ export class RingLoop<O extends RingOwner> implements Disposable {
     let nowMs = performance.now();
     while (!this.#isWoken) {
       this.#turnTouched(nowMs);
-      const busy = this.#survey();
+      const busy = this.#busyOwners > 0;
       const spinUs = this.#spin.budgetUs(busy);
       const hits = this.#ring.spinHits;
       const misses = this.#ring.spinMisses;
@@ -167,10 +177,29 @@ export class RingLoop<O extends RingOwner> implements Disposable {
       if (owner === null) continue;
       owner.turn(this.#ring, nowMs);
       if (owner.isOver) this.#forget(index, owner);
+      else this.#note(index, owner.isBusy, owner.nextDueMs ?? Infinity);
     }
   }
 
+  #note(index: number, isBusy: boolean, dueMs: number): void {
+    const busy = isBusy ? 1 : 0;
+    this.#busyOwners += busy - this.#isBusy[index]!;
+    this.#isBusy[index] = busy;
+    const before = this.#due[index]!;
+    if (before === dueMs) return;
+    this.#due[index] = dueMs;
+    if (dueMs < this.#dueMs) this.#dueMs = dueMs;
+    else if (before === this.#dueMs) this.#dueMs = this.#firstDueMs();
+  }
+
+  #firstDueMs(): number {
+    let first = Infinity;
+    for (let index = 0; index < this.#end; index++) first = Math.min(first, this.#due[index]!);
+    return first;
+  }
+
   #forget(index: number, owner: O): void {
+    this.#note(index, false, Infinity);
     this.#owners[index] = null;
     while (this.#end > 0 && this.#owners[this.#end - 1] === null) this.#end--;
     owner[Symbol.dispose]();
@@ -186,32 +215,17 @@ export class RingLoop<O extends RingOwner> implements Disposable {
   #tick(nowMs: number): void {
     this.#lastTickMs = nowMs;
     for (let index = 0; index < this.#end; index++) {
-      const owner = this.#owners[index];
-      if (owner === null || !owner.isBusy) continue;
-      owner.handleTime(nowMs);
+      if (this.#isBusy[index] === 0) continue;
+      this.#owners[index]!.handleTime(nowMs);
       this.touch(index);
     }
   }
 
+  /** They say anew when they are due in the turn that follows. */
   #touchDue(nowMs: number): void {
     for (let index = 0; index < this.#end; index++) {
-      const due = this.#owners[index]?.nextDueMs;
-      if (due !== undefined && nowMs >= due) this.touch(index);
+      if (nowMs >= this.#due[index]!) this.touch(index);
     }
-  }
-
-  /** Looks at all owners: true if any is busy; when the first of them is due is in `#dueMs`. */
-  #survey(): boolean {
-    let isBusy = false;
-    this.#dueMs = Infinity;
-    for (let index = 0; index < this.#end; index++) {
-      const owner = this.#owners[index];
-      if (owner === null) continue;
-      if (owner.isBusy) isBusy = true;
-      const due = owner.nextDueMs;
-      if (due !== undefined && due < this.#dueMs) this.#dueMs = due;
-    }
-    return isBusy;
   }
 
   [Symbol.dispose](): void {
