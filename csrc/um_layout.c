@@ -33,7 +33,6 @@ int um_layout(uint32_t *out, uint32_t count)
 		sizeof(struct um_ublk_io_cmd),
 		sizeof(struct um_ublk_io_desc),
 		IORING_OP_URING_CMD,
-		EAGAIN,
 		sizeof(struct fuse_in_header),
 		sizeof(struct fuse_out_header),
 		sizeof(struct fuse_init_out),

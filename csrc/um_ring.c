@@ -211,13 +211,6 @@ int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t
 	return rc;
 }
 
-int um_ring_register(struct um_ring *ring, uint32_t opcode, void *argument, uint32_t count)
-{
-	long rc = syscall(__NR_io_uring_register, ring->fd, opcode, argument, count);
-
-	return rc < 0 ? -errno : (int)rc;
-}
-
 int um_ring_close(struct um_ring *ring)
 {
 	struct io_uring_rsrc_update update = { .offset = (uint32_t)ring->enter_fd };

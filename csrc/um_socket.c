@@ -194,9 +194,3 @@ int um_socket_close(int32_t fd, uint32_t abort)
 		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	return close(fd) ? -errno : 0;
 }
-
-/* A peer that does not acknowledge what was sent for so long is taken for dead (TCP_USER_TIMEOUT). */
-int um_socket_user_timeout(int32_t fd, uint32_t milliseconds)
-{
-	return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds)) ? -errno : 0;
-}

@@ -40,7 +40,6 @@ UM_API int um_layout(uint32_t *out, uint32_t count);
 /* um_ring.c */
 UM_API int um_ring_setup(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags, struct um_ring *ring);
 UM_API int um_ring_turn(struct um_ring *ring, uint32_t submit, uint32_t quiet, uint32_t spin_us, int32_t timeout_ms);
-UM_API int um_ring_register(struct um_ring *ring, uint32_t opcode, void *argument, uint32_t count);
 UM_API int um_ring_close(struct um_ring *ring);
 
 /* um_memory.c */
@@ -64,7 +63,6 @@ UM_API int um_socket_send(int32_t fd, const uint8_t *data, uint32_t bytes);
 UM_API int um_socket_receive(int32_t fd, uint8_t *data, uint32_t bytes);
 UM_API int um_socket_shutdown(int32_t fd);
 UM_API int um_socket_close(int32_t fd, uint32_t abort);
-UM_API int um_socket_user_timeout(int32_t fd, uint32_t milliseconds);
 
 /* um_epoll.c */
 UM_API int um_epoll(void);

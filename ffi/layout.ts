@@ -24,7 +24,6 @@ export const LAYOUT = {
   ublkIoCmdBytes: 16,
   ublkIoDescBytes: 24,
   opUringCmd: 46,
-  eagain: 11,
   fuseInHeaderBytes: 40,
   fuseOutHeaderBytes: 16,
   fuseInitOutBytes: 64,

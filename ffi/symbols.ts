@@ -4,7 +4,6 @@ export const SYMBOLS = {
 
   um_ring_setup: { parameters: ["u32", "u32", "u32", "buffer"], result: "i32" },
   um_ring_turn: { parameters: ["buffer", "u32", "u32", "u32", "i32"], result: "i32" },
-  um_ring_register: { parameters: ["buffer", "u32", "buffer", "u32"], result: "i32" },
   um_ring_close: { parameters: ["buffer"], result: "i32" },
 
   um_map: { parameters: ["u64", "u32"], result: "pointer" },
@@ -26,7 +25,6 @@ export const SYMBOLS = {
   um_socket_receive: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   um_socket_shutdown: { parameters: ["i32"], result: "i32" },
   um_socket_close: { parameters: ["i32", "u32"], result: "i32" },
-  um_socket_user_timeout: { parameters: ["i32", "u32"], result: "i32" },
 
   um_epoll: { parameters: [], result: "i32" },
   um_epoll_control: { parameters: ["i32", "u32", "i32", "u32", "u32", "u32"], result: "i32" },

@@ -70,7 +70,7 @@ export const LAYERS: Record<string, Layer> = {
   "src/nvme_host": { imports: ["src/protocol", "src/base"], pure: true },
   "src/nvme_target": { imports: ["src/block", "src/protocol", "src/base"], pure: true },
   "src/block": { imports: ["src/base"] },
-  "src/io": { imports: ["ffi", "src/base"] },
+  "src/io": { imports: ["src/protocol", "src/base", "ffi"] },
   "src/protocol": { imports: [] },
   "src/base": { imports: [] },
   "ffi": { imports: [] },

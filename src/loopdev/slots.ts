@@ -1,4 +1,5 @@
 import { SlotStates } from "../base/state_table.ts";
+import { ERRNO_MAX } from "../protocol/linux.ts";
 import { assert } from "../base/assert.ts";
 import { EAGAIN, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
@@ -9,9 +10,6 @@ import { AnswerWriter } from "./answer_writer.ts";
 import { ReadBatch } from "./read_batch.ts";
 import { RequestReader, Verdict } from "./request_reader.ts";
 import { SLOT_STATES, SlotState } from "./slot_state.ts";
-
-/** Errnos are at most this (MAX_ERRNO of the kernel). */
-const ERRNO_MAX = 4095;
 
 /** A slot's part of the queue's memory: what is read before the data of a WRITE, and what is answered before data. */
 const IN_BYTES = 128;

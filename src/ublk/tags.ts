@@ -1,4 +1,5 @@
 import { SlotStates } from "../base/state_table.ts";
+import { ERRNO_MAX } from "../protocol/linux.ts";
 import { assert } from "../base/assert.ts";
 import { EPROTO } from "../base/errno.ts";
 import { Fifo } from "../base/fifo.ts";
@@ -7,9 +8,6 @@ import { BlockOp, type RequestTable } from "../block/request.ts";
 import { legacyOp, UBLK_QUEUE_DEPTH_MAX, UblkIoCommand, UblkIoResult } from "../protocol/ublk.ts";
 import { DescriptorReader } from "./descriptor.ts";
 import { TAG_STATES, TagState } from "./tag_state.ts";
-
-/** Errnos are at most this (MAX_ERRNO of the kernel). */
-const ERRNO_MAX = 4095;
 
 /** What a {@linkcode UblkTags} is made of. */
 export interface UblkQueueOptions {

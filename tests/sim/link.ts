@@ -1,6 +1,6 @@
 import type { Prng } from "../../src/base/prng.ts";
 import { ECONNRESET, errnoWords } from "../../src/base/errno.ts";
-import type { ByteMachine } from "../../src/io/socket_link.ts";
+import type { ByteMachine } from "../../src/io/byte_machine.ts";
 import { PduAt, PduHlen, PduType } from "../../src/protocol/nvme_tcp.ts";
 import type { Digests } from "../../src/nvme_host/connection.ts";
 import { type Clock, Task } from "./clock.ts";

@@ -7,11 +7,8 @@ import type { Ring } from "../../io/ring.ts";
 import { tokenHigh, TokenKind } from "../../io/token.ts";
 import { FuseSlots } from "../../loopdev/slots.ts";
 import { FUSE_WRITE_HEADER_BYTES } from "../../protocol/fuse.ts";
+import { POLLERR, POLLIN } from "../../protocol/linux.ts";
 import type { DevicePort } from "./device_port.ts";
-
-/** poll(2) */
-const POLLIN = 0x1;
-const POLLERR = 0x8;
 
 /** Two struct iovec for a slot's read, two for its answer. */
 const SLOT_IOVECS = 4;
