@@ -74,6 +74,7 @@ interface Asked {
 
 /** A volume that is to be made, before it is known over which path. */
 interface WantedVolume {
+  index: number;
   params: AttachParams;
   settings: ReturnType<typeof settingsOf>;
   session: Omit<SessionOptions, "spec">;
@@ -86,6 +87,8 @@ interface WantedVolume {
  */
 export class VolumeSet {
   readonly #volumes = new Map<number, AttachedVolume>();
+  /** Places of volumes that are being made. */
+  readonly #reserved = new Set<number>();
   readonly #poller = new Poller();
   readonly #pool: WorkerPool;
   readonly #turns = new Turns();
@@ -189,7 +192,18 @@ export class VolumeSet {
 
   // ── a new volume ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Volumes have their places, which is their order in lists, in the order in which they were asked for. */
   async #create(params: AttachParams, asked: Asked): Promise<AttachedVolume> {
+    const index = this.#freeIndex();
+    this.#reserved.add(index);
+    try {
+      return await this.#createAt(index, params, asked);
+    } finally {
+      this.#reserved.delete(index);
+    }
+  }
+
+  async #createAt(index: number, params: AttachParams, asked: Asked): Promise<AttachedVolume> {
     const { driver, remark } = await chooseDriver(params.device);
     const timeouts = fillTimeouts(params.timeouts);
     const settings = settingsOf(params);
@@ -214,7 +228,7 @@ export class VolumeSet {
     });
     let volume: AttachedVolume | null = null;
     try {
-      volume = await this.#openFirst(attempts, { params, settings, session, driver }, asked.errand);
+      volume = await this.#openFirst(attempts, { index, params, settings, session, driver }, asked.errand);
       if (remark !== null) asked.warn(remark);
       this.#warnOfClones(volume, asked.warn);
       const { holdRisk } = volume.settings;
@@ -271,9 +285,9 @@ export class VolumeSet {
     }
   }
 
-  #planOf({ params, settings, session }: WantedVolume): VolumePlan {
+  #planOf({ index, params, settings, session }: WantedVolume): VolumePlan {
     return {
-      index: this.#freeIndex(),
+      index,
       name: this.#freeName(params),
       nqn: params.nqn,
       nsid: params.nsid,
@@ -346,7 +360,7 @@ export class VolumeSet {
 
   #freeIndex(): number {
     for (let index = 0; index < VOLUMES_MAX; index++) {
-      if (!this.#volumes.has(index)) return index;
+      if (!this.#volumes.has(index) && !this.#reserved.has(index)) return index;
     }
     throw new UmpathError("host-lacks", `Cannot attach: the daemon has ${VOLUMES_MAX} volumes, which is its limit`);
   }

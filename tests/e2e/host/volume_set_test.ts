@@ -512,6 +512,24 @@ testSet("attach() again refuses what the volume would not keep before it adds a 
   assertMatch(rig.warnings.splice(0).join(), /--queues 1 \(it is 2\) is ignored$/);
 });
 
+testSet(
+  "volumes are listed in the order in which they were asked for, however long each took",
+  2,
+  async (rig, target) => {
+    const [slow, quick] = target.portals;
+    quick.nqn = "nqn.2026-11.io.other:vol";
+    slow.fault = { at: "identify controller", how: "stall" };
+    const attaching = rig.attach([slow], { timeouts: { connectTimeoutMs: 60_000 } });
+    await eventually("it waits", () => slow.count("identify controller") > 0);
+    await rig.attach([quick], { nqn: quick.nqn, name: "second" });
+    slow.fault = null;
+    await slow.kill();
+    await attaching.catch(() => rig.attach([slow], { name: "again" }));
+    const names = rig.set.all.map(({ name }) => name);
+    assertEquals([names.length, names[1]], [2, "second"], names.join());
+  },
+);
+
 testSet("volumes with fewer queues than there are threads spread over the threads", 2, async (_rig, target) => {
   const [first, second] = target.portals;
   second.nqn = "nqn.2026-11.io.other:vol";
