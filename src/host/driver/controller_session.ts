@@ -282,7 +282,7 @@ export function failureOf(
 ): UmpathError {
   if (!(error instanceof ConnectionLost || error instanceof AdminError)) return UmpathError.from(error);
   const words = { action: `Cannot connect to "${pathWords(options.spec)}"`, reason: midSentence(error.message) };
-  if (error.cause !== undefined) log.debug(`${words.action}: ${words.reason} (${messageOf(error.cause)})`);
+  if (error.cause !== undefined) log.debug(`${words.action}: ${words.reason}${causeWords(error)}`);
   const more = (hint?: string): UmpathErrorOptions & { isFinal: boolean } => ({ cause: error, hint, isFinal });
   if (error instanceof TransportMismatch) {
     const { header, data } = options.digests ?? NO_DIGESTS;
@@ -312,6 +312,12 @@ export function failureOf(
 function lossHint(error: ConnectionLost, { isConnected }: { isConnected: boolean }): string | undefined {
   if (error instanceof NotNvmeTcp && error.speaksTls) return "Let the target accept connections without TLS";
   return isConnected ? undefined : "Check the address, the port and the target";
+}
+
+/** The cause of an error, such as the number of a status, where it tells more than the error itself. */
+function causeWords(error: Error): string {
+  const words = messageOf(error.cause);
+  return words === error.message ? "" : ` (${words})`;
 }
 
 /** What can be done about a refusal, where its cause is known. */

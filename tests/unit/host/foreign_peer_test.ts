@@ -1,6 +1,12 @@
 import { assertEquals } from "@std/assert";
+import { ECONNREFUSED } from "../../../src/base/errno.ts";
+import { listenToLog, setLogSink } from "../../../src/base/log.ts";
 import { failureOf } from "../../../src/host/driver/controller_session.ts";
-import { foreignWords, NotNvmeTcp } from "../../../src/host/driver/host_connection.ts";
+import { ConnectionLost, foreignWords, NotNvmeTcp } from "../../../src/host/driver/host_connection.ts";
+import { ConnectFailure } from "../../../src/io/tcp.ts";
+import { AdminError } from "../../../src/nvme_host/steps.ts";
+
+const SPEC = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr: null, hostIface: null } as const;
 
 Deno.test("foreignWords() names what a peer speaks that is no NVMe/TCP controller", () => {
   const text = (words: string) => foreignWords(new TextEncoder().encode(words));
@@ -17,11 +23,33 @@ Deno.test("foreignWords() names what a peer speaks that is no NVMe/TCP controlle
 });
 
 Deno.test("failureOf() sends whoever meets a port with TLS to the target, not to the address", () => {
-  const spec = { transport: "tcp", traddr: "192.0.2.1", trsvcid: 4420, hostTraddr: null, hostIface: null } as const;
-  const hintOf = (error: NotNvmeTcp) => failureOf({ spec, hostNqn: "nqn.x" }, error, { isFinal: true }).hint;
+  const hintOf = (error: NotNvmeTcp) => failureOf({ spec: SPEC, hostNqn: "nqn.x" }, error, { isFinal: true }).hint;
   assertEquals(
     hintOf(new NotNvmeTcp("it speaks TLS", { speaksTls: true })),
     "Let the target accept connections without TLS",
   );
   assertEquals(hintOf(new NotNvmeTcp("it is not an NVMe/TCP port")), "Check the address, the port and the target");
+});
+
+Deno.test("failureOf() logs the cause of an error once: a status by its number, and no reason twice", () => {
+  const loggedOf = (error: Error): string[] => {
+    const lines: string[] = [];
+    const end = listenToLog((_level, text) => lines.push(text));
+    setLogSink(() => {});
+    try {
+      failureOf({ spec: SPEC, hostNqn: "nqn.x" }, error, { isFinal: false });
+    } finally {
+      setLogSink(null);
+      end();
+    }
+    return lines;
+  };
+  const refused = "connection refused";
+  const connect = new ConnectionLost(refused, { cause: new ConnectFailure(refused, ECONNREFUSED) });
+  assertEquals(loggedOf(connect), ['path: Cannot connect to "192.0.2.1:4420": connection refused']);
+  assertEquals(
+    loggedOf(new AdminError("refused", "Connect is refused", true, 0x82)),
+    ['path: Cannot connect to "192.0.2.1:4420": connect is refused (status 0x82)'],
+  );
+  assertEquals(loggedOf(new ConnectionLost("the controller closed the connection")), []);
 });
