@@ -1,5 +1,5 @@
-/** What there is to name: volumes and paths that the daemon has, targets of this host, interfaces, settings. */
-import type { VolumeInfo } from "../rpc/host_api.ts";
+/** What there is to name: volumes and paths that the daemon has, devices that are left, targets of this host, interfaces, settings. */
+import type { LeftInfo, ListResult, VolumeInfo } from "../rpc/host_api.ts";
 import { FAILBACK_VALUES, POLICY_NAMES } from "../settings/timeouts.ts";
 import { HEDGE_EXAMPLES, SLOW_PATH_MODES } from "../settings/latency_settings.ts";
 import { pathWords } from "../rpc/path_words.ts";
@@ -9,7 +9,7 @@ import type { TargetInfo } from "../rpc/target_api.ts";
 import { runningTargets } from "../serve/target_client.ts";
 import { FAULT_KINDS } from "../nvme_target/fault_rule.ts";
 import type { Candidate } from "./complete.ts";
-import { attachedVolumes } from "./daemon_calls.ts";
+import { listed } from "./daemon_calls.ts";
 import { listenerWords } from "./target_text.ts";
 import { durationWords, TIMEOUT_OPTIONS } from "./timeout_options.ts";
 import type { WordSource } from "./word_sources.ts";
@@ -28,9 +28,11 @@ export const FILES = ":files";
 type Source = Extract<WordSource, string>;
 
 const SOURCES: Readonly<Record<Source, (around: Around) => Promise<Candidate[]> | Candidate[]>> = Object.freeze({
-  volumes: async ({ operands, last }) =>
-    (await volumes()).filter((volume) => !operands.some((word) => matchesVolume(volume, word)))
-      .flatMap((volume) => volumeCandidates(volume, last)),
+  volumes: async (around) => namedCandidates(await volumes(), around),
+  "volumes-and-left": async (around) => {
+    const { volumes, left } = await found();
+    return namedCandidates([...volumes, ...left.map(leftAsNamed)], around);
+  },
   "volume-paths": async ({ operands }) => pathCandidates(await volumeOf(operands[0])),
   portals: async ({ given }) => portalCandidates(await targets(), given),
   settings: async ({ operands, last }) => settingCandidates(await volumeOf(operands[0]), last),
@@ -57,8 +59,13 @@ export async function completeSource(source: Source, around: Around): Promise<Ca
   return found.filter(({ word }, i) => found.findIndex((other) => other.word === word) === i);
 }
 
+/** What umpath list tells of. */
+async function found(): Promise<Pick<Required<ListResult>, "volumes" | "left">> {
+  return await listed().catch(() => ({ volumes: [], left: [] }));
+}
+
 async function volumes(): Promise<VolumeInfo[]> {
-  return await attachedVolumes().catch(() => []);
+  return (await found()).volumes;
 }
 
 async function volumeOf(word = ""): Promise<VolumeInfo | undefined> {
@@ -69,8 +76,25 @@ async function targets(): Promise<TargetInfo[]> {
   return await runningTargets().catch(() => []);
 }
 
-/** The name, and what else names the volume once the word cannot be a name any more. */
-function volumeCandidates({ name, device, uuid, state }: VolumeInfo, last: string): Candidate[] {
+/** A volume, or what is left of one. */
+interface Named extends Pick<VolumeInfo, "name" | "device" | "uuid"> {
+  /** How it is, in a word or some. */
+  state: string;
+}
+
+/** What is left has the name of its volume, or its device's if nobody knows the volume any more. */
+function leftAsNamed({ name, device, why }: LeftInfo): Named {
+  return { name: name || device, device, uuid: "", state: why };
+}
+
+/** Those that the line does not name yet. */
+function namedCandidates(all: readonly Named[], { operands, last }: Around): Candidate[] {
+  return all.filter((one) => !operands.some((word) => matchesVolume(one, word)))
+    .flatMap((one) => candidatesOf(one, last));
+}
+
+/** The name, and what else names it once the word cannot be a name any more. */
+function candidatesOf({ name, device, uuid, state }: Named, last: string): Candidate[] {
   const description = `${device ?? "no device"}, ${state}`;
   if (last === "" || name.startsWith(last)) return [{ word: name, description }];
   const bare = device?.replace(/^\/dev\//, "");

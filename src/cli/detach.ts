@@ -33,7 +33,10 @@ export const declare: Declare = (command, context) => {
     .description("Detach volumes: remove their devices and close their connections.")
     .usage("<volume>... [options]")
     .addArgument(
-      completedBy(new Argument("[volume...]", "name, device, mount point, UUID or NQN of a volume"), "volumes"),
+      completedBy(
+        new Argument("[volume...]", "name, device, mount point, UUID or NQN of a volume"),
+        "volumes-and-left",
+      ),
     )
     .option("--all", "every volume")
     .option("--force", "even if the device is in use")

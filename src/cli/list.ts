@@ -25,7 +25,10 @@ export const declare: Declare = (command, { output }) => {
   command
     .description("List the volumes, one on each line.")
     .addArgument(
-      completedBy(new Argument("[volume...]", "only these: name, device, mount point, UUID or NQN"), "volumes"),
+      completedBy(
+        new Argument("[volume...]", "only these: name, device, mount point, UUID or NQN"),
+        "volumes-and-left",
+      ),
     )
     .addHelpText("after", HELP)
     .action(async (words) => {

@@ -20,7 +20,7 @@ export const declare: Declare = (command, { output }) => {
   command
     .description("Show a volume, or all of them, with its paths, their states and counters.")
     .addArgument(
-      completedBy(new Argument("[volume]", "name, device, mount point, UUID or NQN of the volume"), "volumes"),
+      completedBy(new Argument("[volume]", "name, device, mount point, UUID or NQN of the volume"), "volumes-and-left"),
     )
     .addHelpText("after", HELP)
     .action(async (word) => {

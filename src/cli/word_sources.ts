@@ -3,6 +3,7 @@
 /** What a word names; completion asks the daemon, the targets of this host or the host itself for what there is. */
 export type WordSource =
   | "volumes"
+  | "volumes-and-left"
   | "volume-paths"
   | "portals"
   | "settings"

@@ -331,6 +331,8 @@ loopTest("list and show tell of the device that a killed daemon has left, and se
     assertEquals(set.code, 3);
     assertStringIncludes(set.stderr, `${NAME} is not attached any more: its daemon died, and ${device} is left`);
   }
+  const offered = await rig.umpath("complete", "--", "umpath detach ");
+  assertEquals(offered.stdout, `${NAME}\t${device}, its daemon died\n`, offered.stderr);
   assertEquals((await rig.umpath("detach", NAME)).code, 0);
   await rig.assertNothingLeft();
 });

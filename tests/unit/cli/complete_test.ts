@@ -119,6 +119,32 @@ Deno.test("candidates() asks the daemon for volumes", async () => {
   }
 });
 
+Deno.test("candidates() offers what a daemon has left to detach, show and list, and to nothing else", async () => {
+  const path = Deno.makeTempDirSync({ prefix: "umpath-complete-" });
+  const dir = ensureRunDir(runDirAt(path));
+  const rest = { driver: "loop", why: "its daemon died", use: null, words: "", remedy: "" } as const;
+  const left = [{ ...rest, name: "old-n1", device: "/dev/loop90" }, { ...rest, name: "", device: "/dev/ublkb90" }];
+  const volumes = [{ ...VOLUME, name: "vol-n1", device: "/dev/ublkb0", uuid: "" } as VolumeInfo];
+  Deno.env.set("UMPATH_RUN_DIR", path);
+  const server = serveControl({
+    socketPath: dir.socketPath,
+    handlers: refusingHandlers({ list: () => Promise.resolve({ volumes, left }) }),
+  });
+  try {
+    for (const verb of ["detach", "show", "list"]) {
+      assertEquals(await words(`umpath ${verb} `), ["vol-n1", "old-n1", "/dev/ublkb90"], verb);
+      assertEquals(await words(`umpath ${verb} /dev/l`), ["/dev/loop90"], verb);
+      assertEquals(await words(`umpath ${verb} ublkb9`), ["ublkb90"], verb);
+    }
+    assertEquals(await words("umpath detach old-n1 /dev/ublkb90 "), ["vol-n1"]);
+    for (const verb of ["set", "rescan", "path add"]) assertEquals(await words(`umpath ${verb} `), ["vol-n1"], verb);
+  } finally {
+    await server.close();
+    Deno.env.delete("UMPATH_RUN_DIR");
+    Deno.removeSync(path, { recursive: true });
+  }
+});
+
 Deno.test("COMPLETION_SCRIPTS parse in their shells, and bash completes with them", async (t) => {
   for (const shell of SHELLS) {
     const found = await output("sh", ["-c", `command -v ${shell}`]) !== "";
