@@ -6,7 +6,8 @@
  * then enters here instead of at deno's _start. The stub
  *
  *   0. ignores SIGXFSZ, so that a write beyond the limit on file sizes is an error that is told,
- *      and refuses a limit on address space that V8 would end with a dump at;
+ *      refuses a limit on address space that V8 would end with a dump at, and opens a closed
+ *      standard output for reading, so that the program can see that it has none;
  *   1. copies each embedded file into a sealed, close-on-exec memfd;
  *   2. builds a new argc/argv/envp/auxv block on the stack, which says
  *      deno run <flags> file:///proc/self/fd/N?NAME=N&NAME=M... <the user's arguments>;
@@ -29,6 +30,7 @@ enum {
 	SYS_access = 21,
 	SYS_fcntl = 72,
 	SYS_exit_group = 231,
+	SYS_openat = 257,
 	SYS_prlimit64 = 302,
 	SYS_memfd_create = 319
 };
@@ -82,6 +84,7 @@ __asm__(".section .text.entry,\"ax\"\n"
 enum {
 	SYS_fcntl = 25,
 	SYS_faccessat = 48,
+	SYS_openat = 56,
 	SYS_close = 57,
 	SYS_write = 64,
 	SYS_exit_group = 94,
@@ -175,7 +178,9 @@ __asm__(".section .text.header,\"ax\"\n"
 enum {
 	FILES_MAX = 16,
 	FD_MIN = 64, /* leaves inherited descriptors alone: systemd's start at 3, closed stdio stays closed */
+	STDOUT = 1,
 	EINTR = 4,
+	EBADF = 9,
 	EFBIG = 27,
 	SIGXFSZ = 25,
 	SIG_IGN = 1,
@@ -190,6 +195,10 @@ enum {
 	MFD_CLOEXEC = 1,
 	MFD_ALLOW_SEALING = 2,
 	MFD_NOEXEC_SEAL = 8, /* Linux 6.3 */
+	AT_FDCWD = -100,
+	O_RDONLY = 0,
+	F_DUPFD = 0,
+	F_GETFD = 1,
 	F_DUPFD_CLOEXEC = 1030,
 	F_ADD_SEALS = 1033,
 	ALL_SEALS = 1 | 2 | 4 | 8, /* SEAL, SHRINK, GROW, WRITE */
@@ -328,6 +337,23 @@ static void ignore_file_size_signal(void)
 	syscall4(SYS_rt_sigaction, SIGXFSZ, (i64)&action, 0, SIGSET_BYTES);
 }
 
+/*
+ * Deno opens /dev/null for reading and writing in the place of a closed standard output, and the
+ * words of the program would be lost without an error. For reading only, it is left as it is.
+ */
+static void mark_closed_output(void)
+{
+	i64 fd;
+
+	if (syscall3(SYS_fcntl, STDOUT, F_GETFD, 0) != -EBADF)
+		return;
+	fd = syscall4(SYS_openat, AT_FDCWD, (i64)"/dev/null", O_RDONLY, 0);
+	if (fd < 0 || fd == STDOUT)
+		return;
+	syscall3(SYS_fcntl, fd, F_DUPFD, STDOUT); /* standard input was closed as well */
+	syscall3(SYS_close, fd, 0, 0);
+}
+
 /* An unlimited address space is the largest number there is. */
 static void check_address_space(void)
 {
@@ -380,6 +406,7 @@ EXPORTED void *stub_main(u64 *stack, const struct header *header, u64 *block)
 		;
 	ignore_file_size_signal();
 	check_address_space();
+	mark_closed_output();
 	if (config->file_count < 1 || config->file_count > FILES_MAX)
 		die("its file table is damaged", "Build or download the program again.");
 	if (access_path("/proc/self/fd", READABLE | SEARCHABLE) < 0)

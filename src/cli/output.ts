@@ -1,6 +1,7 @@
 /** Where a command's words go: results on stdout, everything else on stderr. */
 
 import { hostError, UmpathError } from "../base/errors.ts";
+import { writeStdout } from "./standard_output.ts";
 
 /** Whoever read our stdout has left, as `head` does: there is nobody to tell, so the command just ends. */
 export class OutputClosed extends Error {
@@ -60,7 +61,7 @@ export class Output {
       (options.isWatched ?? (options.stderr === undefined && Deno.stderr.isTerminal()));
     this.#clearsLines = (options.terminal ?? Deno.env.get("TERM") ?? "dumb") !== "dumb";
     this.#waitNoteMs = options.waitNoteMs ?? WAIT_NOTE_MS;
-    this.#stdout = options.stdout ?? ((bytes) => Deno.stdout.writeSync(bytes));
+    this.#stdout = options.stdout ?? writeStdout;
     this.#stderr = options.stderr ?? ((bytes) => Deno.stderr.writeSync(bytes));
   }
 

@@ -116,6 +116,34 @@ Deno.test("packed program: standard input, output and terminal", async () => {
   assertEquals((await shell('script -qec "$0 version" /dev/null')).stdout.trim(), "1.2.3");
 });
 
+Deno.test("packed program: a closed standard output can be told from one that takes words", async () => {
+  if (method === "compile") return;
+  const flags = async (redirections: string) => {
+    const { code, stderr } = await shell(`"$0" flags ${redirections}`);
+    assertEquals(code, 0, stderr);
+    return parseInt(stderr, 8) & 0o3;
+  };
+  const [READ_ONLY, WRITE_ONLY, READ_WRITE] = [0, 1, 2];
+  assertEquals(await flags(">&-"), READ_ONLY);
+  assertEquals(await flags("<&- >&-"), READ_ONLY);
+  assertEquals(await flags("> /dev/null"), WRITE_ONLY);
+  assertEquals(await flags("<&- > /dev/null"), WRITE_ONLY);
+  assertEquals(await flags("1<> /dev/null"), READ_WRITE);
+});
+
+Deno.test("umpath says that its standard output is closed or open for reading only, with exit code 6", async () => {
+  for (const redirection of [">&-", "<&- >&-", "1< /dev/null"]) {
+    if (method === "compile" && redirection !== "1< /dev/null") continue;
+    for (const words of ["--help", "version", "list --json"]) {
+      const script = `UMPATH_RUN_DIR=${folder}/run; export UMPATH_RUN_DIR; ${UMPATH} ${words} ${redirection}`;
+      const { code, stderr } = await shell(script);
+      assertEquals(code, 6, `${words} ${redirection}: ${stderr}`);
+      assertStringIncludes(stderr, "Cannot write the output: standard output is closed or open for reading only");
+    }
+  }
+  assertEquals((await shell(`${UMPATH} version 1<> /dev/null`)).code, 0);
+});
+
 Deno.test("packed program: inherited descriptors keep their numbers, embedded ones do not leak", async () => {
   const { stdout } = await shell('exec "$0" fds 3</etc/hostname');
   assertStringIncludes(stdout, "3 /etc/hostname\n");

@@ -72,7 +72,7 @@ Deno.test("umpath attach whose device cannot be printed is detached again, but n
   await using target = FakeTarget.start({ portals: 1 });
   await using cli = new Cli();
   const [portal] = target.portals;
-  for (const redirection of ["> /dev/full", "> >(exec true; sleep 0)", "| true"]) {
+  for (const redirection of ["> /dev/full", "1< /dev/null", "> >(exec true; sleep 0)", "| true"]) {
     // The pipe's reader has left once the attach has waited for the target.
     portal.adminDelayMs = 100;
     const lost = await redirected(cli, redirection, ...attachWords(portal));
