@@ -2,8 +2,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ENOMEM } from "../../../../src/base/errno.ts";
 import { DataPlane } from "../../../../src/host/worker/data_plane.ts";
 import type { AddVolume, FromWorker } from "../../../../src/host/worker/worker_messages.ts";
+import { RegionPlaces } from "../../../../src/io/region_places.ts";
 import { Wake } from "../../../../src/io/wake.ts";
 import { Counters } from "../../../../src/multipath/counters.ts";
+import { HandoverTable } from "../../../../src/multipath/handover_table.ts";
 import { PathTable } from "../../../../src/multipath/path_table.ts";
 import { ReplacedNative } from "../../io/replaced_native.ts";
 
@@ -61,4 +63,30 @@ Deno.test("DataPlane shows V8 no memory anew for a volume, and has the memory of
   }
   assertEquals(told.filter(({ type }) => type === "volume-removed").length, 59);
   assert(Deno.memoryUsage().external - external < 64 << 20);
+});
+
+Deno.test("DataPlane shows the memory of a queue to its neighbours only once its port is made", () => {
+  const told: FromWorker[] = [];
+  using plane = new DataPlane((message) => told.push(message));
+  const places = RegionPlaces.shared(2);
+  const neighbours = {
+    queue: 1,
+    handover: new HandoverTable(2).shared,
+    places,
+    wakeFds: [plane.wake.fd, plane.wake.fd],
+  };
+  const shown = () => new RegionPlaces(places).at(1).bytes;
+  // There is no such descriptor, so that the driver's memory cannot be mapped.
+  plane.handleMessage({
+    ...addVolume(0, 4096),
+    neighbours,
+    ublk: { charFd: -1, queueId: 1, ioctlEncode: true },
+  });
+  const [refused] = told as (FromWorker & { type: "volume-added" })[];
+  assert(refused.failure !== null);
+  assertEquals(shown(), 0);
+  plane.handleMessage({ ...addVolume(1, 4096), neighbours });
+  assertEquals((told[1] as FromWorker & { type: "volume-added" }).failure, null);
+  assert(shown() > 0);
+  plane.handleMessage({ type: "remove-volume", volume: 1 });
 });
