@@ -46,7 +46,8 @@ export const LAYERS: Record<string, Layer> = {
   },
   "src/host/driver": {
     imports: [
-      ...["src/host/device", "src/host/worker", "src/rpc", "src/settings", "src/multipath", "src/nvme_host"],
+      ...["src/host/device", "src/host/worker", "src/control", "src/rpc", "src/settings", "src/multipath"],
+      "src/nvme_host",
       ...["src/block", "src/io", "src/protocol", "src/base", "ffi"],
     ],
   },
@@ -62,6 +63,7 @@ export const LAYERS: Record<string, Layer> = {
       ...["src/block", "src/io", "src/protocol", "src/base", "ffi"],
     ],
   },
+  "src/control": { imports: ["src/nvme_host", "src/protocol", "src/base"], pure: true },
   "src/rpc": { imports: ["src/settings", "src/protocol", "src/base"] },
   "src/settings": { imports: ["src/multipath", "src/base"], pure: true },
   "src/ublk": { imports: ["src/block", "src/protocol", "src/base"], pure: true },

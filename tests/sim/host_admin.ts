@@ -1,22 +1,15 @@
-import { ADMIN_DATA_BYTES, ADMIN_QUEUE_SLOTS, ADMIN_TIMEOUT_MS } from "../../src/base/limits.ts";
+import { ADMIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import type { Prng } from "../../src/base/prng.ts";
-import { AdminSlots } from "../../src/nvme_host/admin_slots.ts";
-import { DataDirection } from "../../src/nvme_host/command_table.ts";
+import { AdminQueue } from "../../src/control/admin_queue.ts";
 import type { AdminCommand } from "../../src/nvme_host/commands.ts";
-import { Connection, type Digests, Submission, type TransferParameters } from "../../src/nvme_host/connection.ts";
+import type { Digests, TransferParameters } from "../../src/nvme_host/connection.ts";
 import { AdminError, type BringUpErrorKind, type CommandAnswer, type Steps } from "../../src/nvme_host/steps.ts";
-import { StatusCode, StatusField } from "../../src/protocol/nvme_status.ts";
-import { ADMIN_IN_CAPSULE_BYTES } from "../../src/protocol/nvme_tcp.ts";
-import { crcOf } from "./crc.ts";
 import { type Clock, Task } from "./clock.ts";
+import { crcOf } from "./crc.ts";
 import { Link, type LinkManners } from "./link.ts";
 import type { Socket } from "./network.ts";
 import type { MemoryPool } from "./pool.ts";
 import { roundUp } from "./target_io.ts";
-
-const RECEIVE_BYTES = 16 << 10;
-const TRANSPORT_RETRIES = 3;
-const OWN_OFFSET = ADMIN_QUEUE_SLOTS * ADMIN_DATA_BYTES;
 
 export interface HostShared {
   readonly clock: Clock;
@@ -26,26 +19,19 @@ export interface HostShared {
   readonly digests: Digests;
 }
 
-interface Waiter {
-  readonly command: AdminCommand;
-  /** Null: the connection is over. */
-  readonly done: (answer: CommandAnswer | null) => void;
-  readonly timer: Task | null;
-  readonly timeoutMs: number | null;
-  retries: number;
-}
+/** Hears of the answer; null: the connection is over. */
+type Done = (answer: CommandAnswer | null) => void;
 
-/** A connection of the host's main thread: `HostConnection` in simulation. */
+/** The driver of an `AdminQueue` in simulation: its socket, its timer and who asked. */
 export class HostAdmin {
-  readonly link: Link<Connection>;
+  readonly link: Link<AdminQueue>;
   readonly #clock: Clock;
   readonly #pool: MemoryPool;
   readonly #memory: Uint8Array<ArrayBuffer>;
-  readonly #connection: Connection;
-  readonly #submission = new Submission();
-  readonly #waiters: (Waiter | null)[] = new Array(ADMIN_QUEUE_SLOTS).fill(null);
-  readonly #slots = new AdminSlots<Waiter>(ADMIN_QUEUE_SLOTS);
+  readonly #queue: AdminQueue;
+  readonly #waiting = new Map<number, Done>();
   readonly #turn: Task;
+  readonly #timer: Task;
   readonly #onEnd: (reason: string) => void;
   #onReady: (() => void) | null;
   #isOpen = true;
@@ -56,17 +42,10 @@ export class HostAdmin {
     this.#pool = shared.pool;
     this.#onReady = events.onReady;
     this.#onEnd = events.onEnd;
-    this.#memory = shared.pool.take(roundUp(OWN_OFFSET + Connection.arenaBytes(ADMIN_QUEUE_SLOTS, RECEIVE_BYTES)));
-    this.#connection = new Connection({
-      memory: this.#memory,
-      arenaOffset: OWN_OFFSET,
-      depth: ADMIN_QUEUE_SLOTS,
-      inCapsuleBytes: ADMIN_IN_CAPSULE_BYTES,
-      receiveBytes: RECEIVE_BYTES,
-      takesShortReads: true,
-      crc32c: crcOf(this.#memory),
-    });
+    this.#memory = shared.pool.take(roundUp(AdminQueue.bytes));
+    this.#queue = new AdminQueue({ memory: this.#memory, crc32c: crcOf(this.#memory) });
     this.#turn = new Task(shared.clock, () => this.#handleTurn());
+    this.#timer = new Task(shared.clock, () => this.#handleTime());
     const wake = () => this.#turn.soon();
     // The main thread sends without waiting: what a socket took is sent.
     const manners = { ...shared.manners, sendDelayMs: 0 };
@@ -74,13 +53,13 @@ export class HostAdmin {
       ...shared,
       manners,
       socket,
-      machine: this.#connection,
+      machine: this.#queue,
       memory: this.#memory,
-      dataEnd: OWN_OFFSET,
+      dataEnd: AdminQueue.dataEnd,
       digests: () => shared.digests,
       wake,
     });
-    this.#connection.start(shared.digests);
+    this.#queue.start(shared.digests);
     this.#turn.soon();
   }
 
@@ -90,40 +69,15 @@ export class HostAdmin {
 
   /** Commands in flight. */
   get inFlight(): number {
-    return this.#connection.inFlight;
+    return this.#queue.inFlight;
   }
 
   /** Sends a command; no answer in `timeoutMs` (null: for ever) fails the connection. */
-  request(command: AdminCommand, timeoutMs: number | null, done: (answer: CommandAnswer | null) => void): void {
+  request(command: AdminCommand, timeoutMs: number | null, done: Done): void {
     // A connection that has failed is ended in this turn.
-    if (!this.#isOpen || this.#connection.state !== "ready") return done(null);
-    const expire = () => this.fail(`${command.name} was not answered within ${timeoutMs! / 1000} s`);
-    const timer = timeoutMs === null ? null : new Task(this.#clock, expire);
-    const waiter: Waiter = { command, done, timer, timeoutMs, retries: 0 };
-    const slot = this.#slots.enter(waiter);
-    if (slot >= 0) this.#begin(waiter, slot);
+    if (!this.#isOpen || this.#queue.state !== "ready") return done(null);
+    this.#waiting.set(this.#queue.request(command, { timeoutMs, nowMs: this.#clock.nowMs }), done);
     this.#turn.soon();
-  }
-
-  #begin(waiter: Waiter, slot: number): void {
-    waiter.timer?.in(waiter.timeoutMs!);
-    this.#waiters[slot] = waiter;
-    this.#submit(waiter.command, slot);
-  }
-
-  #submit(command: AdminCommand, slot: number): void {
-    const submission = this.#submission;
-    submission.sqe.set(new Uint32Array(command.sqe.slice().buffer));
-    submission.owner = slot;
-    submission.dataOffset = slot * ADMIN_DATA_BYTES;
-    submission.dataBytes = command.dataOut?.length ?? command.dataInBytes;
-    submission.direction = command.dataOut !== null
-      ? DataDirection.TO_CONTROLLER
-      : command.dataInBytes > 0
-      ? DataDirection.FROM_CONTROLLER
-      : DataDirection.NONE;
-    if (command.dataOut !== null) this.#memory.set(command.dataOut, submission.dataOffset);
-    this.#connection.submit(submission, 0);
   }
 
   /** Carries out what a sequence of steps wants; null if the connection is over before, or a step fails. */
@@ -153,60 +107,60 @@ export class HostAdmin {
 
   #handleTurn(): void {
     if (!this.#isOpen) return;
-    this.#takeAnswers();
+    this.#queue.settle(this.#clock.nowMs);
+    this.#carryOut();
     if (!this.#isOpen) return;
-    const { failure } = this.#connection;
-    if (failure !== null) return this.fail(failure.reason);
     this.link.arm();
-    if (this.#connection.state !== "ready") return;
+    if (!this.#queue.isReady) return;
     const onReady = this.#onReady;
     this.#onReady = null;
     onReady?.();
   }
 
-  #takeAnswers(): void {
-    const { commands } = this.#connection;
-    for (let command = this.#connection.pollCompletion(); command >= 0; command = this.#connection.pollCompletion()) {
-      const slot = commands.owner[command];
-      const waiter = this.#waiters[slot]!;
-      const at = slot * ADMIN_DATA_BYTES;
-      const answer = {
-        status: commands.status[command],
-        result0: commands.result0[command],
-        result1: commands.result1[command],
-        data: waiter.command.dataInBytes > 0 ? this.#memory.slice(at, at + commands.transferred[command]) : null,
-      };
-      this.#connection.release(command);
-      if (this.#isToResend(waiter, answer.status)) {
-        waiter.retries++;
-        this.#submit(waiter.command, slot);
-        continue;
-      }
-      this.#waiters[slot] = null;
-      waiter.timer?.cancel();
-      const next = this.#slots.leave(slot);
-      if (next !== null) this.#begin(next, slot);
-      waiter.done(answer);
-      if (!this.#isOpen) return;
-    }
+  #handleTime(): void {
+    if (!this.#isOpen) return;
+    this.#queue.settle(this.#clock.nowMs);
+    this.#queue.handleTime(this.#clock.nowMs);
+    this.#carryOut();
   }
 
-  #isToResend({ retries }: Waiter, status: number): boolean {
-    const isTransport = (status & (StatusField.CODE_MASK | StatusField.DNR)) === StatusCode.TRANSIENT_TRANSPORT_ERROR;
-    return isTransport && retries < TRANSPORT_RETRIES && this.#connection.state === "ready";
+  /** Tells answers, sets the timer, and ends with the queue. */
+  #carryOut(): void {
+    for (let told = this.#queue.pollAnswer(); told !== null; told = this.#queue.pollAnswer()) {
+      const done = this.#waiting.get(told.ticket)!;
+      this.#waiting.delete(told.ticket);
+      done(told.answer);
+    }
+    this.#queue.invariants();
+    const { loss } = this.#queue;
+    if (loss !== null) return this.#end(loss.reason);
+    if (this.#queue.nextDueMs < Infinity) this.#timer.in(Math.max(this.#queue.nextDueMs - this.#clock.nowMs, 0));
+    else this.#timer.cancel();
   }
 
   /** Ends the connection for a reason of the host's. */
   fail(reason: string): void {
     if (!this.#isOpen) return;
-    this.close();
+    this.#queue.fail(reason);
+    this.#carryOut();
+  }
+
+  #end(reason: string): void {
+    if (!this.#isOpen) return;
+    this.#leave();
     this.#onEnd(reason);
   }
 
   /** Ends the connection; commands that wait are given up. */
   close(): void {
     if (!this.#isOpen) return;
-    const pdu = this.#connection.terminationPdu();
+    this.#leave();
+    this.#queue.fail("the connection was closed");
+    this.#carryOut();
+  }
+
+  #leave(): void {
+    const pdu = this.#queue.terminationPdu();
     const socket = this.link.leave();
     if (pdu !== null) socket.outgoing.write(pdu, 0, pdu.length);
     socket.close();
@@ -215,24 +169,21 @@ export class HostAdmin {
 
   /** Gives the socket to somebody else, who goes on with `Connection.adopt()`; null if something is under way on it. */
   handOver(): { socket: Socket; transfer: TransferParameters } | null {
-    if (this.#connection.isMidPdu || this.#connection.inFlight > 0) return null;
-    const transfer = this.#connection.parameters;
+    const transfer = this.#queue.handOver();
+    if (transfer === null) {
+      this.#carryOut();
+      return null;
+    }
     const socket = this.link.leave();
     this.#forget();
+    this.#carryOut();
     return { socket, transfer };
   }
 
   #forget(): void {
     this.#isOpen = false;
     this.#turn.cancel();
+    this.#timer.cancel();
     this.#pool.give(this.#memory);
-    for (let slot = 0; slot < this.#waiters.length; slot++) {
-      const waiter = this.#waiters[slot];
-      if (waiter === null) continue;
-      this.#waiters[slot] = null;
-      waiter.timer?.cancel();
-      waiter.done(null);
-    }
-    for (const waiter of this.#slots.drain()) waiter.done(null);
   }
 }

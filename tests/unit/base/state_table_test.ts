@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AssertionFailure } from "../../../src/base/assert.ts";
 import { MachineState, SlotStates, slotTable, StateTable } from "../../../src/base/state_table.ts";
+import { ADMIN_QUEUE_STATES } from "../../../src/control/admin_queue.ts";
 import { FILE_STEPS } from "../../../src/block/file_step.ts";
 import { PATH_STATES } from "../../../src/host/driver/volume_path.ts";
 import { LOOP_DEVICE_STATES } from "../../../src/loopdev/device.ts";
@@ -51,6 +52,7 @@ Deno.test("every state of every table can be reached, and every machine can end"
     ): [StateTable<string>, string] => [table as unknown as StateTable<string>, initial]),
     [CONTROLLER_STATES as unknown as StateTable<string>, "disabled"],
     [KEEP_ALIVE_STATES as unknown as StateTable<string>, "idle"],
+    [ADMIN_QUEUE_STATES as unknown as StateTable<string>, "idle"],
   ];
   for (const [table, initial] of all) assertEquals(table.reachableFrom(initial), table.states, table.what);
   assertEquals(DOOR.reachableFrom("open"), ["open", "closed", "locked"]);

@@ -2,7 +2,8 @@ import { assertEquals } from "@std/assert";
 import { ECONNREFUSED } from "../../../src/base/errno.ts";
 import { listenToLog, setLogSink } from "../../../src/base/log.ts";
 import { failureOf } from "../../../src/host/driver/controller_session.ts";
-import { ConnectionLost, foreignWords, NotNvmeTcp } from "../../../src/host/driver/host_connection.ts";
+import { foreignWords } from "../../../src/control/greeting.ts";
+import { ConnectionLost, NotNvmeTcp } from "../../../src/host/driver/host_connection.ts";
 import { ConnectFailure } from "../../../src/io/tcp.ts";
 import { AdminError } from "../../../src/nvme_host/steps.ts";
 
