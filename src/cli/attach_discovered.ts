@@ -34,7 +34,7 @@ export interface OfferedNamespace {
 }
 
 /** What could not be attached. */
-interface AttachFailure {
+export interface AttachFailure {
   nqn: string;
   /** Null if it is not known which namespaces there are. */
   nsid: number | null;
@@ -75,7 +75,7 @@ export async function attachAll(nqn: string | null, question: DiscoveryQuestion,
     undo: () => Promise.resolve(),
   }, async (cancel) => await attachOffered(offered, { ...tools, cancel, failures }));
   if (output.json) output.object({ attached, failures: failures.map(wireFailure) });
-  else failures.forEach((failure) => tell(failure, output));
+  else failureLines(failures).forEach((line) => output.errorLine(line));
   context.exitCode = exitCodeOf(failures);
 }
 
@@ -88,11 +88,9 @@ async function attachOffered(
   cancel.addEventListener("abort", () => ending.abort());
   let done = 0;
   const attaching = mapLimited(offered, ATTACH_PARALLEL, async (namespace) => {
-    try {
-      return await attach(namespace, ending.signal);
-    } finally {
-      output.progress(`${++done} of ${offered.length} attached`);
-    }
+    const result = await attach(namespace, ending.signal);
+    output.progress(`${++done} of ${offered.length} attached`);
+    return result;
   });
   const attached: AttachResult[] = [];
   for (const [i, { nqn, nsid }] of offered.entries()) {
@@ -121,10 +119,14 @@ async function detachUnprinted(attaching: Promise<AttachResult>[]): Promise<void
   await Promise.all(created.map(detachNew));
 }
 
-/** A failure with what can be done about it, as the error of a command is told. */
-function tell(failure: AttachFailure, output: Output): void {
-  output.errorLine(`umpath: ${failureWords(failure)}`);
-  if (failure.error.hint !== undefined) output.errorLine(`hint: ${failure.error.hint}`);
+/** Failures as the error of a command is told; what can be done about several of them is said once, after the last. */
+export function failureLines(failures: readonly AttachFailure[]): string[] {
+  const hints = failures.map(({ error }) => error.hint);
+  return failures.flatMap((failure, i) => {
+    const hint = hints[i];
+    const isLast = hint !== undefined && hints.lastIndexOf(hint) === i;
+    return [`umpath: ${failureWords(failure)}`, ...isLast ? [`hint: ${hint}`] : []];
+  });
 }
 
 function wireFailure({ nqn, nsid, error }: AttachFailure) {
@@ -246,5 +248,6 @@ function exitCodeOf(failures: readonly AttachFailure[]): number {
 
 /** A failure in words that name what failed. */
 function failureWords({ nqn, nsid, error }: AttachFailure): string {
-  return `Cannot attach ${nsid === null ? "" : `namespace ${nsid} of `}${quote(nqn)}: ${midSentence(error.message)}`;
+  const why = error.message.replace(/^Cannot attach: /, "");
+  return `Cannot attach ${nsid === null ? "" : `namespace ${nsid} of `}${quote(nqn)}: ${midSentence(why)}`;
 }

@@ -362,7 +362,9 @@ export class VolumeSet {
     for (let index = 0; index < VOLUMES_MAX; index++) {
       if (!this.#volumes.has(index) && !this.#reserved.has(index)) return index;
     }
-    throw new UmpathError("host-lacks", `Cannot attach: the daemon has ${VOLUMES_MAX} volumes, which is its limit`);
+    throw new UmpathError("host-lacks", `Cannot attach: the daemon has ${VOLUMES_MAX} volumes, which is its limit`, {
+      hint: "Detach volumes that are not needed, or run another daemon with another UMPATH_RUN_DIR",
+    });
   }
 
   /** Those of volumes that are being made, too. */
