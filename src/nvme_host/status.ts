@@ -182,11 +182,11 @@ export interface ConnectRefusal {
 }
 
 /** "names": which host asks for which subsystem. */
-export type ConnectSubject = "names" | "attributes" | "keep-alive" | "authentication";
+export type ConnectSubject = "names" | "attributes" | "keep-alive" | "authentication" | "controllers";
 
 const CONNECT_WORDS: Record<number, string> = {
   [Code.CONNECT_INCOMPATIBLE_FORMAT]: "the target does not know this format of Connect",
-  [Code.CONNECT_CONTROLLER_BUSY]: "the controller is busy",
+  [Code.CONNECT_CONTROLLER_BUSY]: "the controller is busy, or the target has as many controllers as it allows",
   [Code.CONNECT_INVALID_PARAMETERS]: "the target refuses a parameter of Connect",
   [Code.CONNECT_RESTART_DISCOVERY]: "the target asks for a new discovery: the subsystem has moved",
   [Code.CONNECT_INVALID_HOST]: "this host is not allowed on the subsystem",
@@ -214,6 +214,7 @@ function connectSubject(code: number, result0: number): ConnectSubject | null {
   if (code === Code.CONNECT_INVALID_HOST) return "names";
   if (code === Code.AUTHENTICATION_REQUIRED) return "authentication";
   if (code === Code.KEEP_ALIVE_TIMEOUT_INVALID) return "keep-alive";
+  if (code === Code.CONNECT_CONTROLLER_BUSY) return "controllers";
   if (code !== Code.CONNECT_INVALID_PARAMETERS) return null;
   const offset = result0 & ConnectInvalidDw0.IPO_MASK;
   if ((result0 & ConnectInvalidDw0.IATTR_DATA) !== 0) return offset === ConnectDataAt.CNTLID ? null : "names";
@@ -233,7 +234,8 @@ export function connectRefusal(status: number, result0: number): ConnectRefusal 
   return {
     kind: busy ? "unreachable" : "refused",
     words: known,
-    retryable: mayRetry(status) && code !== Code.AUTHENTICATION_REQUIRED,
+    // Busy passes, though nvmet and others forbid to repeat the very same command.
+    retryable: busy || (mayRetry(status) && code !== Code.AUTHENTICATION_REQUIRED),
     about: connectSubject(code, result0),
   };
 }

@@ -304,7 +304,7 @@ export function failureOf(
     case "not-found":
       return new PathFailure("not-found", words, more("Name another namespace with --nsid"));
     default:
-      return new PathFailure("unreachable", words, more());
+      return new PathFailure("unreachable", words, more(refusalHint(error, options.hostNqn)));
   }
 }
 
@@ -327,6 +327,8 @@ function refusalHint({ about }: AdminError, hostNqn: string): string | undefined
       return `Check the NQN, and that the target allows this host, which is ${hostNqn}`;
     case "keep-alive":
       return "Name another --keep-alive, or --keep-alive off";
+    case "controllers":
+      return "Detach volumes that are not needed, or raise the target's limit of controllers";
     case "authentication":
       return `Let the target take this host, ${hostNqn}, without authentication`;
     default:

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Timeouts } from "../../../src/settings/timeouts.ts";
 import { AnaStateCode } from "../../../src/protocol/nvme_log.ts";
+import { StatusCode, StatusField } from "../../../src/protocol/nvme_status.ts";
 import type { AttachParams } from "../../../src/rpc/host_api.ts";
 import { VolumeSet } from "../../../src/host/daemon/volume_set.ts";
 import { WorkerPool } from "../../../src/host/driver/worker_pool.ts";
@@ -553,6 +554,23 @@ testSet("volumes with fewer queues than there are threads spread over the thread
     await set.close();
   }
 });
+
+testSet(
+  "a target that makes no more controllers costs the volume nothing, and its path is retried",
+  2,
+  async (rig, target) => {
+    const [first, full] = target.portals;
+    full.connectRefusal = { status: StatusCode.CONNECT_CONTROLLER_BUSY | StatusField.DNR, result0: 0 };
+    const alone = await failureOf(rig.attach([full]));
+    assertMatch(alone.message, /the target has as many controllers as it allows/);
+    assertMatch(alone.hint!, /^Detach volumes that are not needed, or raise the target's limit/);
+    await rig.attach([first, full]);
+    assertMatch(rig.warnings.splice(0).join(), /as many controllers as it allows.*umpath keeps retrying it$/);
+    assertEquals([rig.states().length, rig.states()[0]], [2, "live"]);
+    full.connectRefusal = null;
+    await eventually("its path is live", () => rig.states()[1] === "live");
+  },
+);
 
 testSet("a path that is added and cannot be reached is left out, unless it is to be kept", 2, async (rig, target) => {
   const [first, down] = target.portals;

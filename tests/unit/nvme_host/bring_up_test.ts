@@ -129,7 +129,12 @@ Deno.test("bringUp() tells why Connect was refused", () => {
   expectFailure(refused(0x182 | DNR, 0x10100), "refused", "no such subsystem on this port", false);
   expectFailure(refused(0x182, 48), "refused", "the target refuses the keep alive timeout", true);
   expectFailure(refused(0x01a | DNR), "refused", "the target refuses the keep alive timeout", false);
-  expectFailure(refused(0x181), "unreachable", "the controller is busy", true);
+  expectFailure(
+    refused(0x181),
+    "unreachable",
+    "the controller is busy, or the target has as many controllers as it allows",
+    true,
+  );
   expectFailure(refused(0x180 | DNR), "refused", "format of Connect", false);
   expectFailure(refused(0x183), "refused", "new discovery", true);
   expectFailure(refused(0x191), "refused", "requires authentication", false);

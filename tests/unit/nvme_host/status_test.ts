@@ -127,12 +127,14 @@ Deno.test("connectRefusal() classifies", () => {
     retryable: false,
     about: "names",
   });
-  assertEquals(connectRefusal(0x181, 0), {
-    kind: "unreachable",
-    words: "the controller is busy",
-    retryable: true,
-    about: null,
-  });
+  for (const status of [0x181, 0x181 | DNR]) {
+    assertEquals(connectRefusal(status, 0), {
+      kind: "unreachable",
+      words: "the controller is busy, or the target has as many controllers as it allows",
+      retryable: true,
+      about: "controllers",
+    });
+  }
   const cases: [status: number, kind: string, retryable: boolean][] = [
     [0x180 | DNR, "refused", false],
     [0x183, "refused", true],
