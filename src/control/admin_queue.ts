@@ -212,13 +212,17 @@ export class AdminQueue {
 
   // ── what has happened ─────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Takes what the bytes that were moved have brought. There may be more to send afterwards. */
-  settle(nowMs: number): void {
-    if (this.isOver) return;
-    this.#takeCompletions(nowMs);
+  /** Takes what the bytes that were moved have brought. True if there is more to send because of it. */
+  settle(nowMs: number): boolean {
+    if (this.isOver) return false;
+    const hasMore = this.#takeCompletions(nowMs);
     const { failure } = this.#connection;
-    if (failure !== null) return this.#end(this.#greeting.lossOf(failure, { wasReady: this.isReady }));
+    if (failure !== null) {
+      this.#end(this.#greeting.lossOf(failure, { wasReady: this.isReady }));
+      return false;
+    }
     if (this.#state.name === "opening" && this.#connection.state === "ready") this.#state.transition("ready");
+    return hasMore;
   }
 
   /** Time has passed; what has arrived by now was received. */
@@ -253,7 +257,9 @@ export class AdminQueue {
     assert(this.#connection.submit(submission, 0) >= 0, "There are as many commands as slots");
   }
 
-  #takeCompletions(nowMs: number): void {
+  /** True if commands were sent because of them. */
+  #takeCompletions(nowMs: number): boolean {
+    let hasMore = false;
     const connection = this.#connection;
     const { commands } = connection;
     for (let command = connection.pollCompletion(); command >= 0; command = connection.pollCompletion()) {
@@ -272,13 +278,17 @@ export class AdminQueue {
       if (this.#isToResend(request, answer.status)) {
         request.retries++;
         this.#submit(request.command, slot);
+        hasMore = true;
         continue;
       }
       this.#requests[slot] = null;
       this.#answers.push({ ticket: request.ticket, answer });
       const next = this.#slots.leave(slot);
-      if (next !== null) this.#begin(next, slot, nowMs);
+      if (next === null) continue;
+      this.#begin(next, slot, nowMs);
+      hasMore = true;
     }
+    return hasMore;
   }
 
   /** Every admin command of ours may be executed twice. */

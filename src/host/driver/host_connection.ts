@@ -183,12 +183,10 @@ export class HostConnection {
   #move(): void {
     if (!this.isOpen) return;
     this.#receive();
-    // Twice: what was sent may end a command, whose slot the next one gets.
-    for (let round = 0; round < 2; round++) {
-      this.#queue.settle(performance.now());
+    // What was sent may end a command, whose slot the next one gets.
+    do {
       this.#send();
-    }
-    this.#queue.settle(performance.now());
+    } while (this.#queue.settle(performance.now()));
     if (this.#queue.isReady) this.#opened.resolve();
     this.#carryOut();
   }

@@ -39,7 +39,7 @@ class Pair {
   move(): TicketAnswer[] {
     const { queue } = this;
     for (let hasMoved = true; hasMoved;) {
-      hasMoved = this.#send() || this.#receive();
+      hasMoved = this.#send() || this.receive();
       queue.settle(this.nowMs);
       queue.invariants();
     }
@@ -63,7 +63,8 @@ class Pair {
     return true;
   }
 
-  #receive(): boolean {
+  /** Receives once, without settling. */
+  receive(): boolean {
     if (this.queue.state === "failed" || this.target.pending === 0) return false;
     this.queue.prepareReceive();
     const { offset, bytes } = this.queue.receiveBuffer;
@@ -184,6 +185,25 @@ Deno.test("AdminQueue tells all tickets once that nothing comes of them, however
       assertEquals(pair.answers(), []);
     }
   }
+});
+
+Deno.test("AdminQueue.settle() says whether an answer has brought something to send", () => {
+  const pair = new Pair().open();
+  for (let i = 0; i < ADMIN_QUEUE_SLOTS - 1; i++) pair.request();
+  pair.move();
+  const answer = (status: number) => {
+    pair.target.respond(pair.cids[0]!, status);
+    while (pair.receive());
+    const hasMore = pair.queue.settle(pair.nowMs);
+    const inFlight = pair.queue.inFlight;
+    pair.move();
+    return { hasMore, inFlight };
+  };
+  const shared = ADMIN_QUEUE_SLOTS - 2;
+  // The one that waits, one again, and none.
+  assertEquals(answer(0), { hasMore: true, inFlight: shared });
+  assertEquals(answer(TRANSPORT_ERROR), { hasMore: true, inFlight: shared });
+  assertEquals(answer(0), { hasMore: false, inFlight: shared - 1 });
 });
 
 Deno.test("AdminQueue knows a peer that is no controller by what it says first, and only then", () => {
