@@ -283,6 +283,8 @@ export class AdminQueue {
       }
       this.#requests[slot] = null;
       this.#answers.push({ ticket: request.ticket, answer });
+      // A connection that has failed since takes no more: those that wait are told so when the queue ends.
+      if (connection.state !== "ready") continue;
       const next = this.#slots.leave(slot);
       if (next === null) continue;
       this.#begin(next, slot, nowMs);

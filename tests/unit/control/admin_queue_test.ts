@@ -187,6 +187,29 @@ Deno.test("AdminQueue tells all tickets once that nothing comes of them, however
   }
 });
 
+Deno.test("AdminQueue begins no command that waits once its connection has failed with the answer that makes room", () => {
+  const ends: [how: string, end: (pair: Pair) => void][] = [
+    ["nonsense", ({ target }) => target.send(header(0x08, 24, 24))],
+    ["closed", ({ queue }) => queue.handleClosed()],
+    ["error", ({ queue }) => queue.handleTransportError("connection reset")],
+  ];
+  for (const [how, end] of ends) {
+    const pair = new Pair().open();
+    const tickets = Array.from({ length: ADMIN_QUEUE_SLOTS }, () => pair.request());
+    pair.move();
+    pair.target.respond(pair.cids[0]!, 0);
+    if (how === "nonsense") end(pair);
+    // All of it before the answer is looked at, as a driver receives it that empties its socket.
+    while (pair.receive());
+    if (how !== "nonsense") end(pair);
+    assertEquals([pair.queue.settle(pair.nowMs), pair.queue.isOver], [false, true], how);
+    const [first, ...others] = pair.answers();
+    assertEquals([first!.ticket, first!.answer!.status], [tickets[0], 0], how);
+    assertEquals(others.map(({ ticket }) => ticket).toSorted((a, b) => a - b), tickets.slice(1), how);
+    assert(others.every(({ answer }) => answer === null), how);
+  }
+});
+
 Deno.test("AdminQueue.settle() says whether an answer has brought something to send", () => {
   const pair = new Pair().open();
   for (let i = 0; i < ADMIN_QUEUE_SLOTS - 1; i++) pair.request();
