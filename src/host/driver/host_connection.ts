@@ -113,7 +113,7 @@ export class HostConnection {
       memory: this.#memory,
       crc32c: (offset, bytes) => native().um_crc32c_part(this.#memory, offset, bytes),
     });
-    this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#handleReady() };
+    this.#watch = { fd, wantsRead: true, wantsWrite: false, onReady: () => this.#guarded(() => this.#move()) };
     this.#poller.add(this.#watch);
     this.#opened.promise.catch(() => {});
   }
@@ -169,10 +169,10 @@ export class HostConnection {
     this.#move();
   }
 
-  /** A fault of ours in here costs this connection, and not those that the poller has besides. */
-  #handleReady(): void {
+  /** A fault of ours in here costs this connection, and not those that the daemon has besides. */
+  #guarded(work: () => void): void {
     try {
-      this.#move();
+      work();
     } catch (error) {
       log.error("A bug in umpath ended a connection", error);
       this.fail(`a bug in umpath: ${messageOf(error)}`);
@@ -211,7 +211,10 @@ export class HostConnection {
     clearTimeout(this.#timer);
     this.#timerDueMs = dueMs;
     if (dueMs === Infinity) return;
-    this.#timer = setTimeout(() => this.#handleTime(), Math.max(Math.ceil(dueMs - performance.now()), 0));
+    this.#timer = setTimeout(
+      () => this.#guarded(() => this.#handleTime()),
+      Math.max(Math.ceil(dueMs - performance.now()), 0),
+    );
   }
 
   #handleTime(): void {
